@@ -1,0 +1,116 @@
+/** Names of things in a cluster, where they were written down, and what a source says about them. */
+import type { Address, Prefix } from './address.ts';
+
+/** Names one object. `namespace` is '' for cluster-wide kinds; `uid` is '' where the source has none. */
+export interface ObjectRef {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+}
+
+/** "Kind namespace/name", the form used in messages; also the key an object is found by (uid not included). */
+export function refKey(ref: ObjectRef): string {
+  return ref.namespace === '' ? `${ref.kind} ${ref.name}` : `${ref.kind} ${ref.namespace}/${ref.name}`;
+}
+
+/** A step into a document: a field name or a list index. */
+export type Path = readonly (string | number)[];
+
+/** Where a document was written. `line` counts from 1 and is undefined when there is no text (an API object). */
+export interface Origin {
+  readonly place: string;
+  line(path: Path): number | undefined;
+}
+
+/** "spec.ingress[0].toPorts[1].ports[0].port". */
+export function formatPath(path: Path): string {
+  return path.map((step, i) => (typeof step === 'number' ? `[${step}]` : i === 0 ? step : `.${step}`)).join('');
+}
+
+/** Something wrong, or suspicious, in a document: which field, on which line, and what was expected. */
+export interface Problem {
+  readonly severity: 'error' | 'warning';
+  /** Stable short name, e.g. "unknown-field", "unsupported-field", "no-dns-egress". */
+  readonly code: string;
+  readonly message: string;
+  readonly path: Path;
+  readonly place: string;
+  readonly line: number | undefined;
+}
+
+export type TransportName = 'TCP' | 'UDP' | 'SCTP';
+
+/** A container port a policy may name. */
+export interface NamedPort {
+  readonly name: string;
+  readonly protocol: TransportName;
+  readonly port: number;
+}
+
+export interface Namespace {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export interface Pod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly serviceAccount: string;
+  readonly nodeName: string;
+  readonly hostNetwork: boolean;
+  /** Addresses from status.podIPs; empty in a manifest of a pod that the CNI has yet to wire. */
+  readonly addresses: readonly Address[];
+  readonly namedPorts: readonly NamedPort[];
+  /** Owner for display, e.g. {kind: 'Deployment', name: 'web'}. */
+  readonly workload: { readonly kind: string; readonly name: string } | undefined;
+}
+
+export interface Node {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly addresses: readonly Address[];
+  readonly podCidrs: readonly Prefix[];
+}
+
+export interface ServicePort {
+  readonly name: string;
+  readonly protocol: TransportName;
+  readonly port: number;
+  readonly targetPort: number | string;
+}
+
+export interface Service {
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Undefined: a Service without a selector, whose endpoints are written by somebody else. */
+  readonly selector: Readonly<Record<string, string>> | undefined;
+  readonly clusterIps: readonly Address[];
+  readonly ports: readonly ServicePort[];
+}
+
+/** A document of one of the policy languages, as it came: the policy engine parses it. */
+export interface Document {
+  readonly ref: ObjectRef;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly raw: unknown;
+  readonly origin: Origin;
+}
+
+/** One object as a source delivers it. Kinds nobody here needs are not delivered. */
+export type SourceObject =
+  | { readonly kind: 'Namespace'; readonly ref: ObjectRef; readonly value: Namespace }
+  | { readonly kind: 'Pod'; readonly ref: ObjectRef; readonly value: Pod }
+  | { readonly kind: 'Node'; readonly ref: ObjectRef; readonly value: Node }
+  | { readonly kind: 'Service'; readonly ref: ObjectRef; readonly value: Service }
+  /** CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy, CiliumCIDRGroup, NetworkPolicy, ClusterNetworkPolicy, ... */
+  | { readonly kind: 'Document'; readonly ref: ObjectRef; readonly value: Document };
+
+export type SourceChange =
+  | { readonly type: 'upsert'; readonly object: SourceObject }
+  | { readonly type: 'delete'; readonly kind: SourceObject['kind']; readonly ref: ObjectRef };
