@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Every shared type in one object, compiled for its BTF and never loaded: bpf/gen reads it. */
+/* Every shared type in one object, compiled for its BTF and never loaded: bpf/gen reads it.
+ * A type that nothing points to is left out of BTF, hence one unused pointer for each. */
 #include <linux/types.h>
 #include "types.h"
 #include "drop.h"
@@ -9,4 +10,54 @@
 #include "conntrack.h"
 #include "event.h"
 #include "metrics.h"
-struct endpoint *e1; struct policy *e2; struct verdict_key *e3; struct verdict *e4; struct flow_event *e5; struct conntrack_entry *e6; struct conntrack_key4 *e7; struct conntrack_key6 *e8; enum datapath_counter e9; enum metrics_limits e10; struct identity_class_key *e11;
+
+#define EMIT(kind, name) kind name *emit_##name
+
+/* types.h */
+EMIT(enum, family);
+EMIT(enum, direction);
+EMIT(struct, ip_address);
+EMIT(struct, mac_address);
+/* drop.h */
+EMIT(enum, drop_reason);
+/* endpoint.h */
+EMIT(enum, endpoint_limits);
+EMIT(enum, gateway);
+EMIT(struct, endpoint);
+/* policy.h */
+EMIT(enum, policy_limits);
+EMIT(enum, tier);
+EMIT(enum, policy_action);
+EMIT(enum, policy_flags);
+EMIT(enum, class_numbers);
+EMIT(enum, verdict_prefix);
+EMIT(struct, policy);
+EMIT(struct, verdict_key);
+EMIT(struct, verdict);
+EMIT(struct, identity_class_key);
+EMIT(struct, address_class_key);
+EMIT(struct, address_classes);
+/* peer.h */
+EMIT(enum, peer_limits);
+EMIT(enum, peer_kind);
+EMIT(struct, peer_key);
+EMIT(struct, peer);
+EMIT(struct, range_key);
+/* conntrack.h */
+EMIT(enum, conntrack_limits);
+EMIT(enum, conntrack_flags);
+EMIT(enum, side);
+EMIT(struct, conntrack_key4);
+EMIT(struct, conntrack_key6);
+EMIT(struct, conntrack_entry);
+EMIT(struct, fragment_key);
+EMIT(struct, fragment);
+EMIT(struct, connection_budget);
+/* event.h */
+EMIT(enum, event_type);
+EMIT(enum, event_flags);
+EMIT(struct, flow_event);
+/* metrics.h */
+EMIT(enum, datapath_counter);
+EMIT(enum, metrics_limits);
+EMIT(struct, traffic_counter);
