@@ -56,7 +56,10 @@ export function createPeerTable(): PeerTable {
       withdraw(owner);
       for (const row of rows) {
         let at = claims.get(row.address);
-        if (!at) claims.set(row.address, (at = new Map()));
+        if (!at) {
+          at = new Map();
+          claims.set(row.address, at);
+        }
         at.set(owner, { rank, order: order++, row });
         dirty.add(row.address);
       }

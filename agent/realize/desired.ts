@@ -1,0 +1,274 @@
+/**
+ * What the kernel should hold: the source's objects and this node's endpoints, resolved into identities, policy subjects
+ * and claims on addresses. Touches no kernel; the only thing it waits for is a new label set's number.
+ */
+import type { DatapathDelta, DatapathRows, RangeRow } from '../datapath/datapath.ts';
+import type { Address, Prefix } from '../model/address.ts';
+import type { EndpointRecord } from '../model/endpoint.ts';
+import { FIRST_POD_IDENTITY, type IdentityNumber, RESERVED_IDENTITIES, reservedLabels } from '../model/identity.ts';
+import { type Labels, labelsKey } from '../model/labels.ts';
+import type { Document, Pod, SourceChange } from '../model/object.ts';
+import { podLabels } from '../model/pod-labels.ts';
+import type { DocumentResult, Engine } from '../policy/engine.ts';
+import { createInventory, type Inventory, podKey } from './inventory.ts';
+import { endpointRow, type Member, newMember, peerRows } from './members.ts';
+import { CLAIM_RANK, createPeerTable, type PeerTable } from './peer-table.ts';
+
+/** Numbers for label sets; see identity/. */
+export interface IdentityNumbers {
+  /** The number of the label set, durable before it is returned when it is new. One more user of it. */
+  acquire(labels: Labels): Promise<IdentityNumber>;
+  /** One user fewer. */
+  release(labels: Labels): void;
+}
+
+export interface DesiredOptions {
+  readonly engine: Engine;
+  readonly identities: IdentityNumbers;
+  readonly nodeName: string;
+  readonly clusterName: string;
+  readonly podCidrs: readonly Prefix[];
+  /** A policy document came or changed, with what the engine says of it. */
+  readonly onDocument: (document: Document, result: DocumentResult) => void;
+  /** A pod came or changed. */
+  readonly onPod: (pod: Pod) => void;
+}
+
+export interface Desired {
+  readonly inventory: Inventory;
+  readonly peers: PeerTable;
+  readonly members: ReadonlyMap<number, Member>;
+  /** Takes one change of the source over. */
+  take(change: SourceChange): void;
+  addEndpoint(record: EndpointRecord, pod: Pod | undefined): void;
+  removeEndpoint(id: number): void;
+  /** Every address of the node itself, replacing what was said before. */
+  setLocalAddresses(addresses: readonly Address[]): void;
+  /** Gives everything that changed its identity and subject. */
+  resolve(): Promise<void>;
+  /** What changed since the last call, and the endpoints whose own row is part of it. */
+  delta(): { readonly delta: DatapathDelta; readonly endpoints: readonly number[] };
+  /** Everything, as of the last {@link delta}. */
+  everything(): DatapathRows;
+}
+
+export function createDesired(options: DesiredOptions): Desired {
+  const { engine } = options;
+  const inventory = createInventory();
+  const peers = createPeerTable();
+  const members = new Map<number, Member>();
+  const remotePods = new Map<string, { labels: Labels; identity: IdentityNumber }>();
+  const identityUsers = new Map<IdentityNumber, number>();
+  const dirtyMembers = new Set<number>();
+  const dirtyPods = new Set<string>();
+  const removedEndpoints = new Set<number>();
+  /** The member whose new number is being written down: its removal waits for that. */
+  let resolving: Member | undefined;
+  const ranges: RangeRow[] = options.podCidrs.map((prefix) => ({
+    prefix,
+    identity: RESERVED_IDENTITIES.unmanaged,
+    kind: 'pod',
+  }));
+
+  function takeNode(name: string): void {
+    const node = inventory.nodes.get(name);
+    if (!node) {
+      engine.removeNode(name);
+      peers.withdraw(`node ${name}`);
+      return;
+    }
+    engine.upsertNode(node);
+    const identity = name === options.nodeName ? RESERVED_IDENTITIES.host : RESERVED_IDENTITIES['remote-node'];
+    peers.claim(
+      `node ${name}`,
+      CLAIM_RANK.node,
+      node.addresses.map((address) => ({ address, identity, endpoint: 0, kind: 'node' })),
+    );
+  }
+
+  function takeNamespace(name: string): void {
+    for (const [id, member] of members) if (member.pod?.namespace === name) dirtyMembers.add(id);
+    for (const [key, pod] of inventory.pods) if (pod.namespace === name) dirtyPods.add(key);
+  }
+
+  function takePod(key: string): void {
+    const pod = inventory.pods.get(key);
+    dirtyPods.add(key);
+    if (!pod) return; // Its endpoint, if it has one here, stays what it was until DEL.
+    for (const [id, member] of members) {
+      if (!member.pod || podKey(member.pod.namespace, member.pod.name) !== key) continue;
+      // A pod of the same name but another uid is a new pod: this endpoint stays the old one's until its DEL.
+      if (member.pod.uid !== '' && pod.uid !== '' && member.pod.uid !== pod.uid) continue;
+      member.pod = pod;
+      dirtyMembers.add(id);
+    }
+    options.onPod(pod);
+  }
+
+  async function acquire(labels: Labels): Promise<IdentityNumber> {
+    const identity = await options.identities.acquire(labels);
+    identityUsers.set(identity, (identityUsers.get(identity) ?? 0) + 1);
+    engine.upsertIdentity(identity, labels);
+    return identity;
+  }
+
+  function release(identity: IdentityNumber, labels: Labels): void {
+    if (identity < FIRST_POD_IDENTITY) return;
+    options.identities.release(labels);
+    const users = (identityUsers.get(identity) ?? 1) - 1;
+    if (users > 0) identityUsers.set(identity, users);
+    else {
+      identityUsers.delete(identity);
+      engine.removeIdentity(identity);
+    }
+  }
+
+  /** Pods of other nodes, or of none: known by the addresses in their status, if any. */
+  async function resolvePod(key: string): Promise<void> {
+    const pod = inventory.pods.get(key);
+    const before = remotePods.get(key);
+    if (!pod || pod.hostNetwork || pod.addresses.length === 0) {
+      peers.withdraw(`pod ${key}`);
+      remotePods.delete(key);
+    } else {
+      const labels = podLabels(pod, inventory.namespaces.get(pod.namespace), options);
+      const identity = await acquire(labels);
+      remotePods.set(key, { labels, identity });
+      peers.claim(
+        `pod ${key}`,
+        CLAIM_RANK.remotePod,
+        pod.addresses.map((address) => ({ address, identity, endpoint: 0, kind: 'pod' })),
+      );
+    }
+    if (before) release(before.identity, before.labels);
+  }
+
+  async function resolveMember(member: Member): Promise<void> {
+    const { pod } = member;
+    const labels = pod ? podLabels(pod, inventory.namespaces.get(pod.namespace), options) : reservedLabels('init');
+    if (member.subject === '' || labelsKey(labels) !== labelsKey(member.labels)) {
+      const before = { identity: member.identity, labels: member.labels };
+      member.identity = pod ? await acquire(labels) : RESERVED_IDENTITIES.init;
+      member.labels = labels;
+      release(before.identity, before.labels);
+    }
+    member.namedPorts = pod?.namedPorts ?? [];
+    const oldSubject = member.subject;
+    member.subject = engine.addSubject({ identity: member.identity, labels, namedPorts: member.namedPorts });
+    if (oldSubject !== '') engine.removeSubject(oldSubject);
+    if (pod) engine.setNamedPorts(member.identity, namedPortsOf(member.identity));
+    member.state = 'regenerating';
+    peers.claim(`endpoint ${member.record.id}`, CLAIM_RANK.endpoint, peerRows(member));
+  }
+
+  /** Undoes what resolveMember did. */
+  function forget(member: Member): void {
+    if (member.subject !== '') engine.removeSubject(member.subject);
+    release(member.identity, member.labels);
+    if (!members.has(member.record.id)) peers.withdraw(`endpoint ${member.record.id}`);
+  }
+
+  function namedPortsOf(identity: IdentityNumber): Member['namedPorts'] {
+    const alike = [...members.values()].filter((member) => member.identity === identity);
+    return alike.flatMap((member) => member.namedPorts);
+  }
+
+  /** Points members to their policies; returns the ids whose row changed. */
+  function pointMembers(): number[] {
+    const changed: number[] = [];
+    for (const [id, member] of members) {
+      const policy = engine.policyOf(member.subject);
+      if (member.subject === '' || policy === undefined) continue;
+      if (policy !== member.policy || member.state === 'regenerating') changed.push(id);
+      member.policy = policy;
+    }
+    return changed;
+  }
+
+  function rows(ids: Iterable<number>) {
+    return [...ids].flatMap((id) => {
+      const member = members.get(id);
+      return member && member.subject !== '' ? [endpointRow(member)] : [];
+    });
+  }
+
+  return {
+    inventory,
+    peers,
+    members,
+    take(change) {
+      inventory.apply(change);
+      const kind = change.type === 'upsert' ? change.object.kind : change.kind;
+      const ref = change.type === 'upsert' ? change.object.ref : change.ref;
+      if (kind === 'Namespace') takeNamespace(ref.name);
+      else if (kind === 'Pod') takePod(podKey(ref.namespace, ref.name));
+      else if (kind === 'Node') takeNode(ref.name);
+      else if (kind === 'Service') {
+        if (change.type === 'delete') engine.removeService(ref.namespace, ref.name);
+        else if (change.object.kind === 'Service') engine.upsertService(change.object.value);
+      } else if (change.type === 'delete') engine.removeDocument(ref);
+      else if (change.object.kind === 'Document') {
+        options.onDocument(change.object.value, engine.upsertDocument(change.object.value));
+      }
+    },
+    addEndpoint(record, pod) {
+      members.set(record.id, newMember(record, pod));
+      dirtyMembers.add(record.id);
+    },
+    removeEndpoint(id) {
+      const member = members.get(id);
+      if (!member) return;
+      members.delete(id);
+      dirtyMembers.delete(id);
+      removedEndpoints.add(id);
+      if (member !== resolving) forget(member);
+    },
+    setLocalAddresses(addresses) {
+      peers.claim(
+        'this node',
+        CLAIM_RANK.local,
+        addresses.map((address) => ({ address, identity: RESERVED_IDENTITIES.host, endpoint: 0, kind: 'node' })),
+      );
+    },
+    async resolve() {
+      for (const key of drain(dirtyPods)) await resolvePod(key);
+      for (const id of drain(dirtyMembers)) {
+        const member = members.get(id);
+        if (!member) continue;
+        resolving = member;
+        await resolveMember(member);
+        resolving = undefined;
+        if (members.get(id) !== member) forget(member);
+      }
+    },
+    delta() {
+      const policy = engine.take();
+      const endpoints = pointMembers();
+      const change = peers.take();
+      // An id freed and taken again before this turn is written, not removed.
+      const gone = drain(removedEndpoints).filter((id) => !members.has(id));
+      const delta: DatapathDelta = {
+        policy,
+        setEndpoints: rows(endpoints),
+        removeEndpoints: gone,
+        setPeers: change.set,
+        removePeers: change.remove,
+        setRanges: [],
+        removeRanges: [],
+      };
+      return { delta, endpoints };
+    },
+    everything: () => ({
+      policy: engine.rows(),
+      endpoints: rows(members.keys()),
+      peers: peers.rows(),
+      ranges,
+    }),
+  };
+}
+
+function drain<T>(set: Set<T>): T[] {
+  const all = [...set];
+  set.clear();
+  return all;
+}
