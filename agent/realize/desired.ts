@@ -5,14 +5,20 @@
 import type { DatapathDelta, DatapathRows, RangeRow } from '../datapath/datapath.ts';
 import type { Address, Prefix } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
-import { FIRST_POD_IDENTITY, type IdentityNumber, RESERVED_IDENTITIES, reservedLabels } from '../model/identity.ts';
+import {
+  FIRST_POD_IDENTITY,
+  type IdentityNumber,
+  RESERVED,
+  RESERVED_IDENTITIES,
+  reservedLabels,
+} from '../model/identity.ts';
 import { type Labels, labelsKey } from '../model/labels.ts';
 import type { Document, Pod, SourceChange } from '../model/object.ts';
 import { podLabels } from '../model/pod-labels.ts';
 import type { DocumentResult, Engine } from '../policy/engine.ts';
 import { createInventory, type Inventory, podKey } from './inventory.ts';
 import { endpointRow, type Member, newMember, peerRows } from './members.ts';
-import { CLAIM_RANK, createPeerTable, type PeerTable } from './peer-table.ts';
+import { CLAIM_RANK, createPeerTable, type PeerTable, THIS_NODE } from './peer-table.ts';
 
 /** Numbers for label sets; see identity/. */
 export interface IdentityNumbers {
@@ -32,12 +38,17 @@ export interface DesiredOptions {
   readonly onDocument: (document: Document, result: DocumentResult) => void;
   /** A pod came or changed. */
   readonly onPod: (pod: Pod) => void;
+  /** An endpoint has a new identity, or its pod changed. */
+  readonly onEndpoint: (member: Member) => void;
 }
 
 export interface Desired {
   readonly inventory: Inventory;
   readonly peers: PeerTable;
   readonly members: ReadonlyMap<number, Member>;
+  readonly identityLabels: ReadonlyMap<IdentityNumber, Labels>;
+  /** Identities in use here, with the number of pods that have them; not the reserved ones. */
+  readonly identityUsers: ReadonlyMap<IdentityNumber, number>;
   /** Takes one change of the source over. */
   take(change: SourceChange): void;
   addEndpoint(record: EndpointRecord, pod: Pod | undefined): void;
@@ -59,6 +70,8 @@ export function createDesired(options: DesiredOptions): Desired {
   const members = new Map<number, Member>();
   const remotePods = new Map<string, { labels: Labels; identity: IdentityNumber }>();
   const identityUsers = new Map<IdentityNumber, number>();
+  /** Also of identities nobody has any more: events may still name them, and numbers are not used again. */
+  const identityLabels = new Map<IdentityNumber, Labels>(RESERVED.map(({ number, labels }) => [number, labels]));
   const dirtyMembers = new Set<number>();
   const dirtyPods = new Set<string>();
   const removedEndpoints = new Set<number>();
@@ -108,6 +121,7 @@ export function createDesired(options: DesiredOptions): Desired {
   async function acquire(labels: Labels): Promise<IdentityNumber> {
     const identity = await options.identities.acquire(labels);
     identityUsers.set(identity, (identityUsers.get(identity) ?? 0) + 1);
+    identityLabels.set(identity, labels);
     engine.upsertIdentity(identity, labels);
     return identity;
   }
@@ -159,6 +173,7 @@ export function createDesired(options: DesiredOptions): Desired {
     if (pod) engine.setNamedPorts(member.identity, namedPortsOf(member.identity));
     member.state = 'regenerating';
     peers.claim(`endpoint ${member.record.id}`, CLAIM_RANK.endpoint, peerRows(member));
+    options.onEndpoint(member);
   }
 
   /** Undoes what resolveMember did. */
@@ -196,6 +211,8 @@ export function createDesired(options: DesiredOptions): Desired {
     inventory,
     peers,
     members,
+    identityLabels,
+    identityUsers,
     take(change) {
       inventory.apply(change);
       const kind = change.type === 'upsert' ? change.object.kind : change.kind;
@@ -225,7 +242,7 @@ export function createDesired(options: DesiredOptions): Desired {
     },
     setLocalAddresses(addresses) {
       peers.claim(
-        'this node',
+        THIS_NODE,
         CLAIM_RANK.local,
         addresses.map((address) => ({ address, identity: RESERVED_IDENTITIES.host, endpoint: 0, kind: 'node' })),
       );

@@ -8,7 +8,11 @@ import type { Address } from '../model/address.ts';
 /** Higher wins: a pod wired here is certain; a manifest about somewhere else is hearsay. */
 export const CLAIM_RANK = { remotePod: 1, node: 2, local: 3, endpoint: 4 } as const;
 
+/** Owner of the node's own addresses. */
+export const THIS_NODE = 'this node';
+
 interface Claim {
+  readonly owner: string;
   readonly rank: number;
   /** Later claims win among equals. */
   readonly order: number;
@@ -20,6 +24,10 @@ export interface PeerTable {
   claim(owner: string, rank: number, rows: readonly PeerRow[]): void;
   withdraw(owner: string): void;
   at(address: Address): PeerRow | undefined;
+  /** Whose claim to the address holds. */
+  ownerOf(address: Address): string | undefined;
+  /** Grows with every change of a claim. */
+  readonly revision: number;
   rows(): PeerRow[];
   /** What changed since the last call. */
   take(): { readonly set: PeerRow[]; readonly remove: Address[] };
@@ -31,17 +39,20 @@ export function createPeerTable(): PeerTable {
   const winners = new Map<Address, PeerRow>();
   const dirty = new Set<Address>();
   let order = 0;
+  let revision = 0;
 
-  function best(address: Address): PeerRow | undefined {
+  function winnerAt(address: Address): Claim | undefined {
     let winner: Claim | undefined;
     for (const claim of claims.get(address)?.values() ?? []) {
       if (!winner || claim.rank > winner.rank || (claim.rank === winner.rank && claim.order > winner.order))
         winner = claim;
     }
-    return winner?.row;
+    return winner;
   }
+  const best = (address: Address): PeerRow | undefined => winnerAt(address)?.row;
 
   function withdraw(owner: string): void {
+    revision += 1;
     for (const address of owned.get(owner) ?? []) {
       const at = claims.get(address);
       at?.delete(owner);
@@ -60,7 +71,7 @@ export function createPeerTable(): PeerTable {
           at = new Map();
           claims.set(row.address, at);
         }
-        at.set(owner, { rank, order: order++, row });
+        at.set(owner, { owner, rank, order: order++, row });
         dirty.add(row.address);
       }
       if (rows.length > 0)
@@ -71,6 +82,10 @@ export function createPeerTable(): PeerTable {
     },
     withdraw,
     at: best,
+    ownerOf: (address) => winnerAt(address)?.owner,
+    get revision() {
+      return revision;
+    },
     rows: () => [...claims.keys()].map(best).filter((row) => row !== undefined),
     take() {
       const set: PeerRow[] = [];

@@ -4,6 +4,7 @@
  */
 import type { ApplyResult, Datapath } from '../datapath/datapath.ts';
 import { WeirError } from '../errors.ts';
+import type { Names } from '../flow/names.ts';
 import type { Address } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
 import type { Document, Pod, Problem } from '../model/object.ts';
@@ -13,8 +14,9 @@ import type { Logger } from '../run/log.ts';
 import type { Sink } from '../source/source.ts';
 import { createDesired, type Desired, type DesiredOptions } from './desired.ts';
 import { podKey } from './inventory.ts';
+import { createNames } from './names.ts';
 
-export interface RealizerOptions extends Omit<DesiredOptions, 'onDocument' | 'onPod'> {
+export interface RealizerOptions extends Omit<DesiredOptions, 'onDocument' | 'onPod' | 'onEndpoint'> {
   readonly datapath: Datapath;
   readonly log: Logger;
   /** Called after a revision whose documents changed: the last valid ones are to be kept on disk. */
@@ -25,6 +27,8 @@ export interface RealizerOptions extends Omit<DesiredOptions, 'onDocument' | 'on
 
 export interface Realizer extends Sink {
   readonly desired: Desired;
+  /** What events are named by. */
+  readonly names: Names;
   /** Problems of the source by place. */
   readonly problemsByPlace: ReadonlyMap<string, readonly Problem[]>;
   /** Revisions asked for and in force; equal when there is nothing to do. */
@@ -53,7 +57,13 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export function createRealizer(options: RealizerOptions): Realizer {
   const { datapath, engine, log } = options;
-  const desired = createDesired({ ...options, onDocument: reportDocument, onPod: tellWaiters });
+  const desired = createDesired({
+    ...options,
+    onDocument: reportDocument,
+    onPod: tellWaiters,
+    onEndpoint: (member) => names.remember(member),
+  });
+  const names = createNames(desired, engine, options.nodeName);
   const problemsByPlace = new Map<string, readonly Problem[]>();
   const lockedDown = new Map<PolicyId, Error>();
   const podWaiters = new Map<string, Set<(pod: Pod) => void>>();
@@ -173,6 +183,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
 
   return {
     desired,
+    names,
     problemsByPlace,
     revision,
     lockedDown,
