@@ -1,4 +1,4 @@
-import { suite } from 'uvu';
+import { suite } from '../kit/suite.ts';
 import * as assert from 'uvu/assert';
 import { type Address, parseAddress } from '../../agent/model/address.ts';
 import { CLAIM_RANK, createPeerTable } from '../../agent/realize/peer-table.ts';
