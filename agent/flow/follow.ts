@@ -1,0 +1,72 @@
+/**
+ * A reader that stays. It has no queue of its own but its place in the store: a slow one falls behind, at last off the
+ * end of the ring, and learns exactly how many records it missed; nobody else notices. The ring is its bounded queue.
+ */
+import type { StoredFlow } from './decode.ts';
+import type { Clause } from './filter.ts';
+import { type ReadTo, SCAN_CHUNK, visit } from './scan.ts';
+import type { RecordStore } from './store.ts';
+
+export class Follower {
+  /** Records overwritten before this follower read them: exact, whether its filter wanted them or not. */
+  missed = 0;
+  readonly #store: RecordStore;
+  readonly #view: StoredFlow;
+  readonly #wanted: Clause;
+  readonly #stopListening: () => void;
+  #next: number;
+  #unreported = 0;
+  #wake: () => void = () => {};
+
+  /** Starts at the record `from`, which may lie behind the oldest: the difference counts as missed. */
+  constructor(store: RecordStore, view: StoredFlow, from: number, wanted: Clause) {
+    this.#store = store;
+    this.#view = view;
+    this.#next = from;
+    this.#wanted = wanted;
+    this.#stopListening = store.onAppend(() => this.#wake());
+  }
+
+  /** True when there is nothing to read now. */
+  get atEnd(): boolean {
+    return this.#next >= this.#store.next && this.#unreported === 0;
+  }
+
+  /** Hands over what comes next, at most `most` flows and SCAN_CHUNK records, and before them what was missed. */
+  read(most: number, to: ReadTo): void {
+    this.account();
+    if (this.#unreported > 0) {
+      to.lost('subscriber', this.#unreported);
+      this.#unreported = 0;
+    }
+    const end = Math.min(this.#store.next, this.#next + SCAN_CHUNK);
+    for (let left = most; left > 0 && this.#next < end; this.#next++) {
+      if (visit(this.#view.at(this.#next), this.#wanted, to)) left--;
+    }
+  }
+
+  /** Counts what was overwritten since the last look. */
+  account(): void {
+    const gap = this.#store.oldest - this.#next;
+    if (gap <= 0) return;
+    this.missed += gap;
+    this.#unreported += gap;
+    this.#next = this.#store.oldest;
+  }
+
+  /** Resolves when there is something to read, or the signal aborts. One wait at a time. */
+  async wait(signal: AbortSignal): Promise<void> {
+    if (!this.atEnd || signal.aborted) return;
+    const woken = Promise.withResolvers<void>();
+    const wake = (): void => woken.resolve();
+    this.#wake = wake;
+    signal.addEventListener('abort', wake, { once: true });
+    await woken.promise;
+    signal.removeEventListener('abort', wake);
+  }
+
+  close(): void {
+    this.account();
+    this.#stopListening();
+  }
+}

@@ -1,0 +1,208 @@
+/** The flow river in one piece: events in at one end, pages and streams of named flows out at the other. */
+import { randomBytes } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { EventListener } from '../datapath/datapath.ts';
+import { type FlowClock, formatTime } from './clock.ts';
+import type { Cursor } from './cursor.ts';
+import { StoredFlow } from './decode.ts';
+import type { Clause } from './filter.ts';
+import type { Flow, FlowLine, LossStage, LostEvents } from './flow.ts';
+import { Follower } from './follow.ts';
+import type { Names } from './names.ts';
+import { presentFlow, type Teller } from './present.ts';
+import { FlowRecorder } from './recorder.ts';
+import { type ReadTo, walkBackward, walkForward } from './scan.ts';
+import { RecordStore, type StoreOptions } from './store.ts';
+
+export interface HistoryOptions extends StoreOptions {
+  readonly node: string;
+  readonly names: Names;
+  /** Total of events the kernel's ring lost: () => datapath.counters().eventsLost. */
+  readonly ringLost: () => number;
+  readonly clock?: FlowClock;
+}
+
+/** What to read. Without a cursor: the newest or the oldest `count`. With one: the `count` that follow it. */
+export interface FlowQuery {
+  readonly wanted: Clause;
+  readonly order: 'newest' | 'oldest';
+  readonly count: number;
+  readonly cursor: Cursor | undefined;
+}
+
+export interface FlowPage {
+  /** Oldest first. */
+  readonly flows: readonly Flow[];
+  /** Losses within the span of the page. */
+  readonly lost: readonly LostEvents[];
+  /** Give it to the next query: what follows this page, newer records included. */
+  readonly cursor: Cursor;
+  /** There is more to read right now. */
+  readonly more: boolean;
+  /** The cursor came from an earlier run of the agent, whose history is gone; the page starts at the oldest flow. */
+  readonly restarted: boolean;
+}
+
+export interface HistoryStats {
+  readonly records: number;
+  readonly capacity: number;
+  /** Between the oldest record held and the newest, wall time. */
+  readonly seconds: number;
+  /** Records ever stored. */
+  readonly seen: number;
+  readonly overwritten: number;
+  readonly followers: number;
+  /** Names in use, and records that went without one because a table was full. */
+  readonly names: number;
+  readonly namesRefused: number;
+  /** Events of a type this agent does not know. */
+  readonly unknown: number;
+}
+
+/** Flows handed to a follower's stream at once. */
+const FOLLOW_BATCH = 64;
+
+const LOST_SOURCE: Record<LossStage, LostEvents['source']> = {
+  ring: 'PERF_EVENT_RING_BUFFER',
+  queue: 'OBSERVER_EVENTS_QUEUE',
+  overwritten: 'HUBBLE_RING_BUFFER',
+  subscriber: 'HUBBLE_RING_BUFFER',
+};
+
+export class FlowHistory {
+  /** To be given to Datapath.onEvents. */
+  readonly listener: EventListener;
+  readonly #store: RecordStore;
+  readonly #recorder: FlowRecorder;
+  readonly #teller: Teller;
+  readonly #followers = new Set<Follower>();
+  /** Missed by pages, and by followers that are gone. */
+  #missedBefore = 0;
+
+  constructor(options: HistoryOptions) {
+    this.#store = new RecordStore(options);
+    this.#recorder = new FlowRecorder({ ...options, store: this.#store });
+    this.#teller = { node: options.node, run: randomBytes(9).toString('hex') };
+    this.listener = this.#recorder.listener;
+  }
+
+  /** Of this agent's life; stands in cursors and uuids. */
+  get run(): string {
+    return this.#teller.run;
+  }
+
+  /** Sequence the next record will get. */
+  get next(): number {
+    return this.#store.next;
+  }
+
+  async page(query: FlowQuery): Promise<FlowPage> {
+    this.#recorder.flush();
+    const restarted = query.cursor !== undefined && query.cursor.run !== this.run;
+    const view = new StoredFlow(this.#store);
+    const flows: Flow[] = [];
+    const lost: LostEvents[] = [];
+    const to: ReadTo = {
+      flow: (flow) => flows.push(presentFlow(flow, this.#teller)),
+      lost: (stage, count) => {
+        if (stage === 'subscriber') this.#missedBefore += count;
+        lost.push(lostEvents(stage, count));
+      },
+    };
+    let sequence = this.#store.next;
+    if (query.order === 'newest' && query.cursor === undefined) {
+      await walkBackward(this.#store, view, query.count, query.wanted, to);
+      flows.reverse();
+      lost.reverse();
+    } else {
+      const from = query.cursor === undefined || restarted ? this.#store.oldest : query.cursor.sequence;
+      sequence = await walkForward(this.#store, view, from, query.count, query.wanted, to);
+    }
+    return { flows, lost, cursor: { run: this.run, sequence }, more: sequence < this.#store.next, restarted };
+  }
+
+  /**
+   * Lines as they come, in batches, until the signal aborts. Starts with the newest `count` (order newest), everything
+   * held (oldest), or what follows the cursor. Whoever does not ask for the next batch delays nobody.
+   */
+  async *follow(query: FlowQuery, signal: AbortSignal): AsyncGenerator<FlowLine[], void, void> {
+    const view = new StoredFlow(this.#store);
+    const follower = new Follower(this.#store, view, await this.#followFrom(query), query.wanted);
+    this.#followers.add(follower);
+    try {
+      while (!signal.aborted) {
+        const lines: FlowLine[] = [];
+        follower.read(FOLLOW_BATCH, this.#linesTo(lines));
+        if (lines.length > 0) yield lines;
+        else if (follower.atEnd) await follower.wait(signal);
+        else await nextTurn();
+      }
+    } finally {
+      follower.close();
+      this.#followers.delete(follower);
+      this.#missedBefore += follower.missed;
+    }
+  }
+
+  stats(): HistoryStats {
+    const { oldest, next, capacity, times, tables, overwritten } = this.#store;
+    const held = next - oldest;
+    const age = held === 0 ? 0 : (times[(next - 1) % capacity] as number) - (times[oldest % capacity] as number);
+    const kinds = Object.values(tables);
+    return {
+      records: held,
+      capacity,
+      seconds: Math.max(0, age) / 1000,
+      seen: next - 1,
+      overwritten,
+      followers: this.#followers.size,
+      names: kinds.reduce((sum, table) => sum + table.size, 0),
+      namesRefused: kinds.reduce((sum, table) => sum + table.refused, 0),
+      unknown: this.#recorder.unknown,
+    };
+  }
+
+  /** All losses since the start, by where they happened. */
+  losses(): Record<LossStage, number> {
+    let subscriber = this.#missedBefore;
+    for (const follower of this.#followers) {
+      follower.account();
+      subscriber += follower.missed;
+    }
+    return { ...this.#recorder.lost, overwritten: this.#store.overwritten, subscriber };
+  }
+
+  /** Events stored since the start, by enum event_type. */
+  get events(): Float64Array {
+    return this.#recorder.events;
+  }
+
+  /** Drops stored since the start, by enum drop_reason * 256 + IP protocol. */
+  get drops(): Float64Array {
+    return this.#recorder.drops;
+  }
+
+  async #followFrom(query: FlowQuery): Promise<number> {
+    if (query.cursor !== undefined && query.cursor.run === this.run) return query.cursor.sequence;
+    if (query.cursor !== undefined || query.order === 'oldest') return this.#store.oldest;
+    if (query.count === 0) return this.#store.next;
+    const nothing: ReadTo = { flow() {}, lost() {} };
+    return walkBackward(this.#store, new StoredFlow(this.#store), query.count, query.wanted, nothing);
+  }
+
+  #linesTo(lines: FlowLine[]): ReadTo {
+    const node_name = this.#teller.node;
+    return {
+      flow: (stored) => {
+        const flow = presentFlow(stored, this.#teller);
+        lines.push({ flow, node_name, time: flow.time });
+      },
+      lost: (stage, count) =>
+        lines.push({ lost_events: lostEvents(stage, count), node_name, time: formatTime(Date.now()) }),
+    };
+  }
+}
+
+function lostEvents(stage: LossStage, count: number): LostEvents {
+  return { source: LOST_SOURCE[stage], num_events_lost: String(count), weir: { stage } };
+}

@@ -1,0 +1,64 @@
+/**
+ * The selector strings of kubectl and hubble over labels with a source: "app=frontend,tier in (a, b),!debug".
+ * A key without a source ("app", or "any:app") finds the label of any source; "k8s:app" only Kubernetes's.
+ */
+import type { Labels } from '../model/labels.ts';
+
+export type LabelMatcher = (labels: Labels) => boolean;
+
+/** What is wrong with a selector, for an error message. */
+export interface SelectorFault {
+  readonly expected: string;
+}
+
+const KEY = '(?:[a-zA-Z0-9_.-]+:)?[a-zA-Z0-9](?:[a-zA-Z0-9_./-]*[a-zA-Z0-9])?';
+const EXISTS = new RegExp(`^(!?)\\s*(${KEY})$`);
+const EQUALS = new RegExp(`^(${KEY})\\s*(=|==|!=)\\s*([^\\s,()=!]*)$`);
+const SET = new RegExp(`^(${KEY})\\s+(in|notin)\\s*\\(([^()]*)\\)$`);
+
+/** Reads a selector; a fault when it is none. All requirements must hold. */
+export function parseLabelSelector(text: string): LabelMatcher | SelectorFault {
+  const matchers: LabelMatcher[] = [];
+  for (const part of splitOutsideParentheses(text)) {
+    const matcher = requirement(part.trim());
+    if (matcher === undefined) {
+      return {
+        expected: `"key", "!key", "key=value", "key!=value", "key in (a,b)" or "key notin (a,b)", not "${part.trim()}"`,
+      };
+    }
+    matchers.push(matcher);
+  }
+  return (labels) => matchers.every((matches) => matches(labels));
+}
+
+function requirement(text: string): LabelMatcher | undefined {
+  const exists = EXISTS.exec(text);
+  if (exists) {
+    const wanted = exists[1] !== '!';
+    return (labels) => valuesOf(labels, exists[2] as string).length > 0 === wanted;
+  }
+  const equals = EQUALS.exec(text);
+  if (equals) return oneOf(equals[1] as string, [equals[3] as string], equals[2] !== '!=');
+  const set = SET.exec(text);
+  if (!set) return undefined;
+  const values = (set[3] as string).split(',').map((value) => value.trim());
+  return oneOf(set[1] as string, values, set[2] === 'in');
+}
+
+/** As in Kubernetes, "not" also holds where the key is absent. */
+function oneOf(key: string, values: readonly string[], wanted: boolean): LabelMatcher {
+  return (labels) => valuesOf(labels, key).some((value) => values.includes(value)) === wanted;
+}
+
+function valuesOf(labels: Labels, key: string): string[] {
+  const bare = key.startsWith('any:') ? key.slice('any:'.length) : key;
+  if (bare.includes(':')) {
+    const value = labels.get(bare);
+    return value === undefined ? [] : [value];
+  }
+  return [...labels].filter(([label]) => label.slice(label.indexOf(':') + 1) === bare).map(([, value]) => value);
+}
+
+function splitOutsideParentheses(text: string): string[] {
+  return text.split(/,(?![^(]*\))/);
+}

@@ -1,0 +1,54 @@
+/** Why a flow got its verdict: the sentence for people, and the policies behind a default deny. */
+import { Direction, DropReason, EventFlags, EventType } from '../datapath/layout.gen.ts';
+import { type ObjectRef, refKey } from '../model/object.ts';
+import type { StoredFlow } from './decode.ts';
+import { dropReason } from './drop-reason.ts';
+
+/** Policies that isolate the pod in the flow's direction; undefined unless nothing but isolation denied it. */
+export function isolatedBy(flow: StoredFlow): readonly ObjectRef[] | undefined {
+  const denied = flow.isDrop
+    ? flow.reason === DropReason.DROP_POLICY_DENIED || isRevokedByDefault(flow)
+    : wouldDeny(flow);
+  if (!denied || flow.ruleId(flow.direction) !== 0) return undefined;
+  const policy = flow.policy(flow.direction);
+  return flow.direction === Direction.DIRECTION_INGRESS ? policy?.ingressIsolatedBy : policy?.egressIsolatedBy;
+}
+
+export function reasonOf(flow: StoredFlow): string {
+  const direction = flow.direction === Direction.DIRECTION_INGRESS ? 'ingress' : 'egress';
+  if (flow.isDrop) return dropSentence(flow, direction);
+  const rule = ruleText(flow);
+  if (flow.type === EventType.EVENT_AUDIT) {
+    if (!wouldDeny(flow)) return `would be allowed${rule && ` by ${rule}`} if audited policies were enforced`;
+    return `would be denied ${rule ? `by ${rule}` : isolationText(flow, direction)} if audited policies were enforced`;
+  }
+  return rule ? `allowed by ${rule}` : `allowed: no policy isolates the pod for ${direction}`;
+}
+
+function dropSentence(flow: StoredFlow, direction: string): string {
+  const { meaning, name } = dropReason(flow.reason);
+  const rule = ruleText(flow);
+  if (rule) return `denied by ${rule}`;
+  const text = meaning || name;
+  return isolatedBy(flow) ? `denied ${isolationText(flow, direction)}: ${text}` : `dropped: ${text}`;
+}
+
+function isolationText(flow: StoredFlow, direction: string): string {
+  const names = (isolatedBy(flow) ?? []).map(refKey);
+  return `by default for ${direction}${names.length > 0 ? `, isolated by ${names.join(', ')}` : ''}`;
+}
+
+/** The rule in words; '' when no rule decided. */
+function ruleText(flow: StoredFlow): string {
+  const id = flow.ruleId(flow.direction);
+  if (id === 0) return '';
+  return flow.rule(flow.direction)?.description ?? `rule ${id}, which is no longer known`;
+}
+
+function wouldDeny(flow: StoredFlow): boolean {
+  return flow.type === EventType.EVENT_AUDIT && flow.has(EventFlags.EVENT_AUDIT_WOULD_DENY);
+}
+
+function isRevokedByDefault(flow: StoredFlow): boolean {
+  return flow.reason === DropReason.DROP_POLICY_REVOKED;
+}

@@ -1,0 +1,72 @@
+/**
+ * Walks over the store in pieces, giving way to other work in between, so that nobody waits for a long scan. Records may
+ * be overwritten meanwhile: a forward walk then counts what it could not read, a backward walk ends earlier.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { StoredFlow } from './decode.ts';
+import { type Clause, eventName } from './filter.ts';
+import { LOST_RECORD, type RecordStore } from './store.ts';
+
+/** Records looked at before others get a turn: about a millisecond. */
+export const SCAN_CHUNK = 16384;
+
+/** Receives what a walk finds. The view is only valid during the call. */
+export interface ReadTo {
+  flow(flow: StoredFlow): void;
+  /** ring, queue: lost before the store, at this place. subscriber: overwritten before this walk came there. */
+  lost(stage: 'ring' | 'queue' | 'subscriber', count: number): void;
+}
+
+/** Looks at one record; true if it is a wanted flow. */
+export function visit(flow: StoredFlow, wanted: Clause, to: ReadTo): boolean {
+  if (flow.type === LOST_RECORD) {
+    if (flow.packets(0) > 0) to.lost('ring', flow.packets(0));
+    if (flow.packets(1) > 0) to.lost('queue', flow.packets(1));
+    return false;
+  }
+  if (eventName(flow.type) === undefined || !wanted(flow)) return false;
+  to.flow(flow);
+  return true;
+}
+
+/** From `from` up to the newest at the time of the call, at most `count` flows. Returns the sequence to go on from. */
+export async function walkForward(
+  store: RecordStore,
+  view: StoredFlow,
+  from: number,
+  count: number,
+  wanted: Clause,
+  to: ReadTo,
+): Promise<number> {
+  const end = store.next;
+  let next = from;
+  let left = count;
+  while (left > 0 && next < end) {
+    if (next < store.oldest) {
+      to.lost('subscriber', store.oldest - next);
+      next = store.oldest;
+    }
+    const stop = Math.min(end, next + SCAN_CHUNK);
+    for (; left > 0 && next < stop; next++) if (visit(view.at(next), wanted, to)) left--;
+    if (left > 0 && next < end) await nextTurn();
+  }
+  return Math.max(next, from);
+}
+
+/** From the newest down to the oldest, at most `count` flows, newest first. Returns the sequence of the last record looked at. */
+export async function walkBackward(
+  store: RecordStore,
+  view: StoredFlow,
+  count: number,
+  wanted: Clause,
+  to: ReadTo,
+): Promise<number> {
+  let next = store.next - 1;
+  let left = count;
+  while (left > 0 && next >= store.oldest) {
+    const stop = Math.max(store.oldest, next - SCAN_CHUNK);
+    for (; left > 0 && next >= stop; next--) if (visit(view.at(next), wanted, to)) left--;
+    if (left > 0) await nextTurn();
+  }
+  return next + 1;
+}

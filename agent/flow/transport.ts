@@ -1,0 +1,75 @@
+/** Hubble's `l4` and `Summary` of a flow. */
+import type { StoredFlow } from './decode.ts';
+import { DESTINATION, SOURCE } from './decode.ts';
+import { IPPROTO } from './filter.ts';
+import { type Layer4, type Ports, TCP_FLAG_NAMES, type TcpFlags } from './flow.ts';
+
+/** `{ l4 }`, or nothing for a protocol Hubble has no field for. */
+export function layer4(flow: StoredFlow): { l4?: Layer4 } {
+  if (flow.family === 0) return {};
+  const icmp = { type: flow.icmpType, code: flow.icmpCode };
+  switch (flow.protocol) {
+    case IPPROTO.TCP:
+      return { l4: { TCP: { ...ports(flow), flags: tcpFlags(flow.tcpFlags) } } };
+    case IPPROTO.UDP:
+      return { l4: { UDP: ports(flow) } };
+    case IPPROTO.SCTP:
+      return { l4: { SCTP: ports(flow) } };
+    case IPPROTO.ICMP:
+      return { l4: { ICMPv4: icmp } };
+    case IPPROTO.ICMPV6:
+      return { l4: { ICMPv6: icmp } };
+    default:
+      return {};
+  }
+}
+
+/** As Hubble's compact output has it: "TCP Flags: SYN, ACK", "UDP", "ICMPv4 EchoRequest". */
+export function summary(flow: StoredFlow): string {
+  if (flow.family === 0) return 'not IP';
+  switch (flow.protocol) {
+    case IPPROTO.TCP:
+      return `TCP Flags: ${Object.keys(tcpFlags(flow.tcpFlags)).join(', ')}`;
+    case IPPROTO.UDP:
+      return 'UDP';
+    case IPPROTO.SCTP:
+      return 'SCTP';
+    case IPPROTO.ICMP:
+      return `ICMPv4 ${ICMP4_TYPES[flow.icmpType] ?? `${flow.icmpType}/${flow.icmpCode}`}`;
+    case IPPROTO.ICMPV6:
+      return `ICMPv6 ${ICMP6_TYPES[flow.icmpType] ?? `${flow.icmpType}/${flow.icmpCode}`}`;
+    default:
+      return `IP protocol ${flow.protocol}`;
+  }
+}
+
+function ports(flow: StoredFlow): Ports {
+  return { source_port: flow.port(SOURCE), destination_port: flow.port(DESTINATION) };
+}
+
+function tcpFlags(bits: number): TcpFlags {
+  return Object.fromEntries(TCP_FLAG_NAMES.filter((_, bit) => bits & (1 << bit)).map((name) => [name, true]));
+}
+
+/** Names as gopacket prints them, which Hubble uses. */
+const ICMP4_TYPES: Readonly<Record<number, string>> = {
+  0: 'EchoReply',
+  3: 'DestinationUnreachable',
+  5: 'Redirect',
+  8: 'EchoRequest',
+  11: 'TimeExceeded',
+  12: 'ParameterProblem',
+};
+const ICMP6_TYPES: Readonly<Record<number, string>> = {
+  1: 'DestinationUnreachable',
+  2: 'PacketTooBig',
+  3: 'TimeExceeded',
+  4: 'ParameterProblem',
+  128: 'EchoRequest',
+  129: 'EchoReply',
+  133: 'RouterSolicitation',
+  134: 'RouterAdvertisement',
+  135: 'NeighborSolicitation',
+  136: 'NeighborAdvertisement',
+  137: 'Redirect',
+};
