@@ -169,7 +169,7 @@ class Store implements IdentityStore {
 
   /** Writes down what could be read, so that the damage is told of once and not carried along. */
   async repair(damage: string): Promise<void> {
-    this.#damage = `${damage}; ${this.#table.size} identities could be read and keep their numbers`;
+    this.#damage = `${damage}; label sets that could be read and keep their numbers: ${this.#table.size}`;
     try {
       await this.#journal.rewrite(() => this.#table.snapshot());
     } catch (error) {

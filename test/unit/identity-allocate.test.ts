@@ -1,12 +1,12 @@
 /** The table of identities: properties over random lives, and recovery from a journal cut or damaged anywhere. */
 import * as fc from 'fast-check';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type IdentityRecord, type IdentityTable, replayIdentities } from '../../agent/identity/allocate.ts';
 import { labelFilter } from '../../agent/identity/label-filter.ts';
 import type { IdentityNumber } from '../../agent/model/identity.ts';
 import { type Labels, labelsKey } from '../../agent/model/labels.ts';
 import { journalLine, readJournal } from '../../agent/run/journal.ts';
+import { suite } from '../kit/suite.ts';
 
 const test = suite('identity allocate');
 const RANGE = { first: 256, last: 263 };

@@ -3,12 +3,12 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, unlinkSyn
 import { mkdir, rename } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { WeirError } from '../../agent/errors.ts';
 import { type IdentityStore, openIdentityStore } from '../../agent/identity/store.ts';
 import type { Labels } from '../../agent/model/labels.ts';
 import { fakeClock } from '../kit/clock.ts';
+import { suite } from '../kit/suite.ts';
 
 const test = suite<{ directory: string }>('identity store');
 const set = (name: string): Labels => new Map([['k8s:app', name]]);
@@ -87,7 +87,7 @@ test('damage: the good lines and the previous journal are used, and it is said',
   const after = await open(directory);
   assert.equal(
     after.problems().map((problem) => problem.message),
-    [`${file(directory)} has 1 damaged lines; 2 identities could be read and keep their numbers`],
+    [`${file(directory)} has 1 damaged lines; label sets that could be read and keep their numbers: 2`],
   );
   assert.is(await after.acquire(set('c')), 258);
   assert.is(await after.acquire(set('b')), 260, 'not 257, which the lost line may have given away, and one skipped');
@@ -110,7 +110,10 @@ test('a missing journal is rebuilt from the previous one', async ({ directory })
   assert.ok(readFileSync(file(directory)).length < 500, 'short again');
   unlinkSync(file(directory));
   const after = await open(directory);
-  assert.match(after.problems()[0]?.message ?? '', /identities.journal is missing; 1200 identities could be read and keep their numbers$/);
+  assert.match(
+    after.problems()[0]?.message ?? '',
+    /identities.journal is missing; label sets that could be read and keep their numbers: 1$/,
+  );
   assert.is(await after.acquire(set('s0')), 256);
   assert.ok((await after.acquire(set('fresh'))) >= 256 + 1200);
   await after.close();
