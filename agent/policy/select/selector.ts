@@ -18,8 +18,8 @@ export interface Selector {
 
 /** Makes a selector from conjunctions; requirement order does not matter. */
 export function selector(...alternatives: (readonly Requirement[])[]): Selector {
-  const texts = alternatives.map((all) => [...new Set(all.map(requirementText))].sort().join(','));
-  return { alternatives, key: [...new Set(texts)].sort().join(' or ') };
+  const texts = alternatives.map((all) => [...new Set(all.map(requirementText))].sort().join(',') || 'everybody');
+  return { alternatives, key: [...new Set(texts)].sort().join(' or ') || 'nobody' };
 }
 
 /** "k8s:app in (frontend)", "k8s:env", "!k8s:env": values quoted, so that two different requirements never read the same. */
