@@ -100,7 +100,7 @@ export function createDesired(options: DesiredOptions): Desired {
   }
 
   function takeNamespace(name: string): void {
-    for (const [id, member] of members) if (member.pod?.namespace === name) dirtyMembers.add(id);
+    for (const [id, member] of members) if (member.record.namespace === name) dirtyMembers.add(id);
     for (const [key, pod] of inventory.pods) if (pod.namespace === name) dirtyPods.add(key);
   }
 
@@ -109,9 +109,7 @@ export function createDesired(options: DesiredOptions): Desired {
     dirtyPods.add(key);
     if (!pod) return; // Its endpoint, if it has one here, stays what it was until DEL.
     for (const [id, member] of members) {
-      if (!member.pod || podKey(member.pod.namespace, member.pod.name) !== key) continue;
-      // A pod of the same name but another uid is a new pod: this endpoint stays the old one's until its DEL.
-      if (member.pod.uid !== '' && pod.uid !== '' && member.pod.uid !== pod.uid) continue;
+      if (!isPodOf(member, pod)) continue;
       member.pod = pod;
       dirtyMembers.add(id);
     }
@@ -158,6 +156,9 @@ export function createDesired(options: DesiredOptions): Desired {
   }
 
   async function resolveMember(member: Member): Promise<void> {
+    const { namespace, podName } = member.record;
+    const named = podName === '' ? undefined : inventory.pods.get(podKey(namespace, podName));
+    if (named && isPodOf(member, named)) member.pod = named;
     const { pod } = member;
     const labels = pod ? podLabels(pod, inventory.namespaces.get(pod.namespace), options) : reservedLabels('init');
     if (member.subject === '' || labelsKey(labels) !== labelsKey(member.labels)) {
@@ -282,6 +283,12 @@ export function createDesired(options: DesiredOptions): Desired {
       ranges,
     }),
   };
+}
+
+/** A pod of the same name but another uid is a new pod: the endpoint stays the old one's until its DEL. */
+function isPodOf({ record }: Member, pod: Pod): boolean {
+  if (record.namespace !== pod.namespace || record.podName !== pod.name) return false;
+  return record.podUid === '' || pod.uid === '' || record.podUid === pod.uid;
 }
 
 function drain<T>(set: Set<T>): T[] {

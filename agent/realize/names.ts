@@ -13,7 +13,11 @@ import { THIS_NODE } from './peer-table.ts';
 /** Addresses of pods that are gone, remembered; the oldest go first. */
 const GONE_ADDRESSES_MAX = 8192;
 
-export function createNames(desired: Desired, engine: Engine, nodeName: string): Names & { remember(member: Member): void } {
+export function createNames(
+  desired: Desired,
+  engine: Engine,
+  nodeName: string,
+): Names & { remember(member: Member): void } {
   const byEndpoint = new Map<number, PartyName>();
   const byAddress = new Map<Address, PartyName>();
   /** The same object for the same pod object: see the contract of Names. */

@@ -7,7 +7,7 @@ import { WeirError } from '../errors.ts';
 import type { Names } from '../flow/names.ts';
 import type { Address } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
-import type { Document, Pod, Problem } from '../model/object.ts';
+import { type Document, type Pod, type Problem, refKey } from '../model/object.ts';
 import type { PolicyId } from '../model/verdict.ts';
 import type { DocumentResult } from '../policy/engine.ts';
 import type { Logger } from '../run/log.ts';
@@ -19,6 +19,8 @@ import { createNames } from './names.ts';
 export interface RealizerOptions extends Omit<DesiredOptions, 'onDocument' | 'onPod' | 'onEndpoint'> {
   readonly datapath: Datapath;
   readonly log: Logger;
+  /** The last valid documents of before the restart (last-valid.ts): in force until the source has a newer valid version. */
+  readonly lastValid: readonly Document[];
   /** Called after a revision whose documents changed: the last valid ones are to be kept on disk. */
   readonly keepDocuments: (documents: Document[]) => Promise<void>;
   /** Milliseconds since 1970, for annotations that name a time. */
@@ -181,6 +183,8 @@ export function createRealizer(options: RealizerOptions): Realizer {
     timer.unref();
   }
 
+  for (const document of options.lastValid) engine.upsertDocument(document);
+
   return {
     desired,
     names,
@@ -203,6 +207,9 @@ export function createRealizer(options: RealizerOptions): Realizer {
     },
     synced() {
       synced = true;
+      for (const { ref } of options.lastValid) {
+        if (!desired.inventory.documents.has(refKey(ref))) engine.removeDocument(ref);
+      }
       wakeQuietly();
     },
     problems(place, problems) {
