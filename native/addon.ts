@@ -42,6 +42,23 @@ export interface RawProgress {
 
 type Pairs<T> = [string, T][];
 
+/** One hop of a netlink exchange; `path` and `value` are of sysctls, `accepted` lists errnos that are answers, not failures. */
+export interface RawStep {
+  kind: 0 /* request */ | 1 /* dump */ | 2 /* sysctl read */ | 3 /* sysctl write */;
+  message?: Uint8Array;
+  path?: string;
+  value?: string;
+  accepted?: number[];
+}
+
+/** `messages`: whole netlink messages; `text`: the kernel's extended acknowledgement. */
+export interface RawAnswer {
+  status: number;
+  messages: Uint8Array;
+  value: string;
+  text: string;
+}
+
 /** The addon's exports. `fd` and `ifindex` are numbers, a status is 0 or -errno. */
 export interface Addon {
   errnoText(errno: number): [name: string, text: string];
@@ -82,6 +99,9 @@ export interface Addon {
   ): { type: number; id: number; programId: number; ifindex: number; attachType: number; cgroupId: number } | number;
   linkUpdate(fd: number, programFd: number): number;
   linkDetach(fd: number): number;
+
+  exchange(netns: string, steps: RawStep[]): Promise<RawAnswer[] | number>;
+  exchangeNow(steps: RawStep[]): RawAnswer[];
 }
 
 /** Times in ns, sizes in bytes, `xlatedInsns` in instructions after the verifier; run figures need sysctl kernel.bpf_stats_enabled. */

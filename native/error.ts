@@ -22,9 +22,9 @@ export class KernelError extends Error {
   readonly errno: number;
   /** Its name, such as "E2BIG". */
   readonly code: string;
-  readonly log?: string;
-  readonly done?: number;
-  readonly index?: number;
+  declare readonly log?: string;
+  declare readonly done?: number;
+  declare readonly index?: number;
 
   constructor(operation: string, errno: number, facts: KernelErrorFacts = {}) {
     const [name, text] = errno === ENOTSUPP ? ['ENOTSUPP', 'Operation is not supported'] : addon.errnoText(errno);

@@ -5,12 +5,15 @@
 import { readdirSync, rmSync } from 'node:fs';
 
 export type { MapShape, ProgramFacts } from './addon.ts';
+export * from './clsact.ts';
 export type { KernelErrorFacts } from './error.ts';
 export { KernelError } from './error.ts';
 export type { Handle, LinkHandle, MapHandle, ProgramHandle } from './handle.ts';
 export { closeFd, openPinned, pin } from './handle.ts';
 export * from './link.ts';
 export * from './map.ts';
+export * from './netlink.ts';
+export * from './netns.ts';
 export type { LoadedObject, ObjectOptions } from './object.ts';
 export { openObject } from './object.ts';
 export * from './program.ts';

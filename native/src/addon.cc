@@ -14,6 +14,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports)
 	RegisterProgram(env, exports);
 	RegisterTcx(env, exports);
 	RegisterLink(env, exports);
+	RegisterExchange(env, exports);
 	return exports;
 }
 

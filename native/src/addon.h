@@ -11,3 +11,4 @@ void RegisterMapBatch(Napi::Env env, Napi::Object exports);
 void RegisterProgram(Napi::Env env, Napi::Object exports);
 void RegisterTcx(Napi::Env env, Napi::Object exports);
 void RegisterLink(Napi::Env env, Napi::Object exports);
+void RegisterExchange(Napi::Env env, Napi::Object exports);
