@@ -1,0 +1,168 @@
+/**
+ * Who may import whom. Dependencies run one way, down river: model at the bottom, main at the top. The first rule whose `of` is the beginning of
+ * a file's path holds for that file; a file may always import its own part.
+ */
+
+export interface ImportRule {
+  /** Beginning of the paths it is about. */
+  readonly of: string;
+  /** Beginnings of the paths they may import, besides `of` itself. */
+  readonly may: readonly string[];
+  /** As `may`, for types only: `import type`. */
+  readonly mayTypes?: readonly string[];
+  /** npm packages; node:* is free to all but the pure parts, which list nothing. */
+  readonly packages?: readonly string[];
+  readonly why: string;
+}
+
+/** Small and without direction: every part of the agent may stand on them. */
+const FLOOR = ['agent/errors.ts', 'agent/config.ts', 'agent/run/', 'agent/model/'];
+const INTERFACE = 'agent/datapath/datapath.ts';
+const LAYOUT = 'agent/datapath/layout.gen.ts';
+
+export const RULES: readonly ImportRule[] = [
+  { of: 'agent/model/', may: [], why: 'the nouns stand on nothing' },
+  { of: 'agent/errors.ts', may: [], why: 'the table of errors stands on nothing' },
+  {
+    of: 'agent/config.ts',
+    may: ['agent/errors.ts', 'agent/model/', 'agent/run/'],
+    packages: ['yaml'],
+    why: 'the configuration knows no part',
+  },
+  { of: 'agent/run/', may: ['agent/errors.ts', 'agent/model/'], why: 'loops and logs know no part' },
+  { of: 'agent/policy/', may: FLOOR, packages: ['yaml'], why: 'the engine is usable alone, offline' },
+  { of: 'agent/identity/', may: FLOOR, why: 'allocation is pure, with a durable record' },
+  { of: 'agent/ipam/', may: FLOOR, why: 'allocation is pure, with a durable record' },
+  { of: 'agent/source/', may: FLOOR, packages: ['yaml'], why: 'sources only write what the model describes' },
+  { of: LAYOUT, may: [], why: 'it is generated from bpf/abi' },
+  { of: INTERFACE, may: ['agent/model/', LAYOUT], why: 'it is the interface others see instead of the kernel' },
+  {
+    of: 'agent/datapath/',
+    may: [...FLOOR, 'native/'],
+    why: 'it makes the kernel hold what was decided, and decides nothing about policy',
+  },
+  {
+    of: 'agent/endpoint/',
+    may: [...FLOOR, 'agent/ipam/', 'agent/identity/', INTERFACE, 'native/'],
+    why: 'it wires pods, and sees the datapath only as its interface',
+  },
+  {
+    of: 'agent/cni/',
+    may: [...FLOOR, 'agent/ipam/', 'agent/identity/', 'agent/endpoint/', INTERFACE],
+    why: 'it speaks CNI for endpoint/',
+  },
+  {
+    of: 'agent/flow/',
+    may: [...FLOOR, LAYOUT, INTERFACE],
+    packages: ['prom-client'],
+    why: 'events are decoded and kept; nothing flows back down',
+  },
+  {
+    of: 'agent/api/',
+    may: [...FLOOR, 'agent/flow/'],
+    mayTypes: [INTERFACE],
+    packages: ['fastify', '@fastify/swagger', 'prom-client'],
+    why: 'it shows what it is handed and reads state only',
+  },
+  {
+    of: 'agent/cli/',
+    may: [...FLOOR, 'agent/policy/'],
+    mayTypes: ['agent/api/', 'agent/flow/'],
+    packages: ['yaml'],
+    why: 'it talks to the API, or runs policy/ offline',
+  },
+  { of: 'agent/realize/', may: ['agent/'], why: 'it joins the parts of the river; only main stands above it' },
+  { of: 'agent/main.ts', may: ['agent/', 'native/'], why: 'it puts everything together' },
+  {
+    of: 'native/',
+    may: ['agent/model/address.ts'],
+    packages: ['node-addon-api'],
+    why: 'native knows fds, bytes, errno and addresses, never policy',
+  },
+  { of: 'bpf/gen/', may: [], why: 'the generator reads BTF and nothing of the agent' },
+  { of: 'setup/', may: [], why: 'setup comes before everything' },
+  {
+    of: 'demo/',
+    may: ['agent/model/', 'demo/'],
+    packages: ['yaml'],
+    why: 'the demo uses the product from outside: its binaries and its API',
+  },
+  {
+    of: 'test/oracle/',
+    may: ['agent/model/'],
+    packages: ['yaml'],
+    why: 'an oracle that shares code with what it judges proves nothing',
+  },
+  { of: 'test/kit/suite.ts', may: [], packages: ['uvu'], why: 'it is the one place that knows uvu itself' },
+  {
+    of: 'test/',
+    may: ['agent/', 'native/', 'bpf/gen/', 'demo/', 'setup/'],
+    packages: ['uvu/assert', 'fast-check', 'yaml', 'fastify'],
+    why: 'uvu hides failures: take suite from test/kit/suite.ts',
+  },
+];
+
+/** Whatever else is allowed. */
+const NOBODY: readonly { readonly imports: string; readonly except?: string; readonly why: string }[] = [
+  { imports: 'agent/main.ts', why: 'nobody imports main: it is started, as a process' },
+  { imports: 'test/', except: 'test/', why: 'nobody imports test' },
+  {
+    imports: 'native/',
+    except: '^(agent/(datapath|endpoint|main)|native|test)',
+    why: 'native is used by datapath/ and endpoint/ only',
+  },
+];
+
+export interface Edge {
+  readonly from: string;
+  readonly line: number;
+  /** A path from the root of the repository, or a package's name ("fastify", "node:fs"). */
+  readonly to: string;
+  readonly typeOnly: boolean;
+}
+
+/** One sentence for each edge that breaks a rule. */
+export function violations(edges: readonly Edge[]): string[] {
+  return edges.flatMap((edge) => {
+    const reason = forbidden(edge);
+    return reason === undefined ? [] : [`${edge.from}:${edge.line} imports ${edge.to}: ${reason}`];
+  });
+}
+
+function forbidden({ from, to, typeOnly }: Edge): string | undefined {
+  const rule = RULES.find(({ of }) => from.startsWith(of));
+  if (rule === undefined) return 'no rule is about this file: add its part to test/kit/import-rules.ts';
+  if (to.startsWith('node:')) return undefined;
+  if (!isPath(to))
+    return rule.packages?.includes(to) ? undefined : `${rule.of} does not use this package (${rule.why})`;
+  const taboo = NOBODY.find(
+    ({ imports, except }) => to.startsWith(imports) && !(except !== undefined && new RegExp(except).test(from)),
+  );
+  if (taboo !== undefined) return taboo.why;
+  const allowed = [rule.of, ...rule.may, ...(typeOnly ? (rule.mayTypes ?? []) : [])];
+  if (allowed.some((start) => to.startsWith(start))) return undefined;
+  return `${rule.of} may import only ${rule.may.length === 0 ? 'itself' : rule.may.join(', ')} (${rule.why})`;
+}
+
+function isPath(to: string): boolean {
+  return /\.[a-z]+$/.test(to) && to.includes('/') && !to.startsWith('@') && !to.startsWith('node_modules');
+}
+
+/** Each cycle once, as the files in order; types count too, for a reader has to follow them all the same. */
+export function cycles(edges: readonly Edge[]): string[][] {
+  const next = Map.groupBy(edges, (edge) => edge.from);
+  const found: string[][] = [];
+  const state = new Map<string, 'open' | 'done'>();
+  const visit = (file: string, trail: readonly string[]): void => {
+    if (state.get(file) === 'done') return;
+    if (state.get(file) === 'open') {
+      found.push([...trail.slice(trail.indexOf(file)), file]);
+      return;
+    }
+    state.set(file, 'open');
+    for (const { to } of next.get(file) ?? []) visit(to, [...trail, file]);
+    state.set(file, 'done');
+  };
+  for (const file of next.keys()) visit(file, []);
+  return found;
+}
