@@ -138,8 +138,7 @@ static void build_frame(void)
 		memcpy(frame + frame_length, *entry, length);
 		frame_length += length;
 	}
-	frame[frame_length++] = 0;
-	stdin_start = frame_length;
+	stdin_start = ++frame_length; /* the empty string: the buffer is zeros */
 	n = read_all(STDIN_FILENO, frame + stdin_start, STDIN_MAX + 1);
 	if (n < 0)
 		fail(IO_FAILURE, "cannot read the network configuration from stdin", strerror(errno));
