@@ -93,7 +93,11 @@ export interface TrafficCount {
 
 export interface DatapathCounters {
   readonly forwarded: { readonly ingress: number; readonly egress: number };
-  readonly drops: readonly { readonly reason: string; readonly direction: 'ingress' | 'egress'; readonly count: TrafficCount }[];
+  readonly drops: readonly {
+    readonly reason: string;
+    readonly direction: 'ingress' | 'egress';
+    readonly count: TrafficCount;
+  }[];
   readonly eventsLost: number;
   readonly consumed: number;
   readonly answered: number;

@@ -88,42 +88,43 @@ export const classNumbersName: Readonly<Record<number, string>> = {
   0: 'CLASS_ANY',
 };
 
+/** Two bytes with different writers, so that neither loses what the other sets: the low one is written by every packet, the high one only where the connection is judged. */
 export const ConntrackFlags = {
   CONNTRACK_INITIATOR_IS_LOW: 1,
   /** the responder has answered */
   CONNTRACK_REPLIED: 2,
-  /** judged again and denied: initiator drops, reply in flight passes, no renewal */
-  CONNTRACK_REVOKED: 4,
-  /** at the initiator's pod, in `epoch` */
-  CONNTRACK_EGRESS_JUDGED: 8,
-  /** at the responder's pod, in `epoch` */
-  CONNTRACK_INGRESS_JUDGED: 16,
-  CONNTRACK_FIN_INITIATOR: 32,
-  CONNTRACK_FIN_RESPONDER: 64,
+  CONNTRACK_FIN_INITIATOR: 4,
+  CONNTRACK_FIN_RESPONDER: 8,
   /** TCP: handshake seen; mid-stream entries once both sides spoke */
-  CONNTRACK_ESTABLISHED: 128,
-  /** `weir.dev/established: keep`: not judged again */
-  CONNTRACK_KEEP: 256,
+  CONNTRACK_ESTABLISHED: 16,
+  /** judged again and denied: initiator drops, reply in flight passes, no renewal */
+  CONNTRACK_REVOKED: 256,
+  /** allowed at the initiator's pod, in `epoch` */
+  CONNTRACK_EGRESS_JUDGED: 512,
+  /** allowed at the responder's pod, in `epoch` */
+  CONNTRACK_INGRESS_JUDGED: 1024,
+  /** `weir.dev/established: keep`: not judged again (reserved) */
+  CONNTRACK_KEEP: 2048,
 } as const;
 export type ConntrackFlags = (typeof ConntrackFlags)[keyof typeof ConntrackFlags];
 export const conntrackFlagsName: Readonly<Record<number, string>> = {
   1: 'CONNTRACK_INITIATOR_IS_LOW',
   2: 'CONNTRACK_REPLIED',
-  4: 'CONNTRACK_REVOKED',
-  8: 'CONNTRACK_EGRESS_JUDGED',
-  16: 'CONNTRACK_INGRESS_JUDGED',
-  32: 'CONNTRACK_FIN_INITIATOR',
-  64: 'CONNTRACK_FIN_RESPONDER',
-  128: 'CONNTRACK_ESTABLISHED',
-  256: 'CONNTRACK_KEEP',
+  4: 'CONNTRACK_FIN_INITIATOR',
+  8: 'CONNTRACK_FIN_RESPONDER',
+  16: 'CONNTRACK_ESTABLISHED',
+  256: 'CONNTRACK_REVOKED',
+  512: 'CONNTRACK_EGRESS_JUDGED',
+  1024: 'CONNTRACK_INGRESS_JUDGED',
+  2048: 'CONNTRACK_KEEP',
 };
 export const CONNTRACK_FLAGS_DOC: Readonly<Record<number, string>> = {
   2: "the responder has answered",
-  4: "judged again and denied: initiator drops, reply in flight passes, no renewal",
-  8: "at the initiator's pod, in `epoch`",
-  16: "at the responder's pod, in `epoch`",
-  128: "TCP: handshake seen; mid-stream entries once both sides spoke",
-  256: "`weir.dev/established: keep`: not judged again",
+  16: "TCP: handshake seen; mid-stream entries once both sides spoke",
+  256: "judged again and denied: initiator drops, reply in flight passes, no renewal",
+  512: "allowed at the initiator's pod, in `epoch`",
+  1024: "allowed at the responder's pod, in `epoch`",
+  2048: "`weir.dev/established: keep`: not judged again (reserved)",
 };
 
 export const ConntrackLimits = {
@@ -880,6 +881,8 @@ export interface Fragment {
   sourcePort: number;
   /** host order */
   destinationPort: number;
+  /** what policy matched: destination port, or ICMP type << 8 | code; host order */
+  policyPort: number;
   /** jiffies */
   expires: bigint;
 }
@@ -887,13 +890,15 @@ export const fragment: Codec<Fragment> = codec<Fragment>(16, {
   write(value, view, at) {
     set16(view, at + 0, value.sourcePort, NETWORK, 'Fragment.sourcePort');
     set16(view, at + 2, value.destinationPort, NETWORK, 'Fragment.destinationPort');
-    zero(view, at + 4, 4);
+    set16(view, at + 4, value.policyPort, NETWORK, 'Fragment.policyPort');
+    zero(view, at + 6, 2);
     set64(view, at + 8, value.expires, HOST, 'Fragment.expires');
   },
   read(view, at) {
     return {
       sourcePort: view.getUint16(at + 0, NETWORK),
       destinationPort: view.getUint16(at + 2, NETWORK),
+      policyPort: view.getUint16(at + 4, NETWORK),
       expires: view.getBigUint64(at + 8, HOST),
     };
   },
