@@ -21,6 +21,8 @@ wanted_run="
 # Further: what the tests compare with, drive and boot.
 wanted_test="
 	llvm:llvm-objcopy
+	bpftool:bpftool
+	git:git
 	clang-format:clang-format
 	nftables:nft
 	iperf3:iperf3

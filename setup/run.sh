@@ -10,7 +10,7 @@ file=$1
 shift
 case $file in
 test/bench/*) purpose=bench ;;
-test/* | setup/check.ts) purpose=test ;;
+test/* | setup/check.ts | bpf/gen/*) purpose=test ;;
 *) purpose=run ;;
 esac
 sh "$root/setup/setup.sh" "$purpose"
