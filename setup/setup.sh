@@ -28,6 +28,7 @@ export PATH
 . setup/packages.sh
 . setup/node.sh
 . setup/build.sh
+. setup/kernels.sh
 
 step machine check_machine
 step packages install_packages
@@ -35,3 +36,4 @@ step "node modules" install_node_modules
 step "native addon" build_native
 step "bpf programs" build_bpf
 step "cni plugin" build_cni
+[ "$purpose" != test ] || step "old kernels" fetch_kernels
