@@ -27,6 +27,7 @@ export const ERRORS = {
   NOT_FOUND: { cni: 3, http: 404, retryable: false },
   TOO_LARGE: { cni: 6, http: 413, retryable: false },
   TIMEOUT: { cni: 11, http: 504, retryable: true },
+  BUSY: { cni: 11, http: 503, retryable: true },
   INTERNAL: { cni: 5, http: 500, retryable: false },
 } as const;
 export type ErrorCode = keyof typeof ERRORS;
@@ -37,7 +38,12 @@ export class WeirError extends Error {
   readonly operation: string;
   readonly details: string;
 
-  constructor(code: ErrorCode, operation: string, message: string, options: { cause?: unknown; details?: string } = {}) {
+  constructor(
+    code: ErrorCode,
+    operation: string,
+    message: string,
+    options: { cause?: unknown; details?: string } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'WeirError';
     this.code = code;

@@ -84,13 +84,17 @@ export const byFamily =
   (flow) =>
     families.includes(flow.family);
 
-/** since <= time < until, ms since 1970. */
-export const byTime =
-  (since: number, until: number): Clause =>
-  (flow) => {
-    const time = flow.timeMs;
-    return time >= since && time < until;
-  };
+/** ms since 1970; the moment itself included. */
+export const bySince =
+  (ms: number): Clause =>
+  (flow) =>
+    flow.timeMs >= ms;
+
+/** ms since 1970; the moment itself excluded. */
+export const byUntil =
+  (ms: number): Clause =>
+  (flow) =>
+    flow.timeMs < ms;
 
 export const IPPROTO = { ICMP: 1, TCP: 6, UDP: 17, ICMPV6: 58, SCTP: 132 } as const;
 const WITH_PORTS: readonly number[] = [IPPROTO.TCP, IPPROTO.UDP, IPPROTO.SCTP];

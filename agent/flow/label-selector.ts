@@ -6,29 +6,16 @@ import type { Labels } from '../model/labels.ts';
 
 export type LabelMatcher = (labels: Labels) => boolean;
 
-/** What is wrong with a selector, for an error message. */
-export interface SelectorFault {
-  readonly expected: string;
-}
-
 const KEY = '(?:[a-zA-Z0-9_.-]+:)?[a-zA-Z0-9](?:[a-zA-Z0-9_./-]*[a-zA-Z0-9])?';
 const EXISTS = new RegExp(`^(!?)\\s*(${KEY})$`);
 const EQUALS = new RegExp(`^(${KEY})\\s*(=|==|!=)\\s*([^\\s,()=!]*)$`);
 const SET = new RegExp(`^(${KEY})\\s+(in|notin)\\s*\\(([^()]*)\\)$`);
 
-/** Reads a selector; a fault when it is none. All requirements must hold. */
-export function parseLabelSelector(text: string): LabelMatcher | SelectorFault {
-  const matchers: LabelMatcher[] = [];
-  for (const part of splitOutsideParentheses(text)) {
-    const matcher = requirement(part.trim());
-    if (matcher === undefined) {
-      return {
-        expected: `"key", "!key", "key=value", "key!=value", "key in (a,b)" or "key notin (a,b)", not "${part.trim()}"`,
-      };
-    }
-    matchers.push(matcher);
-  }
-  return (labels) => matchers.every((matches) => matches(labels));
+/** Reads a selector; undefined when it is none. All requirements must hold. */
+export function parseLabelSelector(text: string): LabelMatcher | undefined {
+  const matchers = splitOutsideParentheses(text).map((part) => requirement(part.trim()));
+  if (matchers.some((matcher) => matcher === undefined)) return undefined;
+  return (labels) => matchers.every((matches) => matches?.(labels));
 }
 
 function requirement(text: string): LabelMatcher | undefined {

@@ -16,26 +16,23 @@ export function isolatedBy(flow: StoredFlow): readonly ObjectRef[] | undefined {
 
 export function reasonOf(flow: StoredFlow): string {
   const direction = flow.direction === Direction.DIRECTION_INGRESS ? 'ingress' : 'egress';
-  if (flow.isDrop) return dropSentence(flow, direction);
   const rule = ruleText(flow);
+  if (flow.isDrop) {
+    if (rule) return `denied by ${rule}`;
+    const { meaning, name } = dropReason(flow.reason);
+    return isolatedBy(flow) ? `denied ${byDefault(flow, direction)}` : `dropped: ${meaning || name}`;
+  }
   if (flow.type === EventType.EVENT_AUDIT) {
     if (!wouldDeny(flow)) return `would be allowed${rule && ` by ${rule}`} if audited policies were enforced`;
-    return `would be denied ${rule ? `by ${rule}` : isolationText(flow, direction)} if audited policies were enforced`;
+    return `would be denied ${rule ? `by ${rule}` : byDefault(flow, direction)}, if audited policies were enforced`;
   }
   return rule ? `allowed by ${rule}` : `allowed: no policy isolates the pod for ${direction}`;
 }
 
-function dropSentence(flow: StoredFlow, direction: string): string {
-  const { meaning, name } = dropReason(flow.reason);
-  const rule = ruleText(flow);
-  if (rule) return `denied by ${rule}`;
-  const text = meaning || name;
-  return isolatedBy(flow) ? `denied ${isolationText(flow, direction)}: ${text}` : `dropped: ${text}`;
-}
-
-function isolationText(flow: StoredFlow, direction: string): string {
-  const names = (isolatedBy(flow) ?? []).map(refKey);
-  return `by default for ${direction}${names.length > 0 ? `, isolated by ${names.join(', ')}` : ''}`;
+function byDefault(flow: StoredFlow, direction: string): string {
+  const isolating = (isolatedBy(flow) ?? []).map(refKey);
+  const who = isolating.length === 0 ? 'the pod is isolated' : `${isolating.join(', ')} isolates the pod`;
+  return `by default for ${direction}: ${who} and no rule allows it`;
 }
 
 /** The rule in words; '' when no rule decided. */

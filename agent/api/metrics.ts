@@ -1,0 +1,237 @@
+/**
+ * Metrics. Almost all are read from the state when somebody scrapes, so that they cost nothing in between and cannot
+ * differ from what the API says. `weir_` are ours; `hubble_` have Hubble's names and labels, for boards made for it.
+ */
+import { readdirSync } from 'node:fs';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { EventType } from '../datapath/layout.gen.ts';
+import { dropReason } from '../flow/drop-reason.ts';
+import { eventName, IPPROTO, verdictOf } from '../flow/filter.ts';
+import { LOSS_STAGES, type LossStage } from '../flow/flow.ts';
+import type { State } from './state.ts';
+
+export interface Metrics {
+  readonly registry: Registry;
+  /** A CNI request was answered; `code` is the CNI error code, 0 for success. */
+  cniRequest(verb: string, code: number, seconds: number): void;
+  /** An HTTP request was answered. */
+  request(route: string, method: string, status: number): void;
+  /** A connection was refused, or its bytes were no HTTP request. */
+  requestRefused(): void;
+}
+
+type Labels = Readonly<Record<string, string>>;
+type Sample = readonly [labels: Labels, value: number];
+
+const EVENT_TYPES = [1, 2, 3, 4, 5, 6].filter((type) => eventName(type) !== undefined);
+
+const LOST_SOURCES: Record<LossStage, string> = {
+  ring: 'PERF_EVENT_RING_BUFFER',
+  queue: 'OBSERVER_EVENTS_QUEUE',
+  overwritten: '',
+  subscriber: 'HUBBLE_RING_BUFFER',
+};
+
+const PROTOCOL_NAMES: Readonly<Record<number, string>> = {
+  [IPPROTO.TCP]: 'TCP',
+  [IPPROTO.UDP]: 'UDP',
+  [IPPROTO.SCTP]: 'SCTP',
+  [IPPROTO.ICMP]: 'ICMPv4',
+  [IPPROTO.ICMPV6]: 'ICMPv6',
+};
+
+export function createMetrics(state: State): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  /** A value that is read when scraped. */
+  const read = (
+    Kind: typeof Counter | typeof Gauge,
+    name: string,
+    help: string,
+    labelNames: string[],
+    samples: () => Iterable<Sample>,
+  ) =>
+    new Kind({
+      name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        this.reset();
+        for (const [labels, value] of samples()) this.inc(labels, value);
+      },
+    });
+  const counter = (name: string, help: string, labelNames: string[], samples: () => Iterable<Sample>) =>
+    read(Counter, name, help, labelNames, samples);
+  const gauge = (name: string, help: string, labelNames: string[], samples: () => Iterable<Sample>) =>
+    read(Gauge, name, help, labelNames, samples);
+  const one = (value: number): Sample[] => [[{}, value]];
+
+  agentMetrics();
+  flowMetrics();
+  datapathMetrics();
+  hubbleMetrics();
+  processMetrics();
+
+  const cni = new Histogram({
+    name: 'weir_cni_request_duration_seconds',
+    help: 'Time to answer a CNI request; code 0 is success',
+    labelNames: ['verb', 'code'],
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+    registers,
+  });
+  const requests = new Counter({
+    name: 'weir_http_requests_total',
+    help: 'Requests to the API, by route, method and status',
+    labelNames: ['route', 'method', 'status'],
+    registers,
+  });
+  const refused = new Counter({
+    name: 'weir_http_refused_total',
+    help: 'Connections beyond the limit, and bytes that were no HTTP request',
+    registers,
+  });
+  return {
+    registry,
+    cniRequest: (verb, code, seconds) => cni.observe({ verb, code: String(code) }, seconds),
+    request: (route, method, status) => requests.inc({ route, method, status: String(status) }),
+    requestRefused: () => refused.inc(),
+  };
+
+  function agentMetrics(): void {
+    gauge('weir_info', 'Always 1; the labels say which agent this is', ['version', 'node'], () => {
+      const { version, node } = state.status();
+      return [[{ version, node }, 1]];
+    });
+    gauge('weir_ready', '1 when the agent is ready', [], () => one(state.status().pending.length === 0 ? 1 : 0));
+    gauge('weir_policy_revision', 'Policy revision: desired by the documents, realized in the kernel', ['kind'], () =>
+      Object.entries(state.status().revision).map(([kind, revision]) => [{ kind }, revision] as const),
+    );
+    gauge('weir_policies', 'Policy documents by status', ['status'], () =>
+      tally(state.policies(), (policy) => ({ status: policy.status })),
+    );
+    gauge('weir_problems', 'What a person should look at, by severity', ['severity'], () =>
+      tally(state.status().problems, (problem) => ({ severity: problem.severity })),
+    );
+    gauge('weir_endpoints', 'Endpoints by state', ['state'], () =>
+      tally(state.endpoints(), (endpoint) => ({ state: endpoint.state })),
+    );
+    gauge('weir_identities', 'Security identities this node knows', [], () => one(state.identities().length));
+    gauge('weir_attachments_expected', 'Interfaces that should have their programs', [], () =>
+      one(state.status().attachments.expected),
+    );
+    gauge('weir_attachments_missing', 'Interfaces that lack a program', [], () =>
+      one(state.status().attachments.missing.length),
+    );
+  }
+
+  function flowMetrics(): void {
+    counter('weir_flow_events_total', 'Events stored, by event and verdict', ['event', 'verdict'], () =>
+      EVENT_TYPES.map((type) => {
+        const labels = { event: eventName(type) as string, verdict: verdictOf(type) };
+        return [labels, state.flows.events[type] as number] as const;
+      }),
+    );
+    counter(
+      'weir_flow_lost_total',
+      'Events lost. ring: kernel buffer full; queue: event thread full; overwritten: history full; subscriber: reader too slow',
+      ['stage'],
+      () => {
+        const losses = state.flows.losses();
+        return LOSS_STAGES.map((stage) => [{ stage }, losses[stage]] as const);
+      },
+    );
+    counter('weir_flow_unknown_total', 'Events of a type this agent does not know', [], () =>
+      one(state.flows.stats().unknown),
+    );
+    gauge('weir_flow_records', 'Records in the history', [], () => one(state.flows.stats().records));
+    gauge('weir_flow_capacity', 'Records the history has room for', [], () => one(state.flows.stats().capacity));
+    gauge('weir_flow_history_seconds', 'Time between the oldest and the newest record', [], () =>
+      one(state.flows.stats().seconds),
+    );
+    gauge('weir_flow_followers', 'Open streams of flows', [], () => one(state.flows.stats().followers));
+    gauge('weir_flow_names', 'Names that records refer to', [], () => one(state.flows.stats().names));
+    counter('weir_flow_names_refused_total', 'Names records had to do without: the tables were full', [], () =>
+      one(state.flows.stats().namesRefused),
+    );
+  }
+
+  function datapathMetrics(): void {
+    counter('weir_forwarded_packets_total', 'Packets passed, by direction from the pod’s view', ['direction'], () =>
+      Object.entries(state.counters().forwarded).map(([direction, packets]) => [{ direction }, packets] as const),
+    );
+    counter('weir_dropped_packets_total', 'Packets dropped, by reason and direction', ['reason', 'direction'], () =>
+      state.counters().drops.map(({ reason, direction, count }) => [{ reason, direction }, count.packets] as const),
+    );
+    counter('weir_dropped_bytes_total', 'Bytes dropped, by reason and direction', ['reason', 'direction'], () =>
+      state.counters().drops.map(({ reason, direction, count }) => [{ reason, direction }, count.bytes] as const),
+    );
+    counter('weir_consumed_packets_total', 'Packets of the pod’s own kernel, swallowed by design', [], () =>
+      one(state.counters().consumed),
+    );
+    counter('weir_answered_packets_total', 'ARP and neighbour requests answered by the program', [], () =>
+      one(state.counters().answered),
+    );
+    counter('weir_connections_opened_total', 'Connections that got an entry', [], () =>
+      one(state.counters().connectionsOpened),
+    );
+    counter('weir_connections_closed_total', 'Connections closed by their ends', [], () =>
+      one(state.counters().connectionsClosed),
+    );
+    counter('weir_judged_again_total', 'Packets of established connections judged again after a change', [], () =>
+      one(state.counters().judgedAgain),
+    );
+    gauge('weir_map_entries', 'Entries in a kernel map', ['map'], () =>
+      state.maps().map((map) => [{ map: map.name }, map.entries] as const),
+    );
+    gauge('weir_map_capacity', 'Entries a kernel map has room for', ['map'], () =>
+      state.maps().map((map) => [{ map: map.name }, map.capacity] as const),
+    );
+  }
+
+  function hubbleMetrics(): void {
+    const subtypes: Readonly<Record<number, Labels>> = {
+      [EventType.EVENT_DROP]: { type: 'Drop', subtype: '' },
+      [EventType.EVENT_AUDIT]: { type: 'PolicyVerdict', subtype: '' },
+    };
+    counter('hubble_flows_processed_total', 'Flows, as Hubble counts them', ['type', 'subtype', 'verdict'], () =>
+      EVENT_TYPES.map((type) => {
+        const labels = { ...(subtypes[type] ?? { type: 'Trace', subtype: '' }), verdict: verdictOf(type) };
+        return [labels, state.flows.events[type] as number] as const;
+      }),
+    );
+    counter('hubble_drop_total', 'Drop events, by Hubble’s reason and protocol', ['reason', 'protocol'], () => {
+      const samples: Sample[] = [];
+      state.flows.drops.forEach((count, slot) => {
+        if (count === 0) return;
+        const protocol = PROTOCOL_NAMES[slot & 255] ?? 'other';
+        samples.push([{ reason: dropReason(slot >> 8).hubble.name, protocol }, count]);
+      });
+      return samples;
+    });
+    counter('hubble_lost_events_total', 'Lost events, by Hubble’s sources', ['source'], () => {
+      const losses = state.flows.losses();
+      return LOSS_STAGES.filter((stage) => LOST_SOURCES[stage] !== '').map(
+        (stage) => [{ source: LOST_SOURCES[stage] }, losses[stage]] as const,
+      );
+    });
+  }
+
+  /** The usual ones. prom-client's own set would keep a timer running to measure the event loop. */
+  function processMetrics(): void {
+    counter('process_cpu_seconds_total', 'User and system CPU time', [], () => {
+      const { user, system } = process.cpuUsage();
+      return one((user + system) / 1e6);
+    });
+    gauge('process_resident_memory_bytes', 'Resident memory', [], () => one(process.memoryUsage.rss()));
+    gauge('process_heap_bytes', 'JavaScript heap in use', [], () => one(process.memoryUsage().heapUsed));
+    gauge('process_start_time_seconds', 'When the process started, seconds since 1970', [], () =>
+      one(Math.round(performance.timeOrigin / 1000)),
+    );
+    gauge('process_open_fds', 'Open file descriptors', [], () => one(readdirSync('/proc/self/fd').length));
+  }
+}
+
+function tally<T>(values: readonly T[], labelsOf: (value: T) => Labels): Sample[] {
+  return values.map((value) => [labelsOf(value), 1]);
+}

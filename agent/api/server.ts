@@ -1,0 +1,126 @@
+/** The HTTP server with all resources: read-only, bounded in every way, one shape for every error. */
+
+import swagger from '@fastify/swagger';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { WeirError } from '../errors.ts';
+import type { Logger } from '../run/log.ts';
+import { endpointRoutes } from './endpoints.ts';
+import { errorAnswer, httpStatus, type SchemaFault, schemaFaults, toWeirError } from './errors-answer.ts';
+import { FLOW_LINE_SCHEMA, FLOW_SCHEMA, LOST_SCHEMA } from './flow-schema.ts';
+import { flowRoutes } from './flows.ts';
+import { identityRoutes } from './identities.ts';
+import type { Metrics } from './metrics.ts';
+import { metricsRoute } from './metrics-route.ts';
+import { OPENAPI, openapiRoute } from './openapi.ts';
+import { policyRoutes } from './policies.ts';
+import { ERROR_SCHEMA, named, OBJECT_SCHEMA, PROBLEM_SCHEMA } from './schema.ts';
+import type { State } from './state.ts';
+import { statusRoutes } from './status.ts';
+
+export interface ApiOptions {
+  readonly state: State;
+  readonly metrics: Metrics;
+  /** Told of answers that are our own fault. */
+  readonly log?: Logger;
+}
+
+/** Nobody gets more than this. The API is for people and probes of one node. */
+export const LIMITS = {
+  connections: 128,
+  urlBytes: 8192,
+  headerBytes: 16384,
+  bodyBytes: 1024,
+  /** To receive a whole request. */
+  requestTimeoutMs: 10_000,
+  /** A connection on which nothing moves; streams of flows are exempt. */
+  idleTimeoutMs: 30_000,
+} as const;
+
+/** Status of answers to bytes that are no HTTP request, by Node's error code. */
+const CLIENT_ERRORS: Readonly<Record<string, { status: string; code: 'TOO_LARGE' | 'TIMEOUT' | 'BAD_REQUEST' }>> = {
+  HPE_HEADER_OVERFLOW: { status: '431 Request Header Fields Too Large', code: 'TOO_LARGE' },
+  ERR_HTTP_REQUEST_TIMEOUT: { status: '408 Request Timeout', code: 'TIMEOUT' },
+};
+const MALFORMED = { status: '400 Bad Request', code: 'BAD_REQUEST' } as const;
+
+/** A server that does not listen yet: see listener.ts. */
+export async function createApi({ state, metrics, log }: ApiOptions): Promise<FastifyInstance> {
+  const app = fastify({
+    bodyLimit: LIMITS.bodyBytes,
+    requestTimeout: LIMITS.requestTimeoutMs,
+    connectionTimeout: LIMITS.idleTimeoutMs,
+    forceCloseConnections: true,
+    http: { maxHeaderSize: LIMITS.headerBytes },
+    // fastify removes unknown query fields in silence unless told not to
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: 'array', allErrors: true, verbose: true } },
+    schemaErrorFormatter: (faults, where) =>
+      schemaFaults(faults as SchemaFault[], where === 'querystring' ? 'query' : where),
+    frameworkErrors(error, request: FastifyRequest, reply: FastifyReply) {
+      const ours = toWeirError(error, `${request.method} ${pathOf(request.url)}`);
+      return reply.code(httpStatus(ours)).send(errorAnswer(ours));
+    },
+    clientErrorHandler(error, socket) {
+      metrics.requestRefused();
+      if (!socket.writable) return;
+      const { status, code } = CLIENT_ERRORS[error.code ?? ''] ?? MALFORMED;
+      const body = JSON.stringify(errorAnswer(new WeirError(code, 'read a request', error.message)));
+      const head = `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close`;
+      socket.end(`HTTP/1.1 ${status}\r\n${head}\r\n\r\n${body}`);
+    },
+  });
+  app.server.maxConnections = LIMITS.connections;
+  app.server.on('drop', () => metrics.requestRefused());
+  // answers are written as they are: a schema must be true, not a filter that hides what it forgot
+  app.setSerializerCompiler(() => JSON.stringify);
+
+  app.addHook('onRequest', async ({ raw }) => {
+    if ((raw.url?.length ?? 0) <= LIMITS.urlBytes) return;
+    throw new WeirError('TOO_LARGE', 'read a request', `the URL is longer than ${LIMITS.urlBytes} bytes`);
+  });
+  app.addHook('onRoute', (route) => {
+    route.schema ??= {};
+    route.schema.querystring ??= { type: 'object', additionalProperties: false, properties: {} };
+    route.schema.response = { ...(route.schema.response as object), '4xx': named('Error'), '5xx': named('Error') };
+  });
+  app.addHook('onResponse', async ({ routeOptions, method }, { statusCode }) => {
+    metrics.request(routeOptions.url ?? 'unknown', method, statusCode);
+  });
+  app.setErrorHandler((error, request, reply) => {
+    const ours = toWeirError(error, `${request.method} ${pathOf(request.url)}`);
+    if (ours.code === 'INTERNAL') log?.error('the API could not answer', { operation: ours.operation, error: ours });
+    return reply.code(httpStatus(ours)).send(errorAnswer(ours));
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const path = pathOf(request.url);
+    if (request.method === 'GET' || request.method === 'HEAD') {
+      const error = new WeirError('NOT_FOUND', 'find a resource', `there is nothing at ${path}; see /v1/openapi.json`);
+      return reply.code(404).send(errorAnswer(error));
+    }
+    const error = new WeirError(
+      'BAD_REQUEST',
+      'find a resource',
+      `expected GET, got ${request.method}: the API only reads`,
+    );
+    return reply.code(405).header('allow', 'GET, HEAD').send(errorAnswer(error));
+  });
+
+  for (const schema of [ERROR_SCHEMA, OBJECT_SCHEMA, PROBLEM_SCHEMA, LOST_SCHEMA, FLOW_SCHEMA, FLOW_LINE_SCHEMA]) {
+    app.addSchema(schema);
+  }
+  await app.register(swagger, OPENAPI);
+  await app.register(async (routes) => {
+    flowRoutes(routes, state.flows);
+    endpointRoutes(routes, state);
+    identityRoutes(routes, state);
+    policyRoutes(routes, state);
+    statusRoutes(routes, state);
+    metricsRoute(routes, metrics);
+    openapiRoute(routes);
+  });
+  return app;
+}
+
+/** Without the query, which may be long or private. */
+function pathOf(url: string): string {
+  return url.split('?', 1)[0]?.slice(0, 200) ?? '';
+}
