@@ -79,6 +79,12 @@ export interface Addon {
   mapEntries(fd: number): { keys: Uint8Array; values: Uint8Array; count: number } | number;
   mapUpdateBatch(fd: number, keys: Uint8Array, values: Uint8Array, count: number): RawProgress;
   mapDeleteBatch(fd: number, keys: Uint8Array, count: number): RawProgress;
+  mapSweep(
+    fd: number,
+    valueOffset: number,
+    threshold: bigint,
+    limit: number,
+  ): Promise<{ keys: Uint8Array; values: Uint8Array; count: number; scanned: number } | number>;
   possibleCpus(): number;
 
   testRun(
@@ -102,6 +108,17 @@ export interface Addon {
 
   exchange(netns: string, steps: RawStep[]): Promise<RawAnswer[] | number>;
   exchangeNow(steps: RawStep[]): RawAnswer[];
+
+  openRing(
+    fd: number,
+    recordSize: number,
+    maxQueuedRecords: number,
+    maxBatchRecords: number,
+    maxDelayMs: number,
+    onBatch: (records: Uint8Array, count: number, dropped: number) => void,
+  ): { stop(): void; stats(): { received: number; queuedDropped: number; badSize: number } } | number;
+  probeMapType(type: number): number;
+  probeHelper(programType: number, helper: number): number;
 }
 
 /** Times in ns, sizes in bytes, `xlatedInsns` in instructions after the verifier; run figures need sysctl kernel.bpf_stats_enabled. */

@@ -8,6 +8,7 @@ export type { MapShape, ProgramFacts } from './addon.ts';
 export * from './clsact.ts';
 export type { KernelErrorFacts } from './error.ts';
 export { KernelError } from './error.ts';
+export * from './features.ts';
 export type { Handle, LinkHandle, MapHandle, ProgramHandle } from './handle.ts';
 export { closeFd, openPinned, pin } from './handle.ts';
 export * from './link.ts';
@@ -17,6 +18,7 @@ export * from './netns.ts';
 export type { LoadedObject, ObjectOptions } from './object.ts';
 export { openObject } from './object.ts';
 export * from './program.ts';
+export * from './ring.ts';
 
 /** Removes a pin; the object lives on while something else holds it. An absent file is fine. */
 export function unpin(path: string): void {

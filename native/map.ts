@@ -62,6 +62,30 @@ export function mapDeleteBatch(map: MapHandle, keys: Uint8Array, count: number):
   return done;
 }
 
+/** What a sweep took out, and how many entries it looked at. */
+export interface Sweep extends MapEntries {
+  readonly scanned: number;
+}
+
+/**
+ * Deletes and returns entries whose u64 at `valueOffset` is below `threshold`; at most `limit` of them, so call again
+ * while `count` is `limit`. Each is read again just before it is deleted; one that is renewed in that moment stays. The
+ * values are the last ones (before Linux 5.14 those of the last reading). On a worker thread. EINVAL: a per-cpu map, or
+ * no u64 there.
+ */
+export async function mapSweep(map: MapHandle, valueOffset: number, threshold: bigint, limit: number): Promise<Sweep> {
+  if (!Number.isInteger(limit) || limit < 1 || limit > 0x7fffffff) {
+    throw new RangeError(`map sweep ${map.name}: limit must be an integer from 1, got ${limit}`);
+  }
+  if (threshold < 0n || threshold > 0xffff_ffff_ffff_ffffn) {
+    throw new RangeError(`map sweep ${map.name}: threshold must be a u64, got ${threshold}`);
+  }
+  if (!Number.isInteger(valueOffset) || valueOffset < 0 || valueOffset > 0x7fffffff) {
+    throw new RangeError(`map sweep ${map.name}: valueOffset must be an integer from 0, got ${valueOffset}`);
+  }
+  return checked(`map sweep ${map.name}`, await addon.mapSweep(map.fd, valueOffset, threshold, limit));
+}
+
 /** CPUs the kernel may ever have online: the number of values in an entry of a per-cpu map. */
 export function possibleCpus(): number {
   return checkedStatus('possible CPUs', addon.possibleCpus());

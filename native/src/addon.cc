@@ -15,6 +15,9 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports)
 	RegisterTcx(env, exports);
 	RegisterLink(env, exports);
 	RegisterExchange(env, exports);
+	RegisterRing(env, exports);
+	RegisterSweep(env, exports);
+	RegisterProbe(env, exports);
 	return exports;
 }
 

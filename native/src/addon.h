@@ -12,3 +12,6 @@ void RegisterProgram(Napi::Env env, Napi::Object exports);
 void RegisterTcx(Napi::Env env, Napi::Object exports);
 void RegisterLink(Napi::Env env, Napi::Object exports);
 void RegisterExchange(Napi::Env env, Napi::Object exports);
+void RegisterRing(Napi::Env env, Napi::Object exports);
+void RegisterSweep(Napi::Env env, Napi::Object exports);
+void RegisterProbe(Napi::Env env, Napi::Object exports);
