@@ -270,11 +270,11 @@ export class NodeUnderTest {
 
   private flags(): string[] {
     return [
-      `--manifests=${this.manifests}`,
+      `--manifests-directory=${this.manifests}`,
       '--node-name=node-under-test',
-      `--run-dir=${join(this.folder, 'run')}`,
-      `--state-dir=${join(this.folder, 'state')}`,
-      `--pin-dir=${this.pinFolder}`,
+      `--run-directory=${join(this.folder, 'run')}`,
+      `--state-directory=${join(this.folder, 'state')}`,
+      `--pin-directory=${this.pinFolder}`,
       ...(this.options.flags ?? []),
     ];
   }
