@@ -2,23 +2,52 @@
  * The policy engine: documents, identities and subjects in; rows of the policy tables out. Pure: no clock, no disk, no
  * kernel. The agent, the CLI and the tests use the same one. Picture and terms: agent/policy/README.md.
  */
-import type { IdentityNumber } from '../model/identity.ts';
+import { type IdentityNumber, RESERVED, RESERVED_IDENTITIES } from '../model/identity.ts';
 import type { Labels } from '../model/labels.ts';
-import type { Document, NamedPort, Node, ObjectRef, Problem, Service } from '../model/object.ts';
-import type {
-  Direction,
-  PolicyDelta,
-  PolicyId,
-  PolicyInfo,
-  PolicyRows,
-  RuleId,
-  RuleInfo,
-  SetId,
+import {
+  type Document,
+  type NamedPort,
+  type Node,
+  type ObjectRef,
+  type Problem,
+  refKey,
+  type Service,
+} from '../model/object.ts';
+import {
+  CLASS_ANY,
+  type Direction,
+  FIRST_POLICY,
+  type PolicyDelta,
+  type PolicyId,
+  type PolicyInfo,
+  type PolicyRows,
+  type RuleId,
+  type RuleInfo,
+  type SetId,
 } from '../model/verdict.ts';
-import type { Subject, SubjectKey } from './subject.ts';
+import { createAttribution } from './attribution.ts';
+import { type CompiledPolicy, compilePolicy } from './compile/policy.ts';
+import { type EnforcementMode, planSubject } from './compile/subject-plan.ts';
+import {
+  createDocuments,
+  type DocumentState,
+  isAudited,
+  isExpired,
+  type KnownDocument,
+  nextChange,
+  refersTo,
+  specsFor,
+} from './documents.ts';
+import { LOCAL_HOST_RULE } from './own-rules.ts';
+import type { Cidr, ParsedDocument, PeerKind } from './rule.ts';
+import { cidrKey, createAddressSets } from './select/address-sets.ts';
+import type { Cluster } from './select/cluster.ts';
+import { createSelectorSets } from './select/selector-sets.ts';
+import { type Subject, type SubjectKey, subjectKey } from './subject.ts';
+import { createTables, takeAll } from './tables.ts';
 
-/** Cilium's policyEnforcementMode: isolate where a policy says so, everywhere, or nowhere (no policy is enforced at all). */
-export type EnforcementMode = 'default' | 'always' | 'never';
+export type { EnforcementMode } from './compile/subject-plan.ts';
+export type { DocumentState } from './documents.ts';
 
 export interface EngineOptions {
   readonly enforcement?: EnforcementMode;
@@ -35,14 +64,6 @@ export interface EngineOptions {
   readonly now?: number;
 }
 
-/**
- * - valid: in force as written
- * - kept-previous: refused; the last valid version stays in force
- * - isolating: refused, no valid version; isolates what its selector selects and allows nothing
- * - unreadable: refused, and not even its selector can be read; only reported
- */
-export type DocumentState = 'valid' | 'kept-previous' | 'isolating' | 'unreadable';
-
 export interface DocumentResult {
   readonly status: DocumentState;
   /** Errors and warnings, in the order of the document. */
@@ -55,7 +76,9 @@ export interface DocumentStatus extends DocumentResult {
   readonly revision: number;
   /** Compiled policies that contain its rules or isolation at present. */
   readonly policies: readonly PolicyId[];
+  /** At present: changes no verdict. */
   readonly audited: boolean;
+  /** Its allows have ended. */
   readonly expired: boolean;
 }
 
@@ -90,11 +113,11 @@ export interface Engine {
   /** When the next annotation takes effect, or undefined: call setNow and take then. */
   nextDeadline(): number | undefined;
 
-  /** All changes since the last call, to be applied as one; also raises the revision if there are any. */
+  /** All changes since the last call, to be applied as one. Raises the revision if anything was asked for since. */
   take(): PolicyDelta;
-  /** True if take() would return something. */
+  /** True if take() has something to do. */
   pending(): boolean;
-  /** Number of the last take() that returned something. */
+  /** Number of the last take() that had something to do. */
   revision(): number;
   /** Everything, as of the last take(). */
   rows(): PolicyRows;
@@ -105,4 +128,219 @@ export interface Engine {
   policyInfo(id: PolicyId): PolicyInfo | undefined;
   /** What a class of a policy stands for, for people: the selectors or prefixes its peers match. */
   classInfo(policy: PolicyId, direction: Direction, classId: number): readonly string[];
+}
+
+/** A subject with its endpoints counted, and the policy compiled for it. */
+interface SubjectState {
+  readonly key: SubjectKey;
+  readonly subject: Subject;
+  endpoints: number;
+  compiled:
+    | { readonly policy: CompiledPolicy; readonly key: string; readonly documents: ReadonlySet<string> }
+    | undefined;
+}
+
+export function createEngine(options: EngineOptions = {}): Engine {
+  const { enforcement = 'default', clusterName = 'default', allowLocalHost = true } = options;
+  const cidrKinds: PeerKind[] = options.cidrMatchesNodes ? ['outside', 'node'] : ['outside'];
+  let nextPolicy = options.firstPolicy ?? FIRST_POLICY;
+  let nextSet = options.firstSet ?? 1;
+  let now = options.now ?? 0;
+  let revision = 0;
+  let documentsChanged = false;
+
+  const tables = createTables();
+  const selectorSets = createSelectorSets(() => nextSet++, tables.identityClasses);
+  const addressSets = createAddressSets(() => nextSet++, tables.addressClasses);
+  const store = { ...tables, selectorSets, addressSets };
+  const attribution = createAttribution([LOCAL_HOST_RULE]);
+  const documents = createDocuments({ clusterName, cidrKinds }, attribution);
+  const cluster: Cluster = { nodes: new Map(), services: new Map(), groups: new Map() };
+  const subjects = new Map<SubjectKey, SubjectState>();
+  const dirty = new Set<SubjectState>();
+  /** Revision that carried each document's latest change. */
+  const carried = new Map<string, number>();
+
+  function carriedBy(ref: ObjectRef): number {
+    const at = carried.get(refKey(ref)) ?? 0;
+    return at <= revision ? at : 0;
+  }
+
+  function touchSubjectsOf(document: ParsedDocument | undefined): void {
+    if (!document) return;
+    for (const state of subjects.values()) {
+      if (specsFor(document, state.subject).length > 0) dirty.add(state);
+    }
+  }
+
+  function touchDocumentsWith(type: 'nodes' | 'services' | 'group'): void {
+    for (const { inForce } of documents.all()) if (inForce && refersTo(inForce, type)) touchSubjectsOf(inForce);
+  }
+
+  function documentChanged(before: KnownDocument | undefined, after: KnownDocument | undefined): void {
+    if (before?.inForce === after?.inForce) return;
+    touchSubjectsOf(before?.inForce);
+    touchSubjectsOf(after?.inForce);
+    const [oldGroup, newGroup] = [before?.inForce?.group, after?.inForce?.group];
+    if (!oldGroup && !newGroup) return;
+    if (oldGroup) cluster.groups.delete(oldGroup.name);
+    if (newGroup) cluster.groups.set(newGroup.name, newGroup);
+    touchDocumentsWith('group');
+  }
+
+  function compile(state: SubjectState): void {
+    const next = planSubject(state.subject, documents, cluster, { enforcement, allowLocalHost, now });
+    const { key } = next;
+    const old = state.compiled;
+    if (old?.key === key) {
+      state.compiled = { ...old, documents: next.documents };
+      return;
+    }
+    // The new one first: sets that both use stay as they are.
+    const policy = compilePolicy(nextPolicy++, revision + 1, next.plan, store);
+    state.compiled = { policy, key, documents: next.documents };
+    tables.subjects.set({ subject: state.key, policy: policy.id });
+    attribution.policyAdded({
+      id: policy.id,
+      revision: policy.row.revision,
+      subject: state.key,
+      ingressIsolatedBy: next.plan.ingress.isolation.enforcedBy,
+      egressIsolatedBy: next.plan.egress.isolation.enforcedBy,
+    });
+    discard(old);
+  }
+
+  function discard(compiled: SubjectState['compiled']): void {
+    if (!compiled) return;
+    compiled.policy.remove();
+    attribution.policyRemoved(compiled.policy.id);
+  }
+
+  function knowIdentity(number: IdentityNumber, labels: Labels): void {
+    selectorSets.upsertIdentity(number, labels);
+    tables.identities.set(number);
+  }
+  // 0 is no identity but the lack of one: it stays unknown, so that isolation drops it.
+  for (const { number, labels } of RESERVED) if (number !== RESERVED_IDENTITIES.unknown) knowIdentity(number, labels);
+
+  return {
+    upsertDocument(document) {
+      const { before, now: after } = documents.upsert(document);
+      carried.set(refKey(document.ref), revision + 1);
+      documentsChanged = true;
+      documentChanged(before, after);
+      return { status: after.status, problems: after.problems };
+    },
+    removeDocument(ref) {
+      carried.delete(refKey(ref));
+      documentsChanged = true;
+      documentChanged(documents.remove(ref), undefined);
+    },
+    lastValid: () => documents.all().flatMap(({ lastValid }) => (lastValid ? [lastValid.document] : [])),
+    documents() {
+      const policies = new Map<string, PolicyId[]>();
+      for (const { compiled } of subjects.values()) {
+        for (const key of compiled?.documents ?? []) {
+          policies.set(key, [...(policies.get(key) ?? []), compiled?.policy.id as PolicyId]);
+        }
+      }
+      return documents.all().map(({ ref, status, problems, inForce }) => ({
+        ref,
+        status,
+        problems,
+        revision: carriedBy(ref),
+        policies: policies.get(refKey(ref)) ?? [],
+        audited: inForce !== undefined && isAudited(inForce, now),
+        expired: inForce !== undefined && isExpired(inForce, now),
+      }));
+    },
+
+    upsertNode(node) {
+      cluster.nodes.set(node.name, node);
+      touchDocumentsWith('nodes');
+    },
+    removeNode(name) {
+      if (cluster.nodes.delete(name)) touchDocumentsWith('nodes');
+    },
+    upsertService(service) {
+      cluster.services.set(`${service.namespace}/${service.name}`, service);
+      touchDocumentsWith('services');
+    },
+    removeService(namespace, name) {
+      if (cluster.services.delete(`${namespace}/${name}`)) touchDocumentsWith('services');
+    },
+
+    upsertIdentity: knowIdentity,
+    removeIdentity(number) {
+      selectorSets.removeIdentity(number);
+      tables.identities.remove(number);
+    },
+    setNamedPorts: (identity, ports) => selectorSets.setNamedPorts(identity, ports),
+
+    addSubject(subject) {
+      const key = subjectKey(subject);
+      const known = subjects.get(key);
+      if (known) {
+        known.endpoints++;
+        return key;
+      }
+      const state = { key, subject, endpoints: 1, compiled: undefined };
+      subjects.set(key, state);
+      dirty.add(state);
+      return key;
+    },
+    removeSubject(key) {
+      const state = subjects.get(key);
+      if (!state || --state.endpoints > 0) return;
+      subjects.delete(key);
+      dirty.delete(state);
+      tables.subjects.remove(key);
+      discard(state.compiled);
+    },
+
+    setNow(time) {
+      if (time <= now) return;
+      const before = now;
+      now = time;
+      for (const { inForce } of documents.all()) {
+        const change = inForce && nextChange(inForce, before);
+        if (change !== undefined && change <= now) touchSubjectsOf(inForce);
+      }
+    },
+    nextDeadline() {
+      const times = documents.all().flatMap(({ inForce }) => (inForce ? (nextChange(inForce, now) ?? []) : []));
+      return times.length === 0 ? undefined : Math.min(...times);
+    },
+
+    take() {
+      for (const state of dirty) compile(state);
+      dirty.clear();
+      if (documentsChanged || Object.values(tables).some((rows) => rows.pending())) revision++;
+      documentsChanged = false;
+      return takeAll(tables);
+    },
+    pending: () => documentsChanged || dirty.size > 0 || Object.values(tables).some((rows) => rows.pending()),
+    revision: () => revision,
+    rows: () => ({
+      policies: tables.policies.values(),
+      verdicts: tables.verdicts.values(),
+      identityClasses: tables.identityClasses.values(),
+      addressClasses: tables.addressClasses.values(),
+      identities: tables.identities.values(),
+      subjects: tables.subjects.values(),
+    }),
+    policyOf: (key) => subjects.get(key)?.compiled?.policy.id,
+    rule: attribution.rule,
+    policyInfo: attribution.policy,
+    classInfo(id, direction, classId) {
+      const state = [...subjects.values()].find(({ compiled }) => compiled?.policy.id === id);
+      const policy = state?.compiled?.policy;
+      if (!policy) return [];
+      if (classId === CLASS_ANY) return ['everybody'];
+      const { selectors, cidrs } = policy.plan[direction];
+      const peers = policy.classPeers(direction, classId);
+      const bySelector = peers?.selectors.map((i) => selectors[i]?.key ?? '') ?? [];
+      return [...bySelector, ...(peers?.cidrs.map((i) => cidrKey(cidrs[i] as Cidr)) ?? [])];
+    },
+  };
 }

@@ -1,0 +1,41 @@
+/**
+ * Which of two rules wins, settled before the kernel sees them: every rule of one direction of one policy gets a number
+ * of its own inside its tier, higher wins.
+ * Normal: deny before allow, whatever the policy kinds or prefix lengths (reference policy-language.md, B5, rule 5).
+ * Admin and Baseline: priority, then the rule's place in its document; equal priorities are settled by name, so that
+ * every node decides alike.
+ */
+import { formatPath, refKey } from '../../model/object.ts';
+import { TIERS } from '../../model/verdict.ts';
+import type { PolicyRule } from '../rule.ts';
+
+export function precedences(rules: readonly PolicyRule[]): Map<PolicyRule, number> {
+  const out = new Map<PolicyRule, number>();
+  for (const tier of TIERS) {
+    const sorted = rules.filter((rule) => rule.tier === tier).sort(compare);
+    for (const [i, rule] of sorted.entries()) out.set(rule, sorted.length - i);
+  }
+  return out;
+}
+
+/** Negative if `a` goes before `b`. */
+function compare(a: PolicyRule, b: PolicyRule): number {
+  if (a.tier === 'normal') {
+    const byAction = rank(a) - rank(b);
+    if (byAction !== 0) return byAction;
+  }
+  return a.order - b.order || text(place(a), place(b));
+}
+
+/** Deny, then what documents allow, then what the engine allows by itself: attribution goes to the user's own rule. */
+function rank(rule: PolicyRule): number {
+  return rule.action === 'deny' ? 0 : rule.path.length > 0 ? 1 : 2;
+}
+
+function place(rule: PolicyRule): string {
+  return `${refKey(rule.document)} ${formatPath(rule.path)}`;
+}
+
+function text(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,250 @@
+/**
+ * Interned selector sets. Policies whose direction names the same selectors share a set; in it every identity that
+ * matches at least one selector has a class: identities that match the same selectors are in the same class. What a
+ * class may do is each policy's own affair; so a new identity is one row per set it is in, however many ports there are.
+ *
+ * A set may also carry port names (egress rules by name): then identities whose pods give these names to different
+ * ports are in different classes. An identity whose pods disagree about a name has all the ports they give it.
+ */
+import type { IdentityNumber } from '../../model/identity.ts';
+import { type Labels, NAMESPACE_LABEL } from '../../model/labels.ts';
+import type { NamedPort } from '../../model/object.ts';
+import type { ClassId, IdentityClassRow, SetId } from '../../model/verdict.ts';
+import type { Table } from '../table.ts';
+import { type Selector, selectorMatches } from './selector.ts';
+import { createSelectorIndex } from './selector-index.ts';
+
+export interface PeerClass {
+  readonly id: ClassId;
+  /** Indexes into the set's selectors, ascending; never empty. */
+  readonly matches: readonly number[];
+  /** Ports of its identities that have one of the set's names. */
+  readonly named: readonly NamedPort[];
+}
+
+export interface SelectorSet {
+  readonly id: SetId;
+  readonly selectors: readonly Selector[];
+  readonly names: readonly string[];
+  readonly classes: ReadonlyMap<ClassId, PeerClass>;
+}
+
+/** Told when a class appears in or disappears from a set it uses. */
+export interface SetUser {
+  classAdded(peers: PeerClass): void;
+  classRemoved(peers: PeerClass): void;
+}
+
+export interface SelectorSets {
+  /** The set of these selectors and names, sorted and distinct; made if it is new. Existing classes are not announced. */
+  acquire(selectors: readonly Selector[], names: readonly string[], user: SetUser): SelectorSet;
+  release(set: SelectorSet, user: SetUser): void;
+  get(id: SetId): SelectorSet | undefined;
+  upsertIdentity(number: IdentityNumber, labels: Labels): void;
+  removeIdentity(number: IdentityNumber): void;
+  setNamedPorts(number: IdentityNumber, ports: readonly NamedPort[]): void;
+  labelsOf(number: IdentityNumber): Labels | undefined;
+}
+
+interface Member {
+  readonly class: PeerClass;
+  size: number;
+}
+interface OwnSet extends SelectorSet {
+  readonly key: string;
+  readonly classes: Map<ClassId, PeerClass>;
+  readonly bySignature: Map<string, Member>;
+  readonly members: Map<IdentityNumber, string>;
+  readonly users: Set<SetUser>;
+  nextClass: ClassId;
+}
+interface Interned {
+  readonly selector: Selector;
+  /** Index of the selector in each set that has it. */
+  readonly sets: Map<OwnSet, number>;
+}
+
+/** Identities are 24 bits plus a scope; sets stay far below what is left of an exact number. */
+const IDENTITY_SPAN = 2 ** 26;
+
+/** Key of a row of the identity class table. */
+export function identityClassKey({ set, identity }: { set: SetId; identity: IdentityNumber }): number {
+  return set * IDENTITY_SPAN + identity;
+}
+
+export function createSelectorSets(nextSet: () => SetId, rows: Table<IdentityClassRow>): SelectorSets {
+  const labels = new Map<IdentityNumber, Labels>();
+  const byNamespace = new Map<string, Set<IdentityNumber>>();
+  const namedPorts = new Map<IdentityNumber, readonly NamedPort[]>();
+  const sets = new Map<string, OwnSet>();
+  const setsById = new Map<SetId, OwnSet>();
+  const interned = new Map<string, Interned>();
+  const index = createSelectorIndex();
+
+  /** Puts the identity into its class of the set: the matches are indexes into the set's selectors. */
+  function classify(set: OwnSet, identity: IdentityNumber, matches: number[], announce: boolean): void {
+    matches.sort((a, b) => a - b);
+    const ports = set.names.length === 0 ? [] : (namedPorts.get(identity) ?? []);
+    const named = ports.filter((port) => set.names.includes(port.name)).sort(byText);
+    const signature = [matches.join(','), ...new Set(named.map(portText))].join(' ');
+    const old = set.members.get(identity);
+    if (old === signature) return;
+    let member = set.bySignature.get(signature);
+    if (!member) {
+      member = { class: { id: set.nextClass++, matches, named }, size: 0 };
+      set.bySignature.set(signature, member);
+      set.classes.set(member.class.id, member.class);
+      if (announce) for (const user of set.users) user.classAdded(member.class);
+    }
+    member.size++;
+    set.members.set(identity, signature);
+    rows.set({ set: set.id, identity, classId: member.class.id });
+    if (old !== undefined) leave(set, old);
+  }
+
+  function leave(set: OwnSet, signature: string): void {
+    const member = set.bySignature.get(signature);
+    if (!member || --member.size > 0) return;
+    set.bySignature.delete(signature);
+    set.classes.delete(member.class.id);
+    for (const user of set.users) user.classRemoved(member.class);
+  }
+
+  function expel(set: OwnSet, identity: IdentityNumber): void {
+    const signature = set.members.get(identity);
+    if (signature === undefined) return;
+    set.members.delete(identity);
+    rows.remove(identityClassKey({ set: set.id, identity }));
+    leave(set, signature);
+  }
+
+  /** The identity's class in every set, from its labels. */
+  function place(identity: IdentityNumber, own: Labels): void {
+    const matches = new Map<OwnSet, number[]>();
+    for (const selector of index.matching(own)) {
+      for (const [set, position] of interned.get(selector.key)?.sets ?? []) {
+        const list = matches.get(set);
+        if (list) list.push(position);
+        else matches.set(set, [position]);
+      }
+    }
+    for (const set of sets.values()) {
+      const list = matches.get(set);
+      if (list) classify(set, identity, list, true);
+      else expel(set, identity);
+    }
+  }
+
+  function forgetLabels(identity: IdentityNumber): void {
+    const namespace = labels.get(identity)?.get(NAMESPACE_LABEL) ?? '';
+    const numbers = byNamespace.get(namespace);
+    numbers?.delete(identity);
+    if (numbers?.size === 0) byNamespace.delete(namespace);
+    labels.delete(identity);
+  }
+
+  /** Identities the selector can match at all, as far as its namespace tells. */
+  function candidates(selector: Selector): Iterable<IdentityNumber> {
+    const [only] = selector.alternatives;
+    const inNamespace = only?.find(({ key, operator }) => key === NAMESPACE_LABEL && operator === 'In');
+    if (selector.alternatives.length !== 1 || inNamespace?.operator !== 'In') return labels.keys();
+    return inNamespace.values.flatMap((namespace) => [...(byNamespace.get(namespace) ?? [])]);
+  }
+
+  function fill(set: OwnSet): void {
+    const matches = new Map<IdentityNumber, number[]>();
+    for (const [position, selector] of set.selectors.entries()) {
+      for (const identity of candidates(selector)) {
+        if (!selectorMatches(selector, labels.get(identity) as Labels)) continue;
+        const list = matches.get(identity);
+        if (list) list.push(position);
+        else matches.set(identity, [position]);
+      }
+    }
+    for (const [identity, list] of matches) classify(set, identity, list, false);
+  }
+
+  return {
+    acquire(selectors, names, user) {
+      const key = JSON.stringify([selectors.map((selector) => selector.key), names]);
+      let set = sets.get(key);
+      if (!set) {
+        set = {
+          id: nextSet(),
+          key,
+          selectors,
+          names,
+          classes: new Map(),
+          bySignature: new Map(),
+          members: new Map(),
+          users: new Set(),
+          nextClass: 1,
+        };
+        sets.set(key, set);
+        setsById.set(set.id, set);
+        for (const [position, selector] of selectors.entries()) {
+          let one = interned.get(selector.key);
+          if (!one) {
+            one = { selector, sets: new Map() };
+            interned.set(selector.key, one);
+            index.add(selector);
+          }
+          one.sets.set(set, position);
+        }
+        fill(set);
+      }
+      set.users.add(user);
+      return set;
+    },
+
+    release(released, user) {
+      const set = released as OwnSet;
+      set.users.delete(user);
+      if (set.users.size > 0) return;
+      for (const identity of [...set.members.keys()]) expel(set, identity);
+      sets.delete(set.key);
+      setsById.delete(set.id);
+      for (const { key } of set.selectors) {
+        const one = interned.get(key);
+        one?.sets.delete(set);
+        if (!one || one.sets.size > 0) continue;
+        interned.delete(key);
+        index.remove(one.selector);
+      }
+    },
+
+    get: (id) => setsById.get(id),
+    labelsOf: (number) => labels.get(number),
+
+    upsertIdentity(number, own) {
+      forgetLabels(number);
+      labels.set(number, own);
+      const namespace = own.get(NAMESPACE_LABEL) ?? '';
+      const numbers = byNamespace.get(namespace);
+      if (numbers) numbers.add(number);
+      else byNamespace.set(namespace, new Set([number]));
+      place(number, own);
+    },
+
+    removeIdentity(number) {
+      forgetLabels(number);
+      namedPorts.delete(number);
+      for (const set of sets.values()) expel(set, number);
+    },
+
+    setNamedPorts(number, ports) {
+      if (ports.length === 0) namedPorts.delete(number);
+      else namedPorts.set(number, ports);
+      const own = labels.get(number);
+      if (own) place(number, own);
+    },
+  };
+}
+
+function portText({ name, protocol, port }: NamedPort): string {
+  return `${name}/${protocol}=${port}`;
+}
+
+function byText(a: NamedPort, b: NamedPort): number {
+  return portText(a) < portText(b) ? -1 : 1;
+}
