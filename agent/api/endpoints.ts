@@ -41,7 +41,7 @@ export const ENDPOINT_STATES = [
 ] as const satisfies readonly EndpointState[];
 
 const ENFORCEMENT = oneOf(['enabled', 'disabled'], 'enabled: what no rule allows is denied');
-const ENDPOINT = record('A pod’s connection to this node.', {
+const ENDPOINT = record("A pod's connection to this node.", {
   id: integer('1 to 4095'),
   policy: record('Enforcement', { ingress: ENFORCEMENT, egress: ENFORCEMENT }),
   identity: integer('Security identity'),
@@ -51,11 +51,11 @@ const ENDPOINT = record('A pod’s connection to this node.', {
   namespace: text(''),
   podName: text(''),
   podUid: text("'' where the source has none"),
-  containerId: text('The runtime’s id of the pod’s sandbox'),
+  containerId: text("The runtime's id of the pod's sandbox"),
   interfaceName: text('Inside the pod'),
   hostInterface: text('On the node'),
-  netns: text('Path of the pod’s network namespace'),
-  mac: text('Of the pod’s interface'),
+  netns: text("Path of the pod's network namespace"),
+  mac: text("Of the pod's interface"),
   namedPorts: list(record('', { name: text(''), protocol: oneOf(['TCP', 'UDP', 'SCTP'], ''), port: integer('') })),
   revision: integer('Policy revision in force for it; 0 before the first'),
 });

@@ -53,14 +53,14 @@ const enumerated = <T extends string>(
 const FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
   verdict: enumerated<Verdict>(VERDICTS, 'Verdict', filter.byVerdict),
   type: enumerated<FlowEventName>(FLOW_EVENTS, 'Event: weir.event', filter.byEvent),
-  direction: enumerated(['ingress', 'egress'], 'Where it was decided, from the pod’s view', (names) =>
+  direction: enumerated(['ingress', 'egress'], "Where it was decided, from the pod's view", (names) =>
     filter.byDirection(names.map((name) => (name === 'ingress' ? 0 : 1))),
   ),
   drop_reason: field({
     schema: WORD,
-    description: 'Weir’s name of the reason in small letters, or Hubble’s in capitals',
+    description: "Weir's name of the reason in small letters, or Hubble's in capitals",
     parse: parseDropReason,
-    expected: `one of ${DROP_REASONS.map((reason) => reason.name).join(', ')}, or Hubble’s name of one in capitals`,
+    expected: `one of ${DROP_REASONS.map((reason) => reason.name).join(', ')}, or Hubble's name of one in capitals`,
     clause: (reasons) => filter.byDropReason(reasons.flat()),
   }),
   protocol: field({
@@ -83,7 +83,7 @@ const FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
 const SIDED_FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
   pod: field({
     schema: WORD,
-    description: '"namespace/prefix" of a pod’s name; without "namespace/": in namespace default',
+    description: '"namespace/prefix" of a pod\'s name; without "namespace/": in namespace default',
     parse: parsePod,
     expected: '"namespace/prefix", "namespace/" or "prefix"',
     clause: (pods: PodPrefix[], where) =>
@@ -100,7 +100,7 @@ const SIDED_FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
   }),
   workload: field<string, string>({
     schema: WORD,
-    description: 'Name of the pod’s workload, e.g. its Deployment',
+    description: "Name of the pod's workload, e.g. its Deployment",
     parse: asIs,
     expected: '',
     clause: (names, where) =>
@@ -138,8 +138,8 @@ const SIDED_FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
 
 const SIDES = [
   ['', 'either', 'on either side'],
-  ['from_', 'source', 'of the packet’s sender'],
-  ['to_', 'destination', 'of the packet’s receiver'],
+  ['from_', 'source', "of the packet's sender"],
+  ['to_', 'destination', "of the packet's receiver"],
 ] as const;
 
 /** Every filter field by its name in the query. */

@@ -38,7 +38,7 @@ const RULE = record(
     direction: oneOf(['ingress', 'egress'], ''),
     action: oneOf(['allow', 'deny', 'pass'], ''),
     path: text('Where in the document: "spec.ingress[0]"'),
-    line: integer('Line of the document’s file'),
+    line: integer("Line of the document's file"),
     description: text(''),
     log: text('`log.value` of the document'),
   },
@@ -49,15 +49,15 @@ const WEIR = record(
   'What Hubble has no field for.',
   {
     event: oneOf(FLOW_EVENTS, 'new, first reply, still alive, end with totals, drop, or audited verdict'),
-    sequence: integer('Position in this agent’s history; gaps are reported as lost'),
+    sequence: integer("Position in this agent's history; gaps are reported as lost"),
     connection: text('The same for all events of one connection'),
-    dropReason: text('Weir’s own name of the reason'),
+    dropReason: text("Weir's own name of the reason"),
     rule: RULE,
     isolatedBy: list(named('Object'), 'Of a default-deny drop: the policies that isolate the pod'),
     reason: text('Why, in one sentence'),
     initiator: TRAFFIC,
     responder: TRAFFIC,
-    durationNs: text('From the connection’s start to this event'),
+    durationNs: text("From the connection's start to this event"),
     length: integer('IP length of the packet that made the event'),
     expired: flag('The end came by timeout'),
     revoked: flag('A policy change ended the connection'),
@@ -81,13 +81,13 @@ const WEIR = record(
 export const FLOW_SCHEMA: Schema = {
   $id: 'Flow',
   ...record(
-    'A flow: Hubble’s JSON names and meaning, and Weir’s own under `weir`.',
+    "A flow: Hubble's JSON names and meaning, and Weir's own under `weir`.",
     {
       time: text('RFC 3339, UTC, microseconds'),
       uuid: text(''),
       verdict: oneOf(VERDICTS, ''),
-      drop_reason: integer('Hubble’s number'),
-      drop_reason_desc: text('Hubble’s name'),
+      drop_reason: integer("Hubble's number"),
+      drop_reason_desc: text("Hubble's name"),
       IP: record('', { source: text(''), destination: text(''), ipVersion: oneOf(['IPv4', 'IPv6'], '') }),
       l4: record(
         'Exactly one field.',
@@ -108,11 +108,11 @@ export const FLOW_SCHEMA: Schema = {
       Type: oneOf(['L3_L4'], ''),
       node_name: text(''),
       is_reply: flag('The packet came from the responder'),
-      event_type: record('Hubble’s monitor message: 1 drop, 4 trace, 5 policy-verdict.', {
+      event_type: record("Hubble's monitor message: 1 drop, 4 trace, 5 policy-verdict.", {
         type: integer(''),
         sub_type: integer('Of a drop: drop_reason; of a trace: the observation point'),
       }),
-      traffic_direction: oneOf(['INGRESS', 'EGRESS'], 'Where it was decided, from the pod’s view'),
+      traffic_direction: oneOf(['INGRESS', 'EGRESS'], "Where it was decided, from the pod's view"),
       Summary: text(''),
       egress_allowed_by: list(POLICY),
       ingress_allowed_by: list(POLICY),
@@ -141,7 +141,7 @@ export const LOST_SCHEMA: Schema = {
     weir: record('', {
       stage: oneOf(
         LOSS_STAGES,
-        'ring: kernel buffer full; queue: agent’s event thread full; overwritten; subscriber: this reader was too slow',
+        "ring: kernel buffer full; queue: agent's event thread full; overwritten; subscriber: this reader was too slow",
       ),
     }),
   }),

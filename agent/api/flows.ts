@@ -31,7 +31,7 @@ const FLOWS_ANSWER = record('A page of flows, oldest first.', {
   cursor: text('Pass as `cursor` to get what follows, newer flows included'),
   more: flag('There is more right now'),
   restarted: flag(
-    'The cursor is from before the agent’s last start, whose history is gone; the page starts at the oldest',
+    "The cursor is from before the agent's last start, whose history is gone; the page starts at the oldest",
   ),
 });
 

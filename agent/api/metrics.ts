@@ -4,11 +4,10 @@
  */
 import { readdirSync } from 'node:fs';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { EventType } from '../datapath/layout.gen.ts';
-import { dropReason } from '../flow/drop-reason.ts';
-import { eventName, IPPROTO, verdictOf } from '../flow/filter.ts';
-import { LOSS_STAGES, type LossStage } from '../flow/flow.ts';
-import type { State } from './state.ts';
+import { IPPROTO } from '../flow/filter.ts';
+import { type FlowEventName, LOSS_STAGES, type LossStage } from '../flow/flow.ts';
+import { ENDPOINT_STATES } from './endpoints.ts';
+import { POLICY_STATES, type State } from './state.ts';
 
 export interface Metrics {
   readonly registry: Registry;
@@ -23,7 +22,8 @@ export interface Metrics {
 type Labels = Readonly<Record<string, string>>;
 type Sample = readonly [labels: Labels, value: number];
 
-const EVENT_TYPES = [1, 2, 3, 4, 5, 6].filter((type) => eventName(type) !== undefined);
+/** Hubble's kinds of message; `trace` is the rest. */
+const HUBBLE_TYPES: { readonly [event in FlowEventName]?: string } = { drop: 'Drop', audit: 'PolicyVerdict' };
 
 const LOST_SOURCES: Record<LossStage, string> = {
   ring: 'PERF_EVENT_RING_BUFFER',
@@ -108,13 +108,13 @@ export function createMetrics(state: State): Metrics {
       Object.entries(state.status().revision).map(([kind, revision]) => [{ kind }, revision] as const),
     );
     gauge('weir_policies', 'Policy documents by status', ['status'], () =>
-      tally(state.policies(), (policy) => ({ status: policy.status })),
+      tally('status', POLICY_STATES, state.policies(), (policy) => policy.status),
     );
     gauge('weir_problems', 'What a person should look at, by severity', ['severity'], () =>
-      tally(state.status().problems, (problem) => ({ severity: problem.severity })),
+      tally('severity', ['error', 'warning'], state.status().problems, (problem) => problem.severity),
     );
     gauge('weir_endpoints', 'Endpoints by state', ['state'], () =>
-      tally(state.endpoints(), (endpoint) => ({ state: endpoint.state })),
+      tally('state', ENDPOINT_STATES, state.endpoints(), (endpoint) => endpoint.state),
     );
     gauge('weir_identities', 'Security identities this node knows', [], () => one(state.identities().length));
     gauge('weir_attachments_expected', 'Interfaces that should have their programs', [], () =>
@@ -127,10 +127,7 @@ export function createMetrics(state: State): Metrics {
 
   function flowMetrics(): void {
     counter('weir_flow_events_total', 'Events stored, by event and verdict', ['event', 'verdict'], () =>
-      EVENT_TYPES.map((type) => {
-        const labels = { event: eventName(type) as string, verdict: verdictOf(type) };
-        return [labels, state.flows.events[type] as number] as const;
-      }),
+      state.flows.events().map(({ event, verdict, count }) => [{ event, verdict }, count] as const),
     );
     counter(
       'weir_flow_lost_total',
@@ -157,7 +154,7 @@ export function createMetrics(state: State): Metrics {
   }
 
   function datapathMetrics(): void {
-    counter('weir_forwarded_packets_total', 'Packets passed, by direction from the pod’s view', ['direction'], () =>
+    counter('weir_forwarded_packets_total', "Packets passed, by direction from the pod's view", ['direction'], () =>
       Object.entries(state.counters().forwarded).map(([direction, packets]) => [{ direction }, packets] as const),
     );
     counter('weir_dropped_packets_total', 'Packets dropped, by reason and direction', ['reason', 'direction'], () =>
@@ -166,7 +163,7 @@ export function createMetrics(state: State): Metrics {
     counter('weir_dropped_bytes_total', 'Bytes dropped, by reason and direction', ['reason', 'direction'], () =>
       state.counters().drops.map(({ reason, direction, count }) => [{ reason, direction }, count.bytes] as const),
     );
-    counter('weir_consumed_packets_total', 'Packets of the pod’s own kernel, swallowed by design', [], () =>
+    counter('weir_consumed_packets_total', "Packets of the pod's own kernel, swallowed by design", [], () =>
       one(state.counters().consumed),
     );
     counter('weir_answered_packets_total', 'ARP and neighbour requests answered by the program', [], () =>
@@ -190,26 +187,17 @@ export function createMetrics(state: State): Metrics {
   }
 
   function hubbleMetrics(): void {
-    const subtypes: Readonly<Record<number, Labels>> = {
-      [EventType.EVENT_DROP]: { type: 'Drop', subtype: '' },
-      [EventType.EVENT_AUDIT]: { type: 'PolicyVerdict', subtype: '' },
-    };
     counter('hubble_flows_processed_total', 'Flows, as Hubble counts them', ['type', 'subtype', 'verdict'], () =>
-      EVENT_TYPES.map((type) => {
-        const labels = { ...(subtypes[type] ?? { type: 'Trace', subtype: '' }), verdict: verdictOf(type) };
-        return [labels, state.flows.events[type] as number] as const;
+      state.flows.events().map(({ event, verdict, count }) => {
+        return [{ type: HUBBLE_TYPES[event] ?? 'Trace', subtype: '', verdict }, count] as const;
       }),
     );
-    counter('hubble_drop_total', 'Drop events, by Hubble’s reason and protocol', ['reason', 'protocol'], () => {
-      const samples: Sample[] = [];
-      state.flows.drops.forEach((count, slot) => {
-        if (count === 0) return;
-        const protocol = PROTOCOL_NAMES[slot & 255] ?? 'other';
-        samples.push([{ reason: dropReason(slot >> 8).hubble.name, protocol }, count]);
-      });
-      return samples;
-    });
-    counter('hubble_lost_events_total', 'Lost events, by Hubble’s sources', ['source'], () => {
+    counter('hubble_drop_total', "Drop events, by reason and protocol in Hubble's names", ['reason', 'protocol'], () =>
+      state.flows.drops().map(({ reason, protocol, count }) => {
+        return [{ reason: reason.hubble.name, protocol: PROTOCOL_NAMES[protocol] ?? 'other' }, count] as const;
+      }),
+    );
+    counter('hubble_lost_events_total', "Lost events, by Hubble's sources", ['source'], () => {
       const losses = state.flows.losses();
       return LOSS_STAGES.filter((stage) => LOST_SOURCES[stage] !== '').map(
         (stage) => [{ source: LOST_SOURCES[stage] }, losses[stage]] as const,
@@ -232,6 +220,12 @@ export function createMetrics(state: State): Metrics {
   }
 }
 
-function tally<T>(values: readonly T[], labelsOf: (value: T) => Labels): Sample[] {
-  return values.map((value) => [labelsOf(value), 1]);
+/** How many there are of each kind, zeros included, so that a series does not come and go. */
+function tally<T>(
+  label: string,
+  kinds: readonly string[],
+  values: readonly T[],
+  kindOf: (value: T) => string,
+): Sample[] {
+  return kinds.map((kind) => [{ [label]: kind }, values.filter((value) => kindOf(value) === kind).length]);
 }

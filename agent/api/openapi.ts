@@ -11,7 +11,7 @@ export const OPENAPI: FastifyDynamicSwaggerOptions = {
     info: {
       title: 'Weir agent',
       version: API_VERSION,
-      description: 'What one node’s agent knows: flows, endpoints, identities, policies, status. Read-only.',
+      description: "What one node's agent knows: flows, endpoints, identities, policies, status. Read-only.",
     },
     tags: [
       { name: 'flows', description: 'What happened on the network, and why' },

@@ -21,7 +21,8 @@ export interface AddressRange {
   readonly masks: readonly [number, number, number, number];
 }
 
-const EVENT_NUMBERS: Record<FlowEventName, number> = {
+/** enum event_type. */
+export const EVENT_NUMBERS: Record<FlowEventName, number> = {
   new: EventType.EVENT_NEW,
   reply: EventType.EVENT_REPLY,
   update: EventType.EVENT_UPDATE,

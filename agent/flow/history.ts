@@ -5,8 +5,17 @@ import type { EventListener } from '../datapath/datapath.ts';
 import { type FlowClock, formatTime } from './clock.ts';
 import type { Cursor } from './cursor.ts';
 import { StoredFlow } from './decode.ts';
-import type { Clause } from './filter.ts';
-import type { Flow, FlowLine, LossStage, LostEvents } from './flow.ts';
+import { type DropReasonName, dropReason } from './drop-reason.ts';
+import { type Clause, EVENT_NUMBERS, verdictOf } from './filter.ts';
+import {
+  FLOW_EVENTS,
+  type Flow,
+  type FlowEventName,
+  type FlowLine,
+  type LossStage,
+  type LostEvents,
+  type Verdict,
+} from './flow.ts';
 import { Follower } from './follow.ts';
 import type { Names } from './names.ts';
 import { presentFlow, type Teller } from './present.ts';
@@ -57,6 +66,18 @@ export interface HistoryStats {
   readonly namesRefused: number;
   /** Events of a type this agent does not know. */
   readonly unknown: number;
+}
+
+export interface EventCount {
+  readonly event: FlowEventName;
+  readonly verdict: Verdict;
+  readonly count: number;
+}
+
+export interface DropCount {
+  readonly reason: DropReasonName;
+  readonly protocol: number;
+  readonly count: number;
 }
 
 /** Flows handed to a follower's stream at once. */
@@ -172,14 +193,21 @@ export class FlowHistory {
     return { ...this.#recorder.lost, overwritten: this.#store.overwritten, subscriber };
   }
 
-  /** Events stored since the start, by enum event_type. */
-  get events(): Float64Array {
-    return this.#recorder.events;
+  /** Events stored since the start. */
+  events(): EventCount[] {
+    return FLOW_EVENTS.map((event) => {
+      const type = EVENT_NUMBERS[event];
+      return { event, verdict: verdictOf(type), count: this.#recorder.events[type] as number };
+    });
   }
 
-  /** Drops stored since the start, by enum drop_reason * 256 + IP protocol. */
-  get drops(): Float64Array {
-    return this.#recorder.drops;
+  /** Drop events stored since the start, by reason and IP protocol (0 for what is not IP); only what happened. */
+  drops(): DropCount[] {
+    const counts: DropCount[] = [];
+    this.#recorder.drops.forEach((count, slot) => {
+      if (count > 0) counts.push({ reason: dropReason(slot >> 8), protocol: slot & 255, count });
+    });
+    return counts;
   }
 
   async #followFrom(query: FlowQuery): Promise<number> {
