@@ -9,6 +9,7 @@ export interface Held {
   /** Undefined: the slot is free. */
   endpoint(id: number): EndpointRow | undefined;
   peer(address: Address): PeerRow | undefined;
+  /** Where the table matches by longest prefix (ranges, verdicts, address classes): what decides for the key, maybe a shorter one's. */
   range(prefix: Prefix): RangeRow | undefined;
   policies(): Iterable<PolicyRow>;
   verdict(key: VerdictKey): VerdictRow | undefined;

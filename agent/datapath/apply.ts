@@ -1,0 +1,129 @@
+/**
+ * Executes plans on the tables: retries what the kernel may grant in a moment, locks down a policy that does not fit, and
+ * deletes what was retired after its grace period. Calls must not overlap: kernel.ts queues them.
+ */
+import { WeirError } from '../errors.ts';
+import { POLICY_LOCKDOWN, type PolicyId } from '../model/verdict.ts';
+import { backoffMs } from '../run/backoff.ts';
+import type { Clock } from '../run/clock.ts';
+import { type Changes, difference, merge, NO_CHANGES } from './changes.ts';
+import type { ApplyResult, DatapathRows } from './datapath.ts';
+import { holdBack, policiesNeeding } from './lockdown.ts';
+import { type Op, plan } from './plan.ts';
+import type { Retired } from './retired.ts';
+import { type Tables, WriteFailure } from './tables.ts';
+
+/** ENOMEM and EBUSY: the kernel under pressure. Ten tries are 0.4 s. */
+const TRIES = 10;
+const TRY_AGAIN = { firstMs: 1, maxMs: 100 };
+
+export interface Applier {
+  /** @throws WeirError DATAPATH_FAILED; what was written until then is safe, and the next call starts from what there is. */
+  apply(changes: Changes): Promise<ApplyResult>;
+  /** Makes the tables hold exactly these rows. */
+  replace(desired: DatapathRows): Promise<ApplyResult>;
+  /** Deletes what is due. Returns when to come back, milliseconds of the clock; undefined when nothing is left. */
+  collect(): number | undefined;
+}
+
+export function createApplier(tables: Tables, retired: Retired, clock: Clock): Applier {
+  /** Rows and pointers of policies that did not fit. */
+  let waiting: Changes = NO_CHANGES;
+  let lockedDown = new Map<PolicyId, Error>();
+  /** Pointers were switched and the epoch could not be bumped any more: the next plan owes it. */
+  let bumpOwed = false;
+
+  async function apply(changes: Changes): Promise<ApplyResult> {
+    const totals = { epochBumped: false, operations: 0 };
+    let todo = merge(waiting, changes);
+    waiting = NO_CHANGES;
+    lockedDown = new Map();
+    await carryOut(todo, totals);
+    if (lockedDown.size > 0 && !retired.isEmpty) {
+      // What this change retired may be the room that was missing.
+      await collectAll();
+      todo = waiting;
+      waiting = NO_CHANGES;
+      lockedDown = new Map();
+      await carryOut(todo, totals);
+    }
+    const listed = [...lockedDown].map(([policy, cause]) => ({ policy, cause }));
+    return { ...totals, lockedDown: listed };
+  }
+
+  /** One plan after the other, each without the policies the one before had no room for. */
+  async function carryOut(changes: Changes, totals: { epochBumped: boolean; operations: number }): Promise<void> {
+    for (let todo = changes; ; ) {
+      const planned = plan(todo, tables);
+      retired.keep(todo);
+      const bumps = planned.ops.some(({ kind }) => kind === 'epoch.bump');
+      const ops: Op[] =
+        bumpOwed && !bumps ? [...planned.ops, { kind: 'epoch.bump', because: 'owed' }] : [...planned.ops];
+      bumpOwed ||= bumps;
+      const failure = await write(ops);
+      if (failure === undefined) {
+        totals.epochBumped ||= bumpOwed;
+        bumpOwed = false;
+        totals.operations += ops.length + planned.later.length;
+        retired.add(planned.later, clock.nowMs());
+        return;
+      }
+      todo = lockDown(failure, todo);
+    }
+  }
+
+  /** Writes all, or says where a table was full. */
+  async function write(ops: readonly Op[]): Promise<WriteFailure | undefined> {
+    let rest = ops;
+    for (let failures = 0; ; ) {
+      try {
+        tables.write(rest);
+        return undefined;
+      } catch (error) {
+        if (!(error instanceof WriteFailure)) throw error;
+        if (error.isFull) return error;
+        failures = error.index > 0 ? 1 : failures + 1;
+        if (!error.isTransient || failures > TRIES) throw failed(error);
+        rest = rest.slice(error.index);
+        await pause(backoffMs(failures, TRY_AGAIN));
+      }
+    }
+  }
+
+  function lockDown(failure: WriteFailure, changes: Changes): Changes {
+    const policies = policiesNeeding(failure.op, changes, tables).filter((id) => id !== POLICY_LOCKDOWN);
+    if (policies.length === 0) throw failed(failure);
+    for (const policy of policies) lockedDown.set(policy, failure);
+    const { now, waiting: heldBack, undo } = holdBack(changes, new Set(policies), tables);
+    waiting = merge(waiting, heldBack);
+    tables.write(undo);
+    return now;
+  }
+
+  async function collectAll(): Promise<void> {
+    const { lastDueMs } = retired;
+    if (lastDueMs !== undefined) await pause(lastDueMs - clock.nowMs());
+    collect();
+  }
+
+  function collect(): number | undefined {
+    tables.write(retired.take(clock.nowMs()));
+    return retired.dueMs;
+  }
+
+  const pause = (ms: number): Promise<void> => new Promise((resolve) => void clock.after(Math.max(0, ms), resolve));
+
+  return {
+    apply,
+    async replace(desired) {
+      waiting = NO_CHANGES;
+      retired.forget(); // The tables still hold those rows: the difference says which of them are to go.
+      return apply(difference(tables.rows(), desired));
+    },
+    collect,
+  };
+}
+
+function failed(cause: WriteFailure): WeirError {
+  return new WeirError('DATAPATH_FAILED', 'apply', `the kernel refused ${cause.op.kind}`, { cause });
+}

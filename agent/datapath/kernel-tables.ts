@@ -1,0 +1,172 @@
+/** {@link Tables} over the kernel's maps: operations become map writes, neighbours of one kind go together. */
+import { KernelError } from '../../native/index.ts';
+import { POLICY_LOCKDOWN, type PolicyRow } from '../model/verdict.ts';
+import * as abi from './layout.gen.ts';
+import type { PolicyMaps } from './maps.ts';
+import type { Op } from './plan.ts';
+import * as rows from './rows.ts';
+import { type Tables, WriteFailure } from './tables.ts';
+
+const FREE_SLOT: abi.Endpoint = abi.endpoint.decode(new Uint8Array(abi.endpoint.size));
+/** A budget that was never refilled is full. */
+const FRESH_BUDGET: abi.ConnectionBudget = { refilled: 0n, tokens: 0n };
+/** The one slot of `epoch`. */
+const ONLY = 0;
+
+const CLOSED = {
+  isolated: true,
+  auditIsolated: true,
+  hasDeny: false,
+  hasAudit: false,
+  hasAny: false,
+  selectorSet: 0,
+  addressSet: 0,
+};
+/** Denies everything both ways: what endpoints point to whose own policy does not fit. */
+const LOCKDOWN: PolicyRow = { id: POLICY_LOCKDOWN, revision: 0, ingress: CLOSED, egress: CLOSED };
+
+type OpOf<Kind extends Op['kind']> = Extract<Op, { readonly kind: Kind }>;
+type Writers = { readonly [Kind in Op['kind']]: (ops: readonly OpOf<Kind>[]) => void };
+
+export interface KernelTables extends Tables {
+  /** Rows seen in the maps that mean nothing to this version; they are left alone. */
+  readonly unreadable: number;
+  /** Makes the slot and the connection budget of a pod that is gone as if they had never been used. */
+  clearEndpoint(id: number): void;
+}
+
+/** Writes the lockdown policy, and reads which policies there are. */
+export function kernelTables(maps: PolicyMaps): KernelTables {
+  maps.policies.set(LOCKDOWN.id, rows.encodePolicy(LOCKDOWN));
+  let unreadable = 0;
+  /** Policy headers as they are in the kernel: few, and every plan asks for all of them. */
+  const headers = new Map<number, PolicyRow>();
+
+  function readable<Key, Value, Row>(
+    entries: Iterable<[Key, Value]>,
+    decode: (key: Key, value: Value) => Row | undefined,
+  ): Row[] {
+    const found: Row[] = [];
+    for (const [key, value] of entries) {
+      try {
+        const row = decode(key, value);
+        if (row !== undefined) found.push(row);
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error;
+        unreadable += 1;
+      }
+    }
+    return found;
+  }
+
+  const endpoints = () => readable(maps.endpoints.entries(), rows.decodeEndpoint);
+  const ownPolicy = (id: number, value: abi.Policy): PolicyRow | undefined =>
+    id === LOCKDOWN.id ? undefined : rows.decodePolicy(id, value);
+  for (const row of readable(maps.policies.entries(), ownPolicy)) headers.set(row.id, row);
+
+  function clearEndpoint(id: number): void {
+    maps.endpoints.set(id, FREE_SLOT);
+    maps.budgets.set(id, FRESH_BUDGET);
+  }
+
+  const writers: Writers = {
+    'endpoint.clear': (ops) => {
+      for (const { key } of ops) clearEndpoint(key.id);
+    },
+    'endpoint.point': (ops) => maps.endpoints.setAll(ops.map(({ row }) => [row.id, rows.encodeEndpoint(row)])),
+    'verdict.set': (ops) =>
+      maps.verdicts.setAll(ops.map(({ row }) => [rows.encodeVerdictKey(row), rows.encodeVerdict(row)])),
+    'verdict.delete': (ops) => maps.verdicts.deleteAll(ops.map(({ key }) => rows.encodeVerdictKey(key))),
+    'identityClass.set': (ops) =>
+      maps.identityClass.setAll(ops.map(({ row }) => [rows.encodeIdentityClassKey(row), row.classId])),
+    'identityClass.delete': (ops) =>
+      maps.identityClass.deleteAll(ops.map(({ key }) => rows.encodeIdentityClassKey(key))),
+    'addressClass.set': (ops) =>
+      maps.addressClass.setAll(ops.map(({ row }) => [rows.encodeAddressClassKey(row), rows.encodeAddressClasses(row)])),
+    'addressClass.delete': (ops) => maps.addressClass.deleteAll(ops.map(({ key }) => rows.encodeAddressClassKey(key))),
+    'identity.add': (ops) => maps.identities.setAll(ops.map(({ row }) => [row, 1])),
+    'identity.delete': (ops) => maps.identities.deleteAll(ops.map(({ key }) => key)),
+    'policy.set': (ops) => {
+      for (const { row } of ops) headers.set(row.id, row); // Before it is certain: a plan that counts one too many is safe.
+      maps.policies.setAll(ops.map(({ row }) => [row.id, rows.encodePolicy(row)]));
+    },
+    'policy.delete': (ops) => {
+      maps.policies.deleteAll(ops.map(({ key }) => key.id));
+      for (const { key } of ops) headers.delete(key.id);
+    },
+    'peer.set': (ops) =>
+      maps.peers.setAll(ops.map(({ row }) => [rows.encodePeerKey(row.address), rows.encodePeer(row)])),
+    'peer.delete': (ops) => maps.peers.deleteAll(ops.map(({ key }) => rows.encodePeerKey(key.address))),
+    'range.set': (ops) =>
+      maps.ranges.setAll(ops.map(({ row }) => [rows.encodeRangeKey(row.prefix), rows.encodeRange(row)])),
+    'range.delete': (ops) => maps.ranges.deleteAll(ops.map(({ key }) => rows.encodeRangeKey(key.prefix))),
+    'epoch.bump': () => {
+      // Wraps past 0, which is what a connection carries that was never judged.
+      maps.epoch.set(ONLY, ((maps.epoch.get(ONLY) ?? 0) + 1) % 2 ** 32 || 1);
+    },
+  };
+
+  return {
+    get unreadable() {
+      return unreadable;
+    },
+    clearEndpoint,
+    endpoints,
+    rows: () => ({
+      policy: {
+        policies: [...headers.values()],
+        verdicts: readable(maps.verdicts.entries(), rows.decodeVerdict),
+        identityClasses: readable(maps.identityClass.entries(), rows.decodeIdentityClass),
+        addressClasses: readable(maps.addressClass.entries(), rows.decodeAddressClass),
+        identities: readable(maps.identities.entries(), (identity) => identity),
+        subjects: [],
+      },
+      endpoints: endpoints(),
+      peers: readable(maps.peers.entries(), rows.decodePeer),
+      ranges: readable(maps.ranges.entries(), rows.decodeRange),
+    }),
+    endpoint(id) {
+      const value = maps.endpoints.get(id);
+      return value && rows.decodeEndpoint(id, value);
+    },
+    peer(address) {
+      const key = rows.encodePeerKey(address);
+      const value = maps.peers.get(key);
+      return value && rows.decodePeer(key, value);
+    },
+    range: (prefix) => longest(maps.ranges, rows.encodeRangeKey(prefix), rows.decodeRange),
+    policies: () => headers.values(),
+    verdict: (key) => longest(maps.verdicts, rows.encodeVerdictKey(key), rows.decodeVerdict),
+    identityClass(key) {
+      const classId = maps.identityClass.get(rows.encodeIdentityClassKey(key));
+      return classId === undefined ? undefined : { set: key.set, identity: key.identity, classId };
+    },
+    addressClass: (key) => longest(maps.addressClass, rows.encodeAddressClassKey(key), rows.decodeAddressClass),
+    knows: (identity) => maps.identities.get(identity) !== undefined,
+    write(ops) {
+      for (let at = 0; at < ops.length; ) {
+        const kind = (ops[at] as Op).kind;
+        let end = at;
+        while (ops[end]?.kind === kind) end += 1;
+        try {
+          // The table has a writer per kind that takes that kind; TypeScript cannot follow the pairing.
+          (writers[kind] as (run: readonly Op[]) => void)(ops.slice(at, end));
+        } catch (cause) {
+          const index = at + (cause instanceof KernelError ? (cause.done ?? 0) : 0);
+          throw new WriteFailure(index, ops[index] as Op, cause);
+        }
+        at = end;
+      }
+    },
+  };
+}
+
+/** The row that decides for the key now: its own, or that of a shorter prefix, which the new row would take it from. */
+function longest<Key, Value, Row>(
+  map: { get(key: Key): Value | undefined },
+  key: Key,
+  decode: (key: Key, value: Value) => Row,
+): Row | undefined {
+  const value = map.get(key);
+  return value && decode(key, value);
+}
