@@ -74,6 +74,8 @@ export interface DocumentStatus extends DocumentResult {
   readonly ref: ObjectRef;
   /** Revision (of the take() that carried it) since which the document is compiled as it is now; 0 before. */
   readonly revision: number;
+  /** Rules of the version in force, in the order of the document. */
+  readonly rules: readonly RuleInfo[];
   /** Compiled policies that contain its rules or isolation at present. */
   readonly policies: readonly PolicyId[];
   /** At present: changes no verdict. */
@@ -249,6 +251,7 @@ export function createEngine(options: EngineOptions = {}): Engine {
         status,
         problems,
         revision: carriedBy(ref),
+        rules: (inForce?.specs ?? []).flatMap(({ rules }) => rules).flatMap(({ id }) => attribution.rule(id) ?? []),
         policies: policies.get(refKey(ref)) ?? [],
         audited: inForce !== undefined && isAudited(inForce, now),
         expired: inForce !== undefined && isExpired(inForce, now),

@@ -13,8 +13,7 @@ import {
   reservedLabels,
 } from '../model/identity.ts';
 import { type Labels, labelsKey } from '../model/labels.ts';
-import type { Document, Pod, SourceChange } from '../model/object.ts';
-import { podLabels } from '../model/pod-labels.ts';
+import type { Document, Namespace, Pod, SourceChange } from '../model/object.ts';
 import type { DocumentResult, Engine } from '../policy/engine.ts';
 import { createInventory, type Inventory, podKey } from './inventory.ts';
 import { endpointRow, type Member, newMember, peerRows } from './members.ts';
@@ -32,7 +31,8 @@ export interface DesiredOptions {
   readonly engine: Engine;
   readonly identities: IdentityNumbers;
   readonly nodeName: string;
-  readonly clusterName: string;
+  /** The labels of a pod's identity. */
+  readonly labelsOf: (pod: Pod, namespace: Namespace | undefined) => Labels;
   readonly podCidrs: readonly Prefix[];
   /** A policy document came or changed, with what the engine says of it. */
   readonly onDocument: (document: Document, result: DocumentResult) => void;
@@ -143,7 +143,7 @@ export function createDesired(options: DesiredOptions): Desired {
       peers.withdraw(`pod ${key}`);
       remotePods.delete(key);
     } else {
-      const labels = podLabels(pod, inventory.namespaces.get(pod.namespace), options);
+      const labels = options.labelsOf(pod, inventory.namespaces.get(pod.namespace));
       const identity = await acquire(labels);
       remotePods.set(key, { labels, identity });
       peers.claim(
@@ -160,7 +160,7 @@ export function createDesired(options: DesiredOptions): Desired {
     const named = podName === '' ? undefined : inventory.pods.get(podKey(namespace, podName));
     if (named && isPodOf(member, named)) member.pod = named;
     const { pod } = member;
-    const labels = pod ? podLabels(pod, inventory.namespaces.get(pod.namespace), options) : reservedLabels('init');
+    const labels = pod ? options.labelsOf(pod, inventory.namespaces.get(pod.namespace)) : reservedLabels('init');
     if (member.subject === '' || labelsKey(labels) !== labelsKey(member.labels)) {
       const before = { identity: member.identity, labels: member.labels };
       member.identity = pod ? await acquire(labels) : RESERVED_IDENTITIES.init;

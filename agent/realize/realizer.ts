@@ -71,6 +71,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
   const podWaiters = new Map<string, Set<(pod: Pod) => void>>();
   const revision = { desired: 0, realized: 0 };
   const first = Promise.withResolvers<void>();
+  let localAddresses = '';
   let documentsChanged = false;
   let synced = false;
   let stopped = false;
@@ -246,6 +247,9 @@ export function createRealizer(options: RealizerOptions): Realizer {
       return wake();
     },
     setLocalAddresses(addresses) {
+      const now = addresses.join();
+      if (now === localAddresses) return;
+      localAddresses = now;
       desired.setLocalAddresses(addresses);
       wakeQuietly();
     },

@@ -1,0 +1,226 @@
+/**
+ * weir-agent: the composition root. Settings, then the parts, then how they are joined, then run until a signal. No
+ * decisions are made here.
+ */
+import { mkdir } from 'node:fs/promises';
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import packageJson from '../package.json' with { type: 'json' };
+import { listen } from './api/listener.ts';
+import { createMetrics } from './api/metrics.ts';
+import { createApi } from './api/server.ts';
+import { openDeleteQueue } from './cni/replay.ts';
+import type { CniReadiness } from './cni/request.ts';
+import { startCniServer } from './cni/server.ts';
+import { type Config, describeSettings, readConfig } from './config.ts';
+import { createKernelDatapath } from './datapath/kernel.ts';
+import { createEndpoints } from './endpoint/lifecycle.ts';
+import { netnsExists } from './endpoint/netns.ts';
+import { openRecordStore } from './endpoint/record-store.ts';
+import { asWeirError, WeirError } from './errors.ts';
+import { FlowHistory } from './flow/history.ts';
+import { labelFilter } from './identity/label-filter.ts';
+import { openIdentityStore } from './identity/store.ts';
+import { createPool } from './ipam/pool.ts';
+import { type Address, type Prefix, parseAddress } from './model/address.ts';
+import type { Problem } from './model/object.ts';
+import { podLabels } from './model/pod-labels.ts';
+import { createEngine } from './policy/engine.ts';
+import { readLastValid, writeLastValid } from './realize/last-valid.ts';
+import { createRealizer } from './realize/realizer.ts';
+import { createView } from './realize/view.ts';
+import { takeLock } from './run/lock.ts';
+import { createLogger, type Logger } from './run/log.ts';
+import { startLoop } from './run/loop.ts';
+import { createReadiness } from './run/readiness.ts';
+import { listenForShutdown } from './run/shutdown.ts';
+import { manifestsSource } from './source/manifests/source.ts';
+
+/** DEL answers within this; below the 30 s weir-cni waits. */
+const DELETE_DEADLINE_MS = 20_000;
+const SHUTDOWN_DEADLINE_MS = 10_000;
+/** How often what nothing announces is looked at. */
+const CHORES_MS = { connections: 5000, endpoints: 2000, localAddresses: 2000, identities: 60_000 } as const;
+
+async function run(config: Config, log: Logger): Promise<void> {
+  const startedAt = Date.now();
+  const shutdown = listenForShutdown({ deadlineMs: SHUTDOWN_DEADLINE_MS, log });
+  const { signal } = shutdown;
+  for (const folder of [config.runDirectory, config.stateDirectory]) {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+  }
+  const lock = await takeLock(config.stateDirectory);
+  const readiness = createReadiness([
+    'the endpoints of before the restart',
+    'the first policies in force',
+    'the CNI socket',
+  ]);
+  const podCidrs = [config.podCidrV4, config.podCidrV6].filter((cidr): cidr is Prefix => cidr !== undefined);
+
+  // ---- the parts, from the kernel up
+  const datapath = await createKernelDatapath({ config, log: log.with({ part: 'datapath' }) });
+  const identities = await openIdentityStore({
+    directory: config.stateDirectory,
+    graceMs: config.identityGraceSeconds * 1000,
+  });
+  const lastValid = await readLastValid(config.stateDirectory);
+  const engine = createEngine({
+    enforcement: config.policyEnforcement,
+    clusterName: config.clusterName,
+    allowLocalHost: config.allowLocalHost,
+    cidrMatchesNodes: config.cidrMatchesNodes,
+    ...(await datapath.firstNumbers()),
+    now: startedAt,
+  });
+  const relevant = labelFilter(config.identityLabels);
+  const realizer = createRealizer({
+    engine,
+    datapath,
+    identities,
+    nodeName: config.nodeName,
+    podCidrs,
+    labelsOf: (pod, namespace) => relevant(podLabels(pod, namespace, config)),
+    log: log.with({ part: 'realize' }),
+    lastValid: lastValid.documents,
+    keepDocuments: (documents) => writeLastValid(config.stateDirectory, documents),
+    now: Date.now,
+  });
+  const flows = new FlowHistory({
+    node: config.nodeName,
+    names: realizer.names,
+    memoryBytes: config.flowMemoryMiB << 20,
+    ringLost: () => datapath.counters().eventsLost,
+  });
+  datapath.onEvents(flows.listener);
+  const records = await openRecordStore(join(config.stateDirectory, 'endpoints'));
+  const endpoints = createEndpoints({
+    datapath,
+    pool: createPool(podCidrs),
+    store: records,
+    realize: realizer,
+    log: log.with({ part: 'endpoint' }),
+    addDeadlineMs: config.addDeadlineMs,
+    podDeadlineMs: config.podWaitMs,
+    deleteDeadlineMs: DELETE_DEADLINE_MS,
+    netnsExists,
+    onAdded: (seconds, outcome) => metrics.cniRequest('ADD', outcome === 'ok' ? 0 : 1, seconds),
+  });
+  const source = manifestsSource({
+    directory: config.manifestsDirectory,
+    rescanMs: config.manifestsRescanSeconds * 1000,
+    lastGoodDirectory: join(config.stateDirectory, 'manifests'),
+  });
+
+  // ---- the way up: what people and programs may ask, also while the agent starts
+  const ownProblems: Problem[] = [...lastValid.problems];
+  const view = createView({
+    version: packageJson.version,
+    nodeName: config.nodeName,
+    startedAt,
+    sourceName: source.name,
+    engine,
+    datapath,
+    realizer,
+    flows,
+    pending: readiness.pending,
+    problems: () => [...ownProblems, ...identities.problems()],
+    unattached: () => datapath.unattached(),
+  });
+  const metrics = createMetrics(view);
+  const api = await createApi({ state: view, metrics, log: log.with({ part: 'api' }) });
+  log.info('the API listens', { at: await listen(api, { kind: 'unix', path: config.apiSocket }) });
+  const openApi = config.listen && (await createApi({ state: view, metrics, log: log.with({ part: 'api' }) }));
+  if (config.listen && openApi) {
+    log.info('the API listens', { at: await listen(openApi, { kind: 'tcp', ...config.listen }) });
+  }
+
+  // ---- the way down: what was there before, then what is wanted, then new pods
+  const restored = await endpoints.restore();
+  ownProblems.push(...restored.problems);
+  for (const record of restored.endpoints) void realizer.admit(record, undefined).catch(() => {}); // seen by turn()
+  readiness.done('the endpoints of before the restart');
+  realizer.setLocalAddresses(localAddresses());
+  const sourceEnded = source.run(realizer, signal).catch((error: unknown) => {
+    log.error('the source cannot work', { cause: error });
+    shutdown.begin('the source cannot work');
+  });
+  void realizer.firstRealized.then(() => readiness.done('the first policies in force'));
+  const queue = await openDeleteQueue({
+    folder: join(config.stateDirectory, 'cni-queue'),
+    del: (key) => endpoints.del(key),
+    log: log.with({ part: 'cni' }),
+  });
+  const cni = await startCniServer({
+    socketPath: config.cniSocket,
+    endpoints,
+    queue,
+    readiness: (): CniReadiness => {
+      const [waitingFor] = readiness.pending();
+      if (waitingFor !== undefined) return { state: 'starting', reason: `waiting for ${waitingFor}` };
+      return realizer.failure ? { state: 'degraded', reason: realizer.failure.message } : { state: 'ready' };
+    },
+    log: log.with({ part: 'cni' }),
+  });
+  await queue.replay();
+  readiness.done('the CNI socket');
+
+  // ---- chores
+  const chore = (name: string, everyMs: number, work: () => Promise<unknown> | unknown) =>
+    startLoop({
+      name,
+      minMs: 0,
+      retryMs: everyMs,
+      resyncMs: everyMs,
+      signal,
+      run: async () => void (await work()),
+      onError: (cause, failures) => log.error(`${name} failed; tried again`, { cause, failures }),
+    }).stopped;
+  const chores = [
+    chore('collecting expired connections', CHORES_MS.connections, () => datapath.collectConnections()),
+    chore('looking after endpoints', CHORES_MS.endpoints, () => endpoints.collect()),
+    chore('reading local addresses', CHORES_MS.localAddresses, () => realizer.setLocalAddresses(localAddresses())),
+    chore('collecting identities', CHORES_MS.identities, () => identities.collect()),
+  ];
+  await readiness.ready;
+  log.info('ready', { node: config.nodeName, source: source.name, endpoints: restored.endpoints.length });
+
+  // ---- until a signal; what is pinned goes on without us
+  await new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  await Promise.all([api.close(), openApi?.close(), cni.close()]);
+  await Promise.all([sourceEnded, ...chores]);
+  realizer.stop();
+  await datapath.close();
+  records.close();
+  await identities.close();
+  await lock.release();
+  shutdown.finished();
+  log.info('stopped');
+}
+
+/** Every address of this node that a pod could send to. Loopback and link-local ones never leave their interface. */
+function localAddresses(): Address[] {
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  return all
+    .map(({ address }) => parseAddress(address.replace(/%.*$/, '')))
+    .filter((address) => address !== undefined)
+    .filter((address) => !/^(127\.|::1$|fe80:)/.test(address));
+}
+
+if (process.argv.slice(2).some((word) => word === '--help' || word === '-h')) {
+  process.stdout.write(`Usage: weir-agent [flags]\n\n${describeSettings()}\n`);
+} else {
+  let log = createLogger({ level: 'info', format: 'text' });
+  try {
+    const config = readConfig({ args: process.argv.slice(2), environment: process.env });
+    log = createLogger({ level: config.logLevel, format: config.logFormat });
+    await run(config, log);
+  } catch (cause) {
+    const error = asWeirError(cause, 'start');
+    if (error instanceof WeirError && error.code === 'CONFIG_INVALID') process.stderr.write(`${error.message}\n`);
+    else log.error('the agent cannot run', { code: error.code, cause: error });
+    process.exit(error.code === 'CONFIG_INVALID' ? 2 : 1);
+  }
+}
