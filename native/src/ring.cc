@@ -215,7 +215,7 @@ void RingConsumer::OnAnnounced(Napi::Env env, Napi::Function on_batch, Self *sel
 {
 	std::unique_ptr<Self> owned(self);
 	RingConsumer *consumer = self->get();
-	if (static_cast<napi_env>(env) == nullptr || consumer->stopping_)
+	if (!CanRunJs(env) || consumer->stopping_)
 		return;
 	bool more = consumer->Deliver(env, on_batch);
 	if (more && !consumer->stopping_) // JS may have stopped it meanwhile

@@ -57,9 +57,17 @@ inline Napi::Value Status(Napi::Env env, int status)
 inline Napi::Value CopyBytes(Napi::Env env, const void *data, size_t size)
 {
 	Napi::Uint8Array array = Napi::Uint8Array::New(env, size);
-	if (size)
+	if (size && array.Data())
 		memcpy(array.Data(), data, size);
 	return array;
+}
+
+// False while the environment ends: Node still empties the queues of calls to JS then, but JS runs no more.
+inline bool CanRunJs(napi_env env)
+{
+	void *data;
+	napi_value probe;
+	return env != nullptr && napi_create_arraybuffer(env, 0, &data, &probe) == napi_ok;
 }
 
 inline void Export(Napi::Env env, Napi::Object exports, const char *name,

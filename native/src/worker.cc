@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 
+#include "value.h"
+
 static constexpr int kThreads = 3;
 
 struct WorkerPool::Entry {
@@ -55,11 +57,11 @@ void WorkerPool::Loop()
 	}
 }
 
-// JS thread; without env when the environment is ending.
+// JS thread.
 void WorkerPool::Settle(Napi::Env env, Napi::Function, Entry *entry)
 {
 	std::unique_ptr<Entry> owned(entry);
-	if (static_cast<napi_env>(env) == nullptr)
+	if (!CanRunJs(env))
 		return;
 	if (--entry->pool->unsettled_ == 0)
 		entry->pool->to_js_.Unref(env);
