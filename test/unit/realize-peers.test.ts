@@ -1,7 +1,7 @@
-import { suite } from '../kit/suite.ts';
 import * as assert from 'uvu/assert';
 import { type Address, parseAddress } from '../../agent/model/address.ts';
 import { CLAIM_RANK, createPeerTable } from '../../agent/realize/peer-table.ts';
+import { suite } from '../kit/suite.ts';
 
 const test = suite('who lives at an address');
 const A = parseAddress('10.244.0.7') as Address;

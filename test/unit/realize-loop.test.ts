@@ -1,0 +1,221 @@
+import * as assert from 'uvu/assert';
+import type { ApplyResult, Datapath, DatapathDelta, DatapathRows } from '../../agent/datapath/datapath.ts';
+import { type Address, type Prefix, parseAddress } from '../../agent/model/address.ts';
+import type { EndpointRecord } from '../../agent/model/endpoint.ts';
+import { labelsKey } from '../../agent/model/labels.ts';
+import type { Document, Pod, SourceChange } from '../../agent/model/object.ts';
+import { podLabels } from '../../agent/model/pod-labels.ts';
+import { createEngine } from '../../agent/policy/engine.ts';
+import { createRealizer, type Realizer } from '../../agent/realize/realizer.ts';
+import { createLogger } from '../../agent/run/log.ts';
+import { suite } from '../kit/suite.ts';
+import { until } from '../kit/until.ts';
+
+const test = suite('the loop of the down river');
+const NOTHING: ApplyResult = { epochBumped: false, operations: 0, lockedDown: [] };
+
+/** A datapath that remembers, and fails or waits when told to. */
+function fakeDatapath() {
+  const calls: ({ kind: 'replace'; rows: DatapathRows } | { kind: 'apply'; delta: DatapathDelta })[] = [];
+  const state = { calls, fail: undefined as Error | undefined, gate: Promise.resolve() };
+  const answer = async (): Promise<ApplyResult> => {
+    await state.gate;
+    if (state.fail) throw state.fail;
+    return NOTHING;
+  };
+  const datapath = {
+    replace: (rows: DatapathRows) => {
+      calls.push({ kind: 'replace', rows });
+      return answer();
+    },
+    apply: (delta: DatapathDelta) => {
+      calls.push({ kind: 'apply', delta });
+      return answer();
+    },
+  } as unknown as Datapath;
+  return { ...state, state, datapath };
+}
+
+function start(lastValid: Document[] = []): {
+  realizer: Realizer;
+  kernel: ReturnType<typeof fakeDatapath>;
+  kept: Document[][];
+} {
+  const kernel = fakeDatapath();
+  const numbers = new Map<string, number>();
+  const kept: Document[][] = [];
+  const realizer = createRealizer({
+    engine: createEngine(),
+    datapath: kernel.datapath,
+    identities: {
+      acquire: async (labels) => {
+        const key = labelsKey(labels);
+        const number = numbers.get(key) ?? 256 + numbers.size;
+        numbers.set(key, number);
+        return number;
+      },
+      release: () => {},
+    },
+    nodeName: 'here',
+    podCidrs: ['10.244.0.0/24' as Prefix],
+    labelsOf: (pod, namespace) => podLabels(pod, namespace, { clusterName: 'default' }),
+    log: createLogger({ level: 'error', format: 'text', write: () => {} }),
+    lastValid,
+    keepDocuments: async (documents) => void kept.push(documents),
+    now: () => 0,
+  });
+  return { realizer, kernel, kept };
+}
+
+const record = (id: number, podName: string): EndpointRecord => ({
+  id,
+  containerId: `c${id}`,
+  interfaceName: 'eth0',
+  netns: '/run/netns/x',
+  namespace: 'default',
+  podName,
+  podUid: '',
+  addresses: [parseAddress(`10.244.0.${id}`) as Address],
+  mac: '0a:00:00:00:00:01',
+  hostInterface: `weir${id}`,
+});
+
+const pod = (name: string, app: string): Pod => ({
+  namespace: 'default',
+  name,
+  uid: '',
+  labels: { app },
+  annotations: {},
+  serviceAccount: '',
+  nodeName: '',
+  hostNetwork: false,
+  addresses: [],
+  namedPorts: [],
+  workload: undefined,
+});
+
+const podChange = (value: Pod): SourceChange => ({
+  type: 'upsert',
+  object: {
+    kind: 'Pod',
+    ref: { apiVersion: 'v1', kind: 'Pod', namespace: value.namespace, name: value.name, uid: '' },
+    value,
+  },
+});
+
+const policy = (app: string): Document => ({
+  ref: { apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', namespace: 'default', name: 'p', uid: '' },
+  annotations: {},
+  raw: {
+    apiVersion: 'cilium.io/v2',
+    kind: 'CiliumNetworkPolicy',
+    metadata: { name: 'p', namespace: 'default' },
+    spec: { endpointSelector: { matchLabels: { app } }, ingress: [{}] },
+  },
+  origin: { place: 'p.yaml', line: () => undefined },
+});
+
+test('nothing reaches the kernel before the source is complete; then everything does at once', async () => {
+  const { realizer, kernel } = start();
+  const restored = realizer.admit(record(7, 'web'), undefined);
+  realizer.change([podChange(pod('web', 'web'))]);
+  await new Promise(setImmediate);
+  assert.is(kernel.calls.length, 0);
+  realizer.synced();
+  await restored;
+  assert.is(kernel.calls.length, 1);
+  const [first] = kernel.calls;
+  assert.ok(first?.kind === 'replace');
+  assert.is(first.rows.endpoints[0]?.identity, 256);
+  assert.is(first.rows.peers[0]?.address, '10.244.0.7');
+  realizer.stop();
+});
+
+test('admissions of one tick share a revision, and later ones wait for their own', async () => {
+  const { realizer, kernel } = start();
+  realizer.synced();
+  await realizer.firstRealized;
+  const gate = Promise.withResolvers<void>();
+  kernel.state.gate = gate.promise;
+  const both = Promise.all([1, 2].map((id) => realizer.admit(record(id, `p${id}`), pod(`p${id}`, 'a'))));
+  await until(() => kernel.calls.length === 2, { what: 'the first apply' });
+  let thirdDone = false;
+  const third = realizer.admit(record(3, 'p3'), pod('p3', 'a')).then(() => {
+    thirdDone = true;
+  });
+  gate.resolve();
+  await both;
+  assert.not(thirdDone);
+  await third;
+  const sizes = kernel.calls.slice(1).map((call) => call.kind === 'apply' && call.delta.setEndpoints.length);
+  assert.equal(sizes, [2, 1]);
+  realizer.stop();
+});
+
+test('after an apply that failed the kernel is read and made equal, and the caller has seen the failure', async () => {
+  const { realizer, kernel } = start();
+  realizer.synced();
+  await realizer.firstRealized;
+  kernel.state.fail = new Error('ENOMEM');
+  const failed = await realizer.admit(record(1, 'p1'), pod('p1', 'a')).catch((error: { code: string }) => error.code);
+  assert.is(failed, 'DATAPATH_FAILED');
+  assert.is(realizer.failure?.code, 'DATAPATH_FAILED');
+  kernel.state.fail = undefined;
+  await until(() => realizer.failure === undefined, { what: 'the retry' });
+  assert.is(kernel.calls.at(-1)?.kind, 'replace');
+  realizer.stop();
+});
+
+test('a label change gives a new identity and policy in one revision', async () => {
+  const { realizer, kernel } = start();
+  realizer.change([podChange(pod('web', 'web'))]);
+  realizer.synced();
+  await realizer.admit(record(1, 'web'), pod('web', 'web'));
+  const before = realizer.desired.members.get(1)?.identity;
+  realizer.change([podChange(pod('web', 'db'))]);
+  await until(
+    () =>
+      realizer.desired.members.get(1)?.identity !== before && realizer.revision.desired === realizer.revision.realized,
+    {
+      what: 'the new identity',
+    },
+  );
+  const last = kernel.calls.at(-1);
+  assert.ok(last?.kind === 'apply');
+  assert.is(last.delta.setEndpoints[0]?.identity, realizer.desired.members.get(1)?.identity);
+  assert.is(last.delta.setPeers[0]?.identity, realizer.desired.members.get(1)?.identity);
+  realizer.stop();
+});
+
+test('an endpoint removed while its number is written leaves nothing', async () => {
+  const { realizer, kernel } = start();
+  realizer.synced();
+  await realizer.firstRealized;
+  const admitted = realizer.admit(record(1, 'p1'), pod('p1', 'a'));
+  const withdrawn = realizer.withdraw(1);
+  await Promise.all([admitted, withdrawn]);
+  assert.is(realizer.desired.members.size, 0);
+  assert.equal(realizer.desired.peers.rows(), []);
+  assert.is(realizer.desired.identityUsers.size, 0);
+  assert.not(kernel.calls.some((call) => call.kind === 'apply' && call.delta.setEndpoints.length > 0));
+  realizer.stop();
+});
+
+test('the last valid version is in force until the source speaks; what the source no longer has is dropped', async () => {
+  const { realizer, kernel, kept } = start([policy('web')]);
+  realizer.change([podChange(pod('web', 'web'))]);
+  const admitted = realizer.admit(record(1, 'web'), undefined);
+  realizer.synced();
+  await admitted;
+  const first = kernel.calls[0];
+  assert.ok(first?.kind === 'replace');
+  assert.not(
+    first.rows.policy.policies.some((row) => row.ingress.isolated),
+    'the document is gone from the source',
+  );
+  realizer.change([{ type: 'upsert', object: { kind: 'Document', ref: policy('web').ref, value: policy('web') } }]);
+  await until(() => kept.at(-1)?.length === 1, { what: 'the document to be kept' });
+  realizer.stop();
+});
+
+test.run();
