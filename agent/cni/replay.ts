@@ -3,8 +3,10 @@
  * in the order they came; a file goes when its DEL is done, so each is applied once, and again only if we die in between,
  * which DEL allows.
  */
-import { mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
+import { readdirSync } from 'node:fs';
+import { mkdir, open, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createExclusive } from '../endpoint/exclusive.ts';
 import type { AttachmentKey } from '../endpoint/registry.ts';
 import { asWeirError, WeirError } from '../errors.ts';
 import type { Logger } from '../run/log.ts';
@@ -31,10 +33,10 @@ const ABANDONED_AFTER_MS = 3_600_000;
 
 export async function openDeleteQueue({ folder, del, log }: DeleteQueueOptions): Promise<DeleteQueue> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
+  const exclusive = createExclusive();
 
-  async function replay(only?: AttachmentKey): Promise<number> {
+  async function replay(names: readonly string[], only?: AttachmentKey): Promise<number> {
     let applied = 0;
-    const names = (await readdir(folder)).sort(byTime);
     for (const name of names) {
       const path = join(folder, name);
       if (name.startsWith('.')) await removeAbandoned(path);
@@ -90,7 +92,14 @@ export async function openDeleteQueue({ folder, del, log }: DeleteQueueOptions):
     }
   }
 
-  return { replay };
+  return {
+    async replay(only) {
+      // Synchronous: every ADD asks, the folder is nearly always empty, and a hop to the thread pool costs more.
+      if (readdirSync(folder).length === 0) return 0;
+      // One at a time: otherwise one could apply a DEL that another has just applied before an ADD of the same container.
+      return exclusive('', () => replay(readdirSync(folder).sort(byTime), only));
+    },
+  };
 }
 
 function sameAttachment(a: AttachmentKey, b: AttachmentKey): boolean {

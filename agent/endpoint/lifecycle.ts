@@ -106,17 +106,14 @@ export function createEndpoints(options: EndpointsOptions): Endpoints {
     await at('freed');
   }
 
-  async function del(key: AttachmentKey, why: 'DEL' | 'reclaimed'): Promise<boolean> {
+  /** False if there was nothing. With `only`, nothing but that very entry: a name may have a new owner by now. */
+  async function del(key: AttachmentKey, why: string, only?: Entry): Promise<boolean> {
     const name = attachmentKey(key);
-    running
-      .get(name)
-      ?.abort(new WeirError('CNI_TRY_AGAIN', 'ADD', 'the container was deleted while it was being added'));
-    const what = `${why === 'DEL' ? 'DEL' : 'removal'} of ${name}`;
-    return withinDeadline(what, { ms: options.deleteDeadlineMs, clock }, async (progress) => {
+    return withinDeadline(`removal of ${name}`, { ms: options.deleteDeadlineMs, clock }, async (progress) => {
       progress.doing = 'waiting for an earlier request of the same container';
       return exclusive(name, async () => {
         const entry = registry.find(key);
-        if (!entry) return false;
+        if (!entry || (only && entry !== only)) return false;
         progress.doing = 'removing the interface pair and its policy';
         await remove(entry);
         counted.removed += 1;
@@ -132,7 +129,7 @@ export function createEndpoints(options: EndpointsOptions): Endpoints {
     let failure: unknown;
     for (const entry of entries) {
       try {
-        if (await del(entry.record, 'reclaimed')) count += 1;
+        if (await del(entry.record, why, entry)) count += 1;
       } catch (cause) {
         failure ??= cause;
         log.error('an endpoint could not be reclaimed; tried again', { ...named(entry), why, cause });
@@ -175,17 +172,14 @@ export function createEndpoints(options: EndpointsOptions): Endpoints {
         const error = asWeirError(cause, 'ADD');
         outcome = error.code;
         counted.addFailures[outcome] = (counted.addFailures[outcome] ?? 0) + 1;
-        log.warn('ADD failed', {
-          container: name,
-          pod: `${request.pod?.namespace}/${request.pod?.name}`,
-          cause: error,
-        });
         throw error;
       } finally {
         options.onAdded?.((clock.nowMs() - startMs) / 1000, outcome);
       }
     },
     async del(key) {
+      const cause = new WeirError('CNI_TRY_AGAIN', 'ADD', 'the container was deleted while it was being added');
+      running.get(attachmentKey(key))?.abort(cause);
       await del(key, 'DEL');
     },
     async check(request) {

@@ -11,6 +11,7 @@
  */
 import {
   closeSync,
+  existsSync,
   fsync,
   openSync,
   readdirSync,
@@ -94,10 +95,12 @@ export async function openRecordStore(folder: string): Promise<RecordStore> {
 
   function remove(file: Pick<RecordedEndpoint, 'id' | 'hostInterface'>): void {
     for (const kind of ['staged', 'json'] as const) {
+      const path = pathOf(file, kind);
+      // Looked for first: a read-only disk refuses to remove even what is not there.
+      if (!existsSync(path)) continue;
       try {
-        unlinkSync(pathOf(file, kind));
+        unlinkSync(path);
       } catch (cause) {
-        if ((cause as NodeJS.ErrnoException).code === 'ENOENT') continue;
         throw notDurable(`remove the record of endpoint ${file.id}`, cause);
       }
     }
