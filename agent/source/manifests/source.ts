@@ -1,0 +1,220 @@
+/** A directory of manifests as a source: watched, and read again now and then in case the watch missed something. */
+import { type FSWatcher, statSync, watch } from 'node:fs';
+import { basename, join } from 'node:path';
+import type { Problem } from '../../model/object.ts';
+import { type Clock, systemClock } from '../../run/clock.ts';
+import type { Sink, Source } from '../source.ts';
+import { isManifestName, listManifests, readText, type Signature, sameSignature, signatureOf } from './directory.ts';
+import { Folder } from './folder.ts';
+import { type LastGood, openLastGood } from './last-good.ts';
+import { movedNames, SETTLE_MS, Settling, type WatchEvent } from './settle.ts';
+
+export interface ManifestsOptions {
+  readonly directory: string;
+  /** The whole directory is looked at again this often, milliseconds. */
+  readonly rescanMs: number;
+  /** Where the last good version of each file is kept over a restart; undefined: it is not. */
+  readonly lastGoodDirectory?: string;
+  readonly clock?: Clock;
+}
+
+/**
+ * The source. Files are taken in order of their names; directories below are not entered. A directory that is not there
+ * (yet) is reported and waited for: until it was read once nothing counts as deleted.
+ */
+export function manifestsSource(options: ManifestsOptions): Source {
+  return {
+    name: `manifests ${options.directory}`,
+    run: (sink, signal) => new Watched(options, sink).run(signal),
+  };
+}
+
+class Watched {
+  readonly #directory: string;
+  readonly #rescanMs: number;
+  readonly #clock: Clock;
+  readonly #sink: Sink;
+  readonly #folder = new Folder();
+  readonly #settling = new Settling();
+  readonly #lastGood: LastGood | undefined;
+  /** As the files were when they were last read. */
+  readonly #known = new Map<string, Signature>();
+  #watcher: FSWatcher | undefined;
+  /** dev:inode of the directory that is watched: a path can come to mean another one. */
+  #watchedInode = '';
+  #events: WatchEvent[] = [];
+  #synced = false;
+  #cancelSettle: (() => void) | undefined;
+  #cancelRescan = (): void => {};
+  readonly #ownProblems = new Map<string, Problem>();
+
+  constructor(options: ManifestsOptions, sink: Sink) {
+    this.#directory = options.directory;
+    this.#rescanMs = options.rescanMs;
+    this.#clock = options.clock ?? systemClock;
+    this.#sink = sink;
+    if (options.lastGoodDirectory !== undefined) {
+      const place = options.lastGoodDirectory;
+      this.#lastGood = openLastGood(place, (error) =>
+        this.#setOwnProblem('last-good', `cannot keep good versions in ${place}: ${error.message}`),
+      );
+    }
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    this.#rescan();
+    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+    this.#cancelRescan();
+    this.#cancelSettle?.();
+    this.#watcher?.close();
+    this.#watcher = undefined;
+    await this.#lastGood?.written();
+  }
+
+  #rescan(): void {
+    this.#watchDirectory();
+    this.#lookAtAll(false);
+    this.#cancelRescan();
+    this.#cancelRescan = this.#clock.after(this.#rescanMs, () => this.#rescan());
+  }
+
+  /** Watches before looking, so that nothing falls in between. */
+  #watchDirectory(): void {
+    const stat = statSync(this.#directory, { throwIfNoEntry: false });
+    const inode = stat ? `${stat.dev}:${stat.ino}` : '';
+    if (this.#watcher && inode === this.#watchedInode) return;
+    this.#watcher?.close();
+    this.#watcher = undefined;
+    if (!stat) return; // looking at it will report that
+    try {
+      this.#watcher = watch(this.#directory, { persistent: false }, (type, name) =>
+        this.#onEvent({ type, name: name ?? '' }),
+      );
+      this.#watcher.on('error', (error) => this.#onWatchError(error));
+      this.#watchedInode = inode;
+      this.#setOwnProblem('watch', undefined);
+    } catch (error) {
+      this.#onWatchError(error as Error);
+    }
+  }
+
+  #onWatchError(error: Error): void {
+    this.#watcher?.close();
+    this.#watcher = undefined;
+    const seconds = this.#rescanMs / 1000;
+    this.#setOwnProblem('watch', `cannot be watched, changes are seen every ${seconds} s: ${error.message}`);
+  }
+
+  /** What arrives in one turn of the event loop is one change. */
+  #onEvent(event: WatchEvent): void {
+    if (this.#events.push(event) === 1) setImmediate(() => this.#onEvents());
+  }
+
+  #onEvents(): void {
+    const events = this.#events;
+    this.#events = [];
+    if (!this.#watcher) return; // stopped, or the watch broke: then the rescan looks
+    const moved = movedNames(
+      events,
+      (name) => statSync(join(this.#directory, name), { throwIfNoEntry: false }) !== undefined,
+    );
+    const names = new Set(events.map((event) => event.name));
+    // The directory itself came or went; or a "..data" link was moved, the way Kubernetes mounts a ConfigMap.
+    if (names.has(basename(this.#directory)) || names.has('')) this.#rescan();
+    else if ([...names].some((name) => name.startsWith('..')))
+      this.#lookAtAll([...moved].some((name) => name.startsWith('..')));
+    else this.#look([...names].filter(isManifestName), (name) => moved.has(name));
+  }
+
+  #lookAtAll(moved: boolean): void {
+    let names: string[];
+    try {
+      names = listManifests(this.#directory);
+    } catch (error) {
+      // Gone or unmounted is more likely an accident than a wish to drop all policies: everything stays in force.
+      this.#setOwnProblem('directory', `cannot be read, what was known stays in force: ${(error as Error).message}`);
+      return;
+    }
+    this.#setOwnProblem('directory', undefined);
+    this.#look([...new Set([...names, ...this.#folder.names()])], () => moved || !this.#synced);
+    if (!this.#synced) {
+      this.#synced = true;
+      this.#lastGood?.keepOnly(names);
+      this.#sink.synced();
+    }
+  }
+
+  #look(names: readonly string[], isMoved: (name: string) => boolean): void {
+    const vanished: string[] = [];
+    const inodes = new Set<string>();
+    for (const name of names) {
+      const signature = signatureOf(this.#directory, name);
+      if (!signature) {
+        if (this.#folder.has(name)) vanished.push(name);
+        else this.#settling.forget(name);
+        continue;
+      }
+      const known = this.#known.get(name);
+      if (known && sameSignature(known, signature)) {
+        this.#settling.forget(name);
+        inodes.add(signature.inode);
+      } else if (this.#settling.believe(name, signature, isMoved(name), this.#clock.nowMs())) {
+        inodes.add(signature.inode);
+        this.#read(name, signature);
+      }
+    }
+    for (const name of vanished) {
+      // Found under another name: it was renamed, and both halves are one change.
+      const renamed = inodes.has(this.#known.get(name)?.inode ?? '');
+      if (this.#settling.believe(name, undefined, renamed, this.#clock.nowMs())) this.#forget(name);
+    }
+    this.#deliver();
+    this.#lookAgainSoon();
+  }
+
+  #lookAgainSoon(): void {
+    if (this.#cancelSettle || this.#settling.waiting().length === 0) return;
+    // A timer may fire a little early by the monotonic clock.
+    this.#cancelSettle = this.#clock.after(SETTLE_MS + 1, () => {
+      this.#cancelSettle = undefined;
+      this.#look(this.#settling.waiting(), () => false);
+    });
+  }
+
+  #read(name: string, signature: Signature): void {
+    const place = join(this.#directory, name);
+    const read = readText(this.#directory, name);
+    this.#known.set(name, signature);
+    if ('unreadable' in read) {
+      this.#folder.setUnreadable(name, place, read.unreadable);
+      return;
+    }
+    this.#folder.setFile(name, place, read.text, this.#synced ? undefined : this.#lastGood?.read(name));
+    if (this.#folder.isGood(name)) this.#lastGood?.keep(name, read.text);
+  }
+
+  #forget(name: string): void {
+    this.#known.delete(name);
+    this.#folder.removeFile(name);
+    this.#lastGood?.keep(name, undefined);
+  }
+
+  #deliver(): void {
+    const { changes, problems } = this.#folder.take();
+    for (const [place, list] of problems) this.#sink.problems(place, list);
+    if (changes.length > 0) this.#sink.change(changes);
+  }
+
+  /** Problems of the directory as a whole, told under its path. */
+  #setOwnProblem(topic: string, message: string | undefined): void {
+    if (this.#ownProblems.get(topic)?.message === message) return;
+    const place = this.#directory;
+    if (message === undefined) this.#ownProblems.delete(topic);
+    else {
+      const problem: Problem = { severity: 'error', code: 'unreadable', message, path: [], place, line: undefined };
+      this.#ownProblems.set(topic, problem);
+    }
+    this.#sink.problems(place, [...this.#ownProblems.values()]);
+  }
+}

@@ -1,0 +1,365 @@
+/** A watched directory on a real disk: what each way of changing a file makes of the objects in force. */
+import {
+  appendFileSync,
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { type Problem, refKey } from '../../agent/model/object.ts';
+import { readManifests } from '../../agent/source/manifests/read.ts';
+import { movedNames, Settling } from '../../agent/source/manifests/settle.ts';
+import { manifestsSource } from '../../agent/source/manifests/source.ts';
+import { suite } from '../kit/suite.ts';
+import { until } from '../kit/until.ts';
+
+interface Watched {
+  readonly directory: string;
+  /** In force at the moment: object -> value of its label `v`. */
+  readonly objects: Map<string, string>;
+  /** Every change in words, in order: "+Namespace a=1", "-Namespace a", "synced". */
+  readonly log: string[];
+  readonly problems: Map<string, readonly Problem[]>;
+  /** When the last change came, on performance.now(). */
+  lastChangeMs: number;
+  stop(): Promise<void>;
+}
+
+interface Context {
+  readonly root: string;
+  readonly running: Watched[];
+}
+const test = suite<Context>('source watch');
+
+test.before.each((context) => {
+  Object.assign(context, { root: mkdtempSync(join(tmpdir(), 'wt-source-')), running: [] });
+});
+test.after.each(async (context) => {
+  for (const watched of context.running) await watched.stop();
+  rmSync(context.root, { recursive: true, force: true });
+});
+
+const eventually = (ask: () => boolean, what: string): Promise<true> => until(ask, { what, everyMs: 1 });
+
+const namespace = (name: string, v: string): string =>
+  `apiVersion: v1\nkind: Namespace\nmetadata:\n  name: ${name}\n  labels: {v: "${v}"}\n`;
+
+/** Rescans are an hour apart unless asked for: what is seen was noticed by the watch. */
+async function watching(
+  context: Context,
+  files: Record<string, string> = {},
+  options: { rescanMs?: number; lastGood?: boolean; directory?: string } = {},
+): Promise<Watched> {
+  const directory = options.directory ?? join(context.root, 'manifests');
+  mkdirSync(directory, { recursive: true });
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
+  const watched = start(context, directory, options);
+  await eventually(() => watched.log.includes('synced'), 'synced');
+  return watched;
+}
+
+function start(context: Context, directory: string, options: { rescanMs?: number; lastGood?: boolean } = {}): Watched {
+  const controller = new AbortController();
+  const objects = new Map<string, string>();
+  const log: string[] = [];
+  const problems = new Map<string, readonly Problem[]>();
+  const source = manifestsSource({
+    directory,
+    rescanMs: options.rescanMs ?? 3_600_000,
+    ...(options.lastGood ? { lastGoodDirectory: join(context.root, 'last-good') } : {}),
+  });
+  const watched: Watched = {
+    directory,
+    objects,
+    log,
+    problems,
+    lastChangeMs: 0,
+    async stop() {
+      controller.abort();
+      await running;
+    },
+  };
+  const running = source.run(
+    {
+      change(changes) {
+        watched.lastChangeMs = performance.now();
+        for (const change of changes) {
+          if (change.type === 'delete') {
+            objects.delete(refKey(change.ref));
+            log.push(`-${refKey(change.ref)}`);
+          } else if (change.object.kind === 'Namespace') {
+            const key = refKey(change.object.ref);
+            objects.set(key, change.object.value.labels.v ?? '');
+            log.push(`+${key}=${change.object.value.labels.v}`);
+          }
+        }
+      },
+      synced: () => log.push('synced'),
+      problems: (place, list) => problems.set(place, list),
+    },
+    controller.signal,
+  );
+  context.running.push(watched);
+  return watched;
+}
+
+const said = (watched: Watched, name: string): string[] =>
+  (watched.problems.get(join(watched.directory, name)) ?? []).map((problem) => `${problem.line} ${problem.code}`);
+const value = (watched: Watched, name: string): string | undefined => watched.objects.get(`Namespace ${name}`);
+
+function replace(watched: Watched, name: string, text: string): void {
+  const temporary = join(watched.directory, `.${name}.tmp`);
+  writeFileSync(temporary, text);
+  renameSync(temporary, join(watched.directory, name));
+}
+
+test('what is there at the start comes before synced, as one change', async (context) => {
+  const watched = await watching(context, {
+    'b.yaml': namespace('b', '1'),
+    'a.yml': namespace('a', '1'),
+    'c.json': '{}',
+  });
+  assert.equal(watched.log, ['+Namespace a=1', '+Namespace b=1', 'synced']);
+  assert.equal(said(watched, 'c.json'), ['1 missing-field', '1 missing-field']);
+});
+
+test('rename() over a file is one change, at once', async (context) => {
+  const watched = await watching(context, { 'a.yaml': namespace('a', '0') });
+  const delays: number[] = [];
+  for (let round = 1; round <= 50; round++) {
+    const temporary = join(watched.directory, '.a.yaml.tmp');
+    writeFileSync(temporary, namespace('a', String(round)));
+    const renamedMs = performance.now();
+    renameSync(temporary, join(watched.directory, 'a.yaml'));
+    await eventually(() => value(watched, 'a') === String(round), `round ${round}`);
+    delays.push(watched.lastChangeMs - renamedMs);
+  }
+  assert.is(watched.log.filter((line) => line.startsWith('-')).length, 0);
+  assert.is(watched.log.length, 52, 'no change came twice');
+  // Settling takes 50 ms: none of these waited for it. The real bound is the benchmark's business.
+  const waited = delays.filter((ms) => ms >= 45);
+  assert.equal(waited, []);
+});
+
+test('rename() from another directory is at once too when the data is older than the rename', async (context) => {
+  const watched = await watching(context, { 'a.yaml': namespace('a', '0') });
+  const elsewhere = join(context.root, 'elsewhere.yaml');
+  writeFileSync(elsewhere, namespace('a', '1'));
+  await new Promise((resolve) => setTimeout(resolve, 20)); // the clock of the file system has moved on
+  const renamedMs = performance.now();
+  renameSync(elsewhere, join(watched.directory, 'a.yaml'));
+  await eventually(() => value(watched, 'a') === '1', 'the new version');
+  assert.ok(watched.lastChangeMs - renamedMs < 45);
+});
+
+test('a file written piece by piece never shows a piece', async (context) => {
+  const watched = await watching(context, { 'a.yaml': namespace('a', '0') });
+  const many = (v: string): string => Array.from({ length: 200 }, (_, i) => namespace(`n${i}`, v)).join('---\n');
+  replace(watched, 'many.yaml', many('0'));
+  await eventually(() => watched.objects.size === 201, 'all there');
+  const before = watched.log.length;
+  const fd = openSync(join(watched.directory, 'many.yaml'), 'w'); // truncates: for a moment the file is empty
+  const text = many('1');
+  for (let at = 0; at < text.length; at += 1000) {
+    writeSync(fd, text.slice(at, at + 1000));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  closeSync(fd);
+  await eventually(() => value(watched, 'n199') === '1', 'the new version');
+  const since = watched.log.slice(before);
+  assert.equal(
+    since.filter((line) => line.startsWith('-')),
+    [],
+    'nothing was deleted in between',
+  );
+  assert.is(since.length, 200, 'one change');
+});
+
+test('a file created and written in place comes once it is whole', async (context) => {
+  const watched = await watching(context);
+  writeFileSync(join(watched.directory, 'a.yaml'), '');
+  appendFileSync(join(watched.directory, 'a.yaml'), namespace('a', '1'));
+  await eventually(() => value(watched, 'a') === '1', 'the object');
+  assert.equal(watched.log, ['synced', '+Namespace a=1']);
+});
+
+test('an editor that moves the old file away and writes a new one deletes nothing', async (context) => {
+  const watched = await watching(context, { 'a.yaml': namespace('a', '0') });
+  const file = join(watched.directory, 'a.yaml');
+  renameSync(file, `${file}~`); // vim with backupcopy=no
+  const fd = openSync(file, 'wx');
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  writeSync(fd, namespace('a', '1'));
+  closeSync(fd);
+  unlinkSync(`${file}~`);
+  writeFileSync(join(watched.directory, '4913'), '');
+  writeFileSync(join(watched.directory, '.a.yaml.swp'), 'kind: [');
+  await eventually(() => value(watched, 'a') === '1', 'the new version');
+  assert.equal(watched.log, ['+Namespace a=0', 'synced', '+Namespace a=1']);
+  assert.equal([...watched.problems.values()].flat(), []);
+});
+
+test('a broken file keeps its objects, says where, and recovers', async (context) => {
+  const watched = await watching(context, { 'a.yaml': namespace('a', '0') });
+  replace(watched, 'a.yaml', 'apiVersion: v1\nkind: [\n');
+  await eventually(() => said(watched, 'a.yaml').length > 0, 'the problem');
+  assert.match(said(watched, 'a.yaml')[0] ?? '', /^\d yaml-syntax$/);
+  assert.is(value(watched, 'a'), '0');
+  replace(watched, 'a.yaml', namespace('a', '1'));
+  await eventually(() => value(watched, 'a') === '1', 'the new version');
+  assert.equal(said(watched, 'a.yaml'), []);
+});
+
+test('a deleted file deletes its objects', async (context) => {
+  const watched = await watching(context, { 'a.yaml': namespace('a', '0'), 'b.yaml': namespace('b', '0') });
+  unlinkSync(join(watched.directory, 'a.yaml'));
+  await eventually(() => watched.objects.size === 1, 'gone');
+  assert.equal([...watched.objects.keys()], ['Namespace b']);
+});
+
+test('a file renamed inside the directory keeps its objects in force all the time', async (context) => {
+  const watched = await watching(context, { 'a.yaml': namespace('a', '0') });
+  renameSync(join(watched.directory, 'a.yaml'), join(watched.directory, 'b.yaml'));
+  await eventually(() => watched.log.length === 3, 'delivered with its new place');
+  assert.equal(watched.log, ['+Namespace a=0', 'synced', '+Namespace a=0']);
+  renameSync(join(watched.directory, 'b.yaml'), join(watched.directory, 'b.off'));
+  await eventually(() => watched.objects.size === 0, 'switched off');
+});
+
+test('a ConfigMap mount: swapping ..data changes all files as one', async (context) => {
+  const directory = join(context.root, 'mount');
+  const version = (name: string, v: string): void => {
+    mkdirSync(join(directory, name), { recursive: true });
+    for (const file of ['a', 'b']) writeFileSync(join(directory, name, `${file}.yaml`), namespace(file, v));
+  };
+  version('..v0', '0');
+  symlinkSync('..v0', join(directory, '..data'));
+  for (const file of ['a', 'b']) symlinkSync(`..data/${file}.yaml`, join(directory, `${file}.yaml`));
+  const watched = await watching(context, {}, { directory });
+  version('..v1', '1');
+  symlinkSync('..v1', join(directory, '..data_tmp'));
+  renameSync(join(directory, '..data_tmp'), join(directory, '..data'));
+  await eventually(() => value(watched, 'b') === '1', 'the new version');
+  rmSync(join(directory, '..v0'), { recursive: true });
+  const expected = ['+Namespace a=0', '+Namespace b=0', 'synced', '+Namespace a=1', '+Namespace b=1'];
+  assert.equal(watched.log, expected);
+});
+
+test('a directory that is not there yet is reported and waited for', async (context) => {
+  const directory = join(context.root, 'later');
+  const watched = start(context, directory, { rescanMs: 20 });
+  await eventually(() => watched.problems.has(directory), 'the problem');
+  const message = watched.problems.get(directory)?.[0]?.message ?? '';
+  assert.match(message, /^cannot be read, what was known stays in force: ENOENT/);
+  assert.equal(watched.log, []);
+  mkdirSync(directory);
+  writeFileSync(join(directory, 'a.yaml'), namespace('a', '1'));
+  await eventually(() => watched.log.includes('synced') && value(watched, 'a') === '1', 'its contents');
+  assert.equal(watched.problems.get(directory), []);
+});
+
+test('a directory that vanishes keeps everything in force; one put in its place is watched', async (context) => {
+  const watched = await watching(context, { 'a.yaml': namespace('a', '0') }, { rescanMs: 50 });
+  renameSync(watched.directory, `${watched.directory}-away`);
+  await eventually(() => (watched.problems.get(watched.directory) ?? []).length > 0, 'the problem');
+  assert.is(value(watched, 'a'), '0');
+  mkdirSync(watched.directory);
+  writeFileSync(join(watched.directory, 'b.yaml'), namespace('b', '1'));
+  await eventually(() => value(watched, 'b') === '1' && watched.objects.size === 1, 'the new contents');
+});
+
+test('what the watch cannot see the rescan does: a link to a file elsewhere', async (context) => {
+  const elsewhere = join(context.root, 'elsewhere.yaml');
+  writeFileSync(elsewhere, namespace('a', '0'));
+  const directory = join(context.root, 'links');
+  mkdirSync(directory);
+  symlinkSync(elsewhere, join(directory, 'a.yaml'));
+  const watched = await watching(context, {}, { directory, rescanMs: 50 });
+  writeFileSync(elsewhere, namespace('a', '1'));
+  await eventually(() => value(watched, 'a') === '1', 'the new version');
+});
+
+test('directories, pipes and links to nothing are no manifests', async (context) => {
+  const directory = join(context.root, 'odd');
+  mkdirSync(join(directory, 'sub.yaml'), { recursive: true });
+  writeFileSync(join(directory, 'sub.yaml', 'a.yaml'), namespace('a', '0'));
+  symlinkSync('nowhere', join(directory, 'dangling.yaml'));
+  writeFileSync(join(directory, 'latin1.yaml'), Buffer.from([0x61, 0x3a, 0x20, 0xe9]));
+  const watched = await watching(context, {}, { directory });
+  assert.equal(watched.log, ['synced']);
+  assert.is(watched.problems.get(join(directory, 'latin1.yaml'))?.[0]?.message, 'the file is not UTF-8 text');
+  assert.equal([...watched.problems.keys()], [join(directory, 'latin1.yaml')]);
+});
+
+test('broken while the agent restarts: the last good version is in force', async (context) => {
+  const first = await watching(context, { 'a.yaml': namespace('a', '0') }, { lastGood: true });
+  replace(first, 'b.yaml', namespace('b', '0'));
+  await eventually(() => value(first, 'b') === '0', 'b');
+  await first.stop();
+  writeFileSync(join(first.directory, 'a.yaml'), 'kind: [');
+  unlinkSync(join(first.directory, 'b.yaml'));
+  const second = await watching(context, {}, { lastGood: true });
+  assert.equal(second.log, ['+Namespace a=0', 'synced'], 'b was deleted, a is only broken');
+  assert.equal(said(second, 'a.yaml').length, 1);
+  await second.stop();
+  const third = await watching(context, { 'b.yaml': 'kind: [' }, { lastGood: true });
+  assert.equal(third.log, ['+Namespace a=0', 'synced'], 'nothing is remembered of b');
+});
+
+test('readManifests reads the same once, without a watch', async (context) => {
+  const watched = await watching(context, {
+    'a.yaml': namespace('a', '0'),
+    'b.yaml': 'kind: [',
+    'c.yaml': namespace('a', '1'),
+  });
+  const { objects, problems } = readManifests(watched.directory);
+  assert.equal(
+    objects.map((object) => refKey(object.ref)),
+    ['Namespace a'],
+  );
+  assert.equal(
+    problems.map((problem) => `${problem.place.slice(watched.directory.length + 1)}:${problem.line} ${problem.code}`),
+    ['b.yaml:1 yaml-syntax', 'c.yaml:4 duplicate-object'],
+  );
+  assert.throws(() => readManifests(join(context.root, 'none')), /ENOENT/);
+});
+
+test('movedNames: the destination of a rename() inside the directory, and nothing else', () => {
+  const rename = (name: string) => ({ type: 'rename', name }) as const;
+  const change = (name: string) => ({ type: 'change', name }) as const;
+  const here =
+    (...names: string[]) =>
+    (name: string) =>
+      names.includes(name);
+  const cases: readonly [ReturnType<typeof rename | typeof change>[], (name: string) => boolean, string[]][] = [
+    [[rename('.a.tmp'), rename('a')], here('a'), ['a']],
+    [[rename('.a.tmp'), change('.a.tmp'), rename('.a.tmp'), rename('a')], here('a'), ['a']],
+    [[rename('a')], here('a'), []], // created, or moved from elsewhere
+    [[rename('b'), rename('a')], here('a', 'b'), []], // two were created
+    [[rename('a'), rename('a~'), rename('a'), change('a')], here('a', 'a~'), []], // vim: a is being written
+    [[rename('x'), rename('a'), change('a')], here('a'), []], // x deleted, a created
+    [[change('x'), rename('a')], here('a'), []],
+  ];
+  for (const [events, exists, moved] of cases) assert.equal([...movedNames(events, exists)], moved);
+});
+
+test('Settling believes in the end, whatever the writer does', () => {
+  const settling = new Settling();
+  const growing = (size: number) => ({ inode: '1:1', size, modifiedNs: BigInt(size), changedNs: BigInt(size) });
+  let nowMs = 0;
+  let believed = false;
+  for (; !believed && nowMs < 5000; nowMs += 10) believed = settling.believe('a', growing(nowMs), false, nowMs);
+  assert.is(nowMs, 1010);
+  assert.equal(settling.waiting(), []);
+});
+
+test.run();
