@@ -6,7 +6,10 @@ import type { ProgramHandle } from './handle.ts';
 export interface TestRun {
   /** Packet, from the Ethernet header on. At least 14 bytes; more limits in the kernel's net/bpf/test_run.c. */
   readonly data: Uint8Array;
-  /** Runs; the packet keeps what one run changed for the next. Default 1. */
+  /**
+   * Runs; the packet keeps what one run changed for the next. Default 1. An interrupt between two runs starts over with
+   * the first, and maps then keep what the runs before it wrote: where each run counts, call with 1 instead.
+   */
   readonly repeat?: number;
   /** struct __sk_buff or struct xdp_md going in. */
   readonly ctx?: Uint8Array;

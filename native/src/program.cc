@@ -28,7 +28,13 @@ static Napi::Value TestRun(const Napi::CallbackInfo &info)
 		run.ctx_out = ctx_out.data();
 		run.ctx_size_out = ctx_out.size();
 	}
-	if (bpf_prog_test_run_opts(ReadFd(info[0]), &run) < 0)
+	const struct bpf_test_run_opts fresh = run; // the sizes are overwritten
+	int status;
+	do { // between two repeats the kernel gives up for a signal, and for completions of Node's io_uring
+		run = fresh;
+		status = bpf_prog_test_run_opts(ReadFd(info[0]), &run);
+	} while (status < 0 && errno == EINTR);
+	if (status < 0)
 		return Status(env, -errno);
 	Napi::Object out = Napi::Object::New(env);
 	out.Set("retval", Napi::Number::New(env, (int32_t)run.retval));
