@@ -875,14 +875,14 @@ export const flowEvent: Codec<FlowEvent> = codec<FlowEvent>(136, {
   },
 });
 
-/** Ports of the first fragment, which was allowed. */
+/** What later fragments need of the first one, which was allowed. */
 export interface Fragment {
   /** host order */
   sourcePort: number;
   /** host order */
   destinationPort: number;
-  /** what policy matched: destination port, or ICMP type << 8 | code; host order */
-  policyPort: number;
+  icmpType: number;
+  icmpCode: number;
   /** jiffies */
   expires: bigint;
 }
@@ -890,7 +890,8 @@ export const fragment: Codec<Fragment> = codec<Fragment>(16, {
   write(value, view, at) {
     set16(view, at + 0, value.sourcePort, NETWORK, 'Fragment.sourcePort');
     set16(view, at + 2, value.destinationPort, NETWORK, 'Fragment.destinationPort');
-    set16(view, at + 4, value.policyPort, NETWORK, 'Fragment.policyPort');
+    set8(view, at + 4, value.icmpType, 'Fragment.icmpType');
+    set8(view, at + 5, value.icmpCode, 'Fragment.icmpCode');
     zero(view, at + 6, 2);
     set64(view, at + 8, value.expires, HOST, 'Fragment.expires');
   },
@@ -898,7 +899,8 @@ export const fragment: Codec<Fragment> = codec<Fragment>(16, {
     return {
       sourcePort: view.getUint16(at + 0, NETWORK),
       destinationPort: view.getUint16(at + 2, NETWORK),
-      policyPort: view.getUint16(at + 4, NETWORK),
+      icmpType: view.getUint8(at + 4),
+      icmpCode: view.getUint8(at + 5),
       expires: view.getBigUint64(at + 8, HOST),
     };
   },

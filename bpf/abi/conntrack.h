@@ -32,16 +32,19 @@ struct conntrack_key6 {
 };
 _Static_assert(sizeof(struct conntrack_key6) == 40, "abi");
 
+/* Two bytes with different writers, so that neither loses what the other sets: the low one is written by every packet,
+ * the high one only where the connection is judged. */
 enum conntrack_flags {
 	CONNTRACK_INITIATOR_IS_LOW = 1 << 0,
 	CONNTRACK_REPLIED = 1 << 1,          /* the responder has answered */
-	CONNTRACK_REVOKED = 1 << 2,          /* judged again and denied: initiator drops, reply in flight passes, no renewal */
-	CONNTRACK_EGRESS_JUDGED = 1 << 3,    /* at the initiator's pod, in `epoch` */
-	CONNTRACK_INGRESS_JUDGED = 1 << 4,   /* at the responder's pod, in `epoch` */
-	CONNTRACK_FIN_INITIATOR = 1 << 5,
-	CONNTRACK_FIN_RESPONDER = 1 << 6,
-	CONNTRACK_ESTABLISHED = 1 << 7,      /* TCP: handshake seen; mid-stream entries once both sides spoke */
-	CONNTRACK_KEEP = 1 << 8,             /* `weir.dev/established: keep`: not judged again */
+	CONNTRACK_FIN_INITIATOR = 1 << 2,
+	CONNTRACK_FIN_RESPONDER = 1 << 3,
+	CONNTRACK_ESTABLISHED = 1 << 4,      /* TCP: handshake seen; mid-stream entries once both sides spoke */
+
+	CONNTRACK_REVOKED = 1 << 8,          /* judged again and denied: initiator drops, reply in flight passes, no renewal */
+	CONNTRACK_EGRESS_JUDGED = 1 << 9,    /* allowed at the initiator's pod, in `epoch` */
+	CONNTRACK_INGRESS_JUDGED = 1 << 10,  /* allowed at the responder's pod, in `epoch` */
+	CONNTRACK_KEEP = 1 << 11,            /* `weir.dev/established: keep`: not judged again (reserved) */
 };
 
 /* Index of counters and tuples of one side of the connection. */
@@ -77,13 +80,16 @@ struct fragment_key {
 };
 _Static_assert(sizeof(struct fragment_key) == 40, "abi");
 
-/* Ports of the first fragment, which was allowed. */
+/* What later fragments need of the first one, which was allowed. */
 struct fragment {
 	__be16 source_port;
 	__be16 destination_port;
-	__u32 pad;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u16 pad;
 	__u64 expires __doc("jiffies");
 };
+_Static_assert(sizeof(struct fragment) == 16, "abi");
 
 /* New-connection budget of one pod: a token bucket; a connection that closes properly gives its token back. */
 struct connection_budget {

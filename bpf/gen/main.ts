@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Btf } from './btf.ts';
+import { Btf, type MapDefinition } from './btf.ts';
 import { emitLayout } from './emit.ts';
 import { readHeaders } from './headers.ts';
 import { PREAMBLE } from './preamble.ts';
@@ -23,11 +23,16 @@ function dumpBtf(object: string): Btf {
 execFileSync('make', ['-s', '-C', BPF], { stdio: ['ignore', process.stderr, process.stderr] });
 const shared = dumpBtf(join(BPF, 'build/all.o'));
 const program = dumpBtf(join(BPF, 'build/pod.bpf.o'));
+const structs = shared.structs();
+const known = new Set(structs.map((struct) => struct.name));
+/* A map of a type that is not shared is the programs' own scratch space: the agent neither pins nor reads it. */
+const isShared = ({ valueType }: MapDefinition): boolean =>
+  valueType === undefined || valueType.startsWith('__u') || known.has(valueType);
 const text = emitLayout(
   {
-    structs: shared.structs(),
+    structs,
     enums: shared.enums(),
-    maps: program.maps(),
+    maps: program.maps().filter(isShared),
     config: program.config(),
     headers: readHeaders(join(BPF, 'abi')),
   },

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* May this packet pass? Yes, if it belongs to a connection that is allowed in the present epoch; otherwise its
+ * connection is judged, now or again.
+ *
+ *   entry, judged in this epoch ─────────────── follow it                          (what nearly every packet does)
+ *   entry, judged before the epoch changed ──── judge the initiator's tuple again: allowed or revoked
+ *   SYN ─────────────────────────────────────── judge; allowed: a new entry, in place of an old one
+ *   nothing known ───────────────────────────── judge; denied TCP in mid-stream may still be the answer to a
+ *                                               connection whose entry was evicted: judge that direction too
+ */
+#pragma once
+#include "lib/emit.h"
+#include "lib/fragment.h"
+#include "lib/policy.h"
+#include "lib/related.h"
+
+__force_inline __u32 current_epoch(void)
+{
+	__u32 zero = 0;
+	volatile __u32 *value = bpf_map_lookup_elem(&epoch, &zero);
+
+	return value ? *value : 0;
+}
+
+/* One more packet of an allowed connection. */
+__force_inline void follow(struct __sk_buff *ctx, struct passage *p, struct conntrack_entry *entry)
+{
+	__u32 sender = p->sender & 1;
+	__u8 *flags = flag_byte(entry, 0), before = *flags, after = next_flags(p, before);
+	__u8 fresh = p->tcp_flags & ~entry->tcp_flags[sender];
+	__u32 event = 0;
+
+	p->target = entry->endpoint[sender ^ 1];
+	count_traffic(p, entry);
+	if (is_last(p, before)) {
+		entry->tcp_flags[sender] |= fresh;
+		end_connection(ctx, p, entry, 0);
+		return;
+	}
+	if (fresh)
+		entry->tcp_flags[sender] |= fresh;
+	if (after != before)
+		*flags = after;
+	if ((after ^ before) & CONNTRACK_REPLIED)
+		event = EVENT_REPLY;
+	else if (fresh & (TCP_SYN | TCP_FIN) || p->now - entry->reported >= seconds(config_report_interval_seconds))
+		event = EVENT_UPDATE;
+	if (event) {
+		entry->reported = p->now;
+		emit(ctx, p, entry, event, 0);
+	}
+	renew(p, entry, after);
+}
+
+/* A packet of a revoked connection: what the responder still sends may arrive, nothing is prolonged. */
+__force_inline int pass_revoked(struct passage *p, struct conntrack_entry *entry)
+{
+	bool egress_allowed = entry->flags & CONNTRACK_EGRESS_JUDGED || !entry->endpoint[SIDE_INITIATOR];
+
+	p->target = entry->endpoint[~p->sender & 1];
+	if (p->sender == SIDE_RESPONDER) {
+		count_traffic(p, entry);
+		return OUTCOME_GO_ON;
+	}
+	for (__u32 end = 0; end < END_COUNT; end++) {
+		p->party[end].identity = entry->identity[end];
+		p->party[end].endpoint = entry->endpoint[end];
+	}
+	p->policy[DIRECTION_EGRESS] = entry->policy[SIDE_INITIATOR];
+	p->policy[DIRECTION_INGRESS] = entry->policy[SIDE_RESPONDER];
+	p->rule[DIRECTION_EGRESS] = entry->rule[SIDE_INITIATOR];
+	p->rule[DIRECTION_INGRESS] = entry->rule[SIDE_RESPONDER];
+	p->decided = egress_allowed ? DIRECTION_INGRESS : DIRECTION_EGRESS;
+	return -DROP_POLICY_REVOKED;
+}
+
+/* Writes what judging said into the entry: all but the epoch first, so that nobody trusts half of it. */
+__force_inline void record_judgement(struct passage *p, struct conntrack_entry *entry, int reason)
+{
+	__u16 flags = reason ? CONNTRACK_REVOKED : 0;
+
+	if (current_epoch() != p->epoch)
+		return; /* outdated already: the next packet judges again */
+	for (__u32 side = 0; side < SIDE_COUNT; side++) {
+		struct party *party = &p->party[end_of(p, side)];
+		__u32 direction = side == SIDE_INITIATOR ? DIRECTION_EGRESS : DIRECTION_INGRESS;
+
+		entry->identity[side] = party->identity;
+		entry->endpoint[side] = party->endpoint;
+		entry->policy[side] = p->policy[direction];
+		entry->rule[side] = p->rule[direction];
+		/* of two sides the second is judged only if the first allowed it */
+		if (party->endpoint && (!reason || p->decided != direction) && p->policy[direction])
+			flags |= judged_flag(side);
+	}
+	*flag_byte(entry, 1) = flags >> 8;
+	asm volatile("" ::: "memory");
+	*(volatile __u32 *)&entry->epoch = p->epoch;
+}
+
+/* The epoch has changed, or this pod's side was not judged yet. */
+__force_inline int judge_again(struct __sk_buff *ctx, struct passage *p, struct conntrack_entry *entry)
+{
+	int outcome, reason;
+
+	if (entry->epoch == p->epoch && entry->flags & CONNTRACK_REVOKED)
+		return pass_revoked(p, entry);
+	if (entry->epoch != p->epoch)
+		count(COUNTER_JUDGED_AGAIN);
+	outcome = identify_parties(ctx);
+	if (outcome)
+		return outcome;
+	/* The node's own side was checked when the connection began; not each of its addresses is a peer. */
+	if (entry->identity[SIDE_INITIATOR] == IDENTITY_HOST && !p->party[end_of(p, SIDE_INITIATOR)].endpoint) {
+		p->party[end_of(p, SIDE_INITIATOR)].identity = IDENTITY_HOST;
+		p->party[end_of(p, SIDE_INITIATOR)].kind = PEER_NODE;
+	}
+	reason = judge(p->sender);
+	if (p->audit)
+		emit(ctx, p, NULL, EVENT_AUDIT, p->audit == AUDIT_WOULD_DENY ? EVENT_AUDIT_WOULD_DENY : 0);
+	record_judgement(p, entry, reason);
+	if (reason) {
+		p->target = p->party[END_DESTINATION].endpoint;
+		return p->sender == SIDE_INITIATOR ? -DROP_POLICY_REVOKED : OUTCOME_GO_ON;
+	}
+	follow(ctx, p, entry);
+	return OUTCOME_GO_ON;
+}
+
+__force_inline bool is_mid_stream(const struct passage *p)
+{
+	return is_tcp(p) && (p->tcp_flags & (TCP_SYN | TCP_RST | TCP_ACK)) == TCP_ACK;
+}
+
+/* What is allowed without being the beginning, or the living middle, of a connection makes no entry: bare
+ * acknowledgements, FINs and resets that come after the end, echo replies nobody asked for. */
+__force_inline bool makes_entry(const struct passage *p)
+{
+	if (p->conversation != CONVERSATION_TRACKED)
+		return false;
+	if (is_tcp(p))
+		return is_opening(p) || (p->fragment != FRAGMENT_LATER && is_mid_stream(p) && !p->no_payload &&
+					 !(p->tcp_flags & TCP_FIN));
+	if (is_icmp(p, p->family))
+		return p->icmp_type == (p->family == FAMILY_IPV4 ? ICMPV4_ECHO_REQUEST : ICMPV6_ECHO_REQUEST);
+	return true;
+}
+
+/* `entry` is that of the tuple, whatever its state, or NULL. */
+__slow int judge_packet(struct __sk_buff *ctx, struct passage *p, struct conntrack_entry *entry)
+{
+	bool live = entry && is_live(entry, p->now);
+	int outcome, reason;
+	__u32 charged;
+
+	if (live) {
+		p->sender = sender_of(entry, p->source_is_low);
+		if (belongs(p, entry))
+			return judge_again(ctx, p, entry);
+	}
+	p->sender = SIDE_INITIATOR;
+	outcome = identify_parties(ctx);
+	if (outcome)
+		return outcome;
+	reason = judge(SIDE_INITIATOR);
+	if (reason && is_mid_stream(p)) {
+		reason = judge(SIDE_RESPONDER);
+		if (reason) /* neither: report the direction it travels in */
+			reason = judge(SIDE_INITIATOR);
+	}
+	if (p->audit)
+		emit(ctx, p, NULL, EVENT_AUDIT, p->audit == AUDIT_WOULD_DENY ? EVENT_AUDIT_WOULD_DENY : 0);
+	if (reason == DROP_POLICY_DENIED && p->conversation == CONVERSATION_QUOTING)
+		reason = DROP_ICMP_UNRELATED;
+	if (reason)
+		return -reason;
+	p->target = p->party[END_DESTINATION].endpoint;
+	/* an echo request with the id of somebody else's (see belongs) leaves that entry alone */
+	if (!makes_entry(p) || (live && !is_opening(p)))
+		return OUTCOME_GO_ON;
+	charged = p->party[end_of(p, SIDE_INITIATOR)].endpoint;
+	if (charged && !take_token(charged, p->now))
+		return -DROP_NEW_CONNECTION_BUDGET;
+	if (entry)
+		end_connection(ctx, p, entry, live ? 0 : EVENT_EXPIRED);
+	if (conntrack_create(p))
+		return -DROP_CONNTRACK_INSERT;
+	emit(ctx, p, NULL, EVENT_NEW, 0);
+	return OUTCOME_GO_ON;
+}
+
+/* Is the entry one to follow, without a second look? This pod's side must have been judged in this epoch. */
+__force_inline bool holds(struct passage *p, const struct conntrack_entry *entry)
+{
+	__u16 flags = entry->flags;
+	__u32 own_side;
+
+	if (entry->epoch != p->epoch || !is_live(entry, p->now))
+		return false;
+	p->sender = sender_of(entry, p->source_is_low);
+	own_side = p->direction == DIRECTION_EGRESS ? p->sender : p->sender ^ 1;
+	return (flags & (CONNTRACK_REVOKED | judged_flag(own_side))) == judged_flag(own_side) && belongs(p, entry);
+}
+
+/* The whole question. `cursor` stands at the transport header. */
+__force_inline int judge_or_follow(struct __sk_buff *ctx, struct passage *p, const struct cursor *cursor,
+				   const enum family family)
+{
+	struct conntrack_entry *entry = NULL;
+	int outcome = OUTCOME_GO_ON;
+
+	if (p->fragment == FRAGMENT_LATER) {
+		outcome = recall_first(p);
+		if (outcome)
+			return outcome;
+	}
+	if (is_icmp(p, family))
+		classify_icmp(p, family);
+	if (p->conversation == CONVERSATION_TRACKED) {
+		entry = conntrack_lookup(&p->tuple, &p->key, &p->source_is_low, family);
+		if (entry && holds(p, entry)) {
+			follow(ctx, p, entry);
+			goto passed;
+		}
+	} else if (p->conversation == CONVERSATION_QUOTING && p->fragment != FRAGMENT_LATER) {
+		__u32 quote = cursor->offset + sizeof(struct icmp_header);
+
+		if (family == FAMILY_IPV4 ? is_related_ipv4(ctx, p, quote) : is_related_ipv6(ctx, p, quote))
+			return OUTCOME_GO_ON;
+	}
+	outcome = judge_packet(ctx, p, entry);
+	if (outcome)
+		return outcome;
+passed:
+	if (p->fragment == FRAGMENT_FIRST)
+		remember_first(p);
+	return OUTCOME_GO_ON;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Who is at an address: exact peers, then ranges, then the world. */
+#pragma once
+#include "lib/passage.h"
+
+/* Identity of the node itself: Cilium's reserved:host. */
+#define IDENTITY_HOST 1
+
+/* The pod with this index as a party. Identity and policy come from one word, so both are of the same moment. */
+__force_inline void take_endpoint(struct party *party, const struct endpoint *pod, __u32 index)
+{
+	__u64 word = *(const volatile __u64 *)pod;
+
+	*party = (struct party){ .endpoint = index, .kind = PEER_POD };
+	__builtin_memcpy(&party->identity, &word, sizeof(__u32));
+	__builtin_memcpy(&party->policy, (void *)&word + sizeof(__u32), sizeof(__u32));
+}
+
+/* Fills party[end] from its address. */
+__slow int identify(struct passage *p, __u32 end)
+{
+	const struct ip_address *address = end == END_SOURCE ? &p->tuple.source : &p->tuple.destination;
+	struct party *party = &p->party[end & 1];
+	struct peer_key key = { .family = p->family };
+	struct endpoint *pod;
+	struct peer *peer;
+	__u32 index;
+
+	__builtin_memcpy(&key.address, address, sizeof(key.address));
+	peer = bpf_map_lookup_elem(&peers, &key);
+	if (!peer) {
+		struct range_key range = { .prefix_len = 32 + 128, .family = p->family };
+
+		__builtin_memcpy(&range.address, address, sizeof(range.address));
+		peer = bpf_map_lookup_elem(&ranges, &range);
+	}
+	if (!peer) {
+		*party = (struct party){
+			.identity = p->family == FAMILY_IPV4 ? config_world_ipv4 : config_world_ipv6,
+			.kind = PEER_OUTSIDE,
+		};
+		return 0;
+	}
+	index = *(const volatile __u32 *)&peer->endpoint;
+	if (index) {
+		pod = find_endpoint(index);
+		if (!pod || !(p->family == FAMILY_IPV4 ? owns_address(pod, address, FAMILY_IPV4) :
+							 owns_address(pod, address, FAMILY_IPV6)))
+			return end == END_SOURCE ? -DROP_UNKNOWN_ENDPOINT : -DROP_DESTINATION_GONE;
+		take_endpoint(party, pod, index);
+		return 0;
+	}
+	*party = (struct party){ .identity = peer->identity, .kind = peer->kind };
+	return 0;
+}
+
+/* In to_pod: does the packet come from a socket of this node rather than from a device? */
+__force_inline bool is_from_this_host(const struct __sk_buff *ctx)
+{
+	return !ctx->ingress_ifindex;
+}
+
+/* In to_pod, for what came in by a device: nobody has the node's own addresses there, and a pod of this node comes by its
+ * own veth. */
+__force_inline int check_source_origin(const struct __sk_buff *ctx, const struct party *source)
+{
+	if (source->identity == IDENTITY_HOST)
+		return -DROP_HOST_SPOOF;
+	if (source->endpoint && ctx->ingress_ifindex != ENDPOINT_IFINDEX_BASE + source->endpoint)
+		return -DROP_HOST_SPOOF;
+	return OUTCOME_GO_ON;
+}
+
+/* Fills both parties. */
+__apart int identify_parties(struct __sk_buff *ctx)
+{
+	struct passage *p = this_passage();
+	struct endpoint *pod;
+	__u32 own;
+	int outcome;
+
+	if (!p)
+		return -DROP_UNKNOWN_ENDPOINT;
+	pod = find_endpoint(p->own);
+	if (!pod)
+		return -DROP_UNKNOWN_ENDPOINT;
+	own = p->direction == DIRECTION_EGRESS ? END_SOURCE : END_DESTINATION;
+	take_endpoint(&p->party[own], pod, p->own);
+	if (own == END_DESTINATION && is_from_this_host(ctx)) {
+		p->party[END_SOURCE] = (struct party){ .identity = IDENTITY_HOST, .kind = PEER_NODE };
+		return OUTCOME_GO_ON;
+	}
+	outcome = identify(p, own ^ 1);
+	if (outcome || own == END_SOURCE)
+		return outcome;
+	return check_source_origin(ctx, &p->party[END_SOURCE]);
+}
