@@ -96,14 +96,13 @@ function live(life: readonly Step[], onStep: (table: IdentityTable) => void): Id
   return written;
 }
 
-test('never two numbers for one set, never two sets for one number', () => {
+test('never two numbers for one set, never two sets for one number', () =>
   fc.assert(
     fc.property(steps, (life) => void live(life, assertOneToOne)),
     { numRuns: 300 },
-  );
-});
+  ));
 
-test('a used set keeps its number whatever happens to others', () => {
+test('a used set keeps its number whatever happens to others', () =>
   fc.assert(
     fc.property(steps, (life) => {
       const table = replayIdentities([], 0, 0, RANGE);
@@ -116,10 +115,9 @@ test('a used set keeps its number whatever happens to others', () => {
       }
     }),
     { numRuns: 200 },
-  );
-});
+  ));
 
-test('a journal cut at any byte gives the table of its whole lines', () => {
+test('a journal cut at any byte gives the table of its whole lines', () =>
   fc.assert(
     fc.property(steps, fc.nat(), (life, at) => {
       const written = live(life, () => {});
@@ -131,10 +129,9 @@ test('a journal cut at any byte gives the table of its whole lines', () => {
       assertOneToOne(replayIdentities(records, 0, 0, RANGE));
     }),
     { numRuns: 300 },
-  );
-});
+  ));
 
-test('a flipped bit loses at most one record, and no number of the lost one is given to another set at once', () => {
+test('a flipped bit loses at most one record, and no number of the lost one is given to another set at once', () =>
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 6 }), fc.nat(), fc.nat(7), (count, at, bit) => {
       const table = replayIdentities([], 0, 0, RANGE);
@@ -154,8 +151,7 @@ test('a flipped bit loses at most one record, and no number of the lost one is g
       if (lost.length === 1) assert.not.ok(lost.some((record) => record.assign === fresh));
     }),
     { numRuns: 500 },
-  );
-});
+  ));
 
 test('a snapshot rebuilds the table, the last number given included', () => {
   const table = replayIdentities([], 0, 0, RANGE);
