@@ -128,6 +128,11 @@ export class NodeUnderTest {
     if (agent.stderr) agent.stderr.on('data', (chunk: Buffer) => this.keep(chunk));
   }
 
+  /** Runs one more agent with the same settings to its end. */
+  runAgent(): Promise<CommandResult> {
+    return tryCommand(this.netns.enter([process.execPath, AGENT, ...this.flags()]), { timeoutMs: 20_000 });
+  }
+
   /** Resolves when /healthz says so; rejects with the agent's log when it ends before. */
   async ready(timeoutMs = 20_000): Promise<void> {
     await until(
