@@ -147,11 +147,10 @@ function checkCidrRule(value: Fields, path: Path, report: Report): void {
     );
   }
   const except = (value.except ?? []) as string[];
-  if (except.length > 0 && value.cidr === undefined) {
+  if (value.cidr !== undefined) checkExcept(value.cidr as string, except, path, report);
+  else if (except.length > 0) {
     report.error('unexpected-field', [...path, 'except'], 'except can only stand beside cidr');
-    return;
   }
-  checkExcept(value.cidr as string, except, path, report);
 }
 
 /** Every exception must lie inside the block it is taken from. */

@@ -1,0 +1,44 @@
+/** Where engine and oracle disagree about a scenario, if they do. */
+import { formatPath, refKey } from '../../agent/model/object.ts';
+import type { RuleInfo } from '../../agent/model/verdict.ts';
+import { createJudge } from '../../agent/policy/evaluate.ts';
+import { ask, LOCAL_HOST } from '../oracle/judge.ts';
+import type { Packet, Scenario } from '../oracle/scenario.ts';
+import { buildWorld } from './policy-world.ts';
+
+export interface Disagreement {
+  readonly packet: Packet;
+  readonly audited: boolean;
+  readonly engine: string;
+  readonly oracle: string;
+}
+
+/** The first packet on which the two differ in verdict, or in whose rule it was. */
+export function disagreement(scenario: Scenario, seed: number): Disagreement | undefined {
+  const world = buildWorld(scenario, seed);
+  const judge = createJudge(world.rows);
+  for (const packet of scenario.packets) {
+    for (const audited of [false, true]) {
+      const oracle = ask(scenario, packet, audited);
+      const engine = judge({ ...world.question(packet), audited });
+      const rule = engine.rule === undefined ? undefined : ruleName(world.engine.rule(engine.rule));
+      const sameVerdict = engine.verdict === oracle.verdict;
+      // Nobody has to name the rule for the node's own packets where they would be allowed without it.
+      const sameRule =
+        rule === undefined ? oracle.rules.every((name) => name === LOCAL_HOST) : oracle.rules.includes(rule);
+      if (sameVerdict && sameRule) continue;
+      return {
+        packet,
+        audited,
+        engine: `${engine.verdict} by ${rule ?? engine.reason}`,
+        oracle: `${oracle.verdict} by ${oracle.rules.join(' or ') || 'default'}`,
+      };
+    }
+  }
+  return undefined;
+}
+
+function ruleName(info: RuleInfo | undefined): string {
+  if (!info) return 'a rule nobody knows';
+  return info.path.length === 0 ? LOCAL_HOST : `${refKey(info.policy)} ${formatPath(info.path)}`;
+}
