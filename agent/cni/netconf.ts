@@ -50,7 +50,7 @@ export function parseNetconf(raw: Raw): Netconf {
   const name = networkName(raw);
   if (typeof raw.type !== 'string') throw invalid('type', 'the name of the plugin, a string');
   for (const [field, value] of Object.entries(raw)) {
-    const supported = FIELDS[field] ?? (field.startsWith('cni.dev/') ? anything : nothing);
+    const supported = FIELDS.get(field) ?? (field.startsWith('cni.dev/') ? anything : nothing);
     const complaint = supported(value);
     if (complaint !== undefined) throw unsupported(field, value, complaint);
   }
@@ -88,26 +88,28 @@ const onlyEmpty =
   (value) =>
     asksForNothing(value) ? undefined : why;
 
-const FIELDS: Readonly<Record<string, Check>> = {
-  cniVersion: anything,
-  name: anything,
-  type: anything,
-  mtu: anything,
-  dns: anything,
-  prevResult: anything,
-  capabilities: anything, // What the runtime may send; what it does send stands in runtimeConfig.
-  args: anything, // SPEC.md: plugins may ignore it, and the runtime's arguments come in CNI_ARGS.
-  ipMasq: onlyEmpty('masquerading is not done by this plugin'),
-  ipam: (value) => {
-    if (asksForNothing(value)) return undefined;
-    return 'addresses are given by weir-agent from its pod CIDRs, not by another plugin';
-  },
-  runtimeConfig: (value) => {
-    if (!isObject(value)) return asksForNothing(value) ? undefined : 'it must be an object';
-    const asked = Object.entries(value).filter(([, part]) => !asksForNothing(part));
-    return asked.length === 0 ? undefined : `${asked.map(([key]) => key).join(', ')}: not supported yet`;
-  },
-};
+const FIELDS: ReadonlyMap<string, Check> = new Map(
+  Object.entries({
+    cniVersion: anything,
+    name: anything,
+    type: anything,
+    mtu: anything,
+    dns: anything,
+    prevResult: anything,
+    capabilities: anything, // What the runtime may send; what it does send stands in runtimeConfig.
+    args: anything, // SPEC.md: plugins may ignore it, and the runtime's arguments come in CNI_ARGS.
+    ipMasq: onlyEmpty('masquerading is not done by this plugin'),
+    ipam: (value) => {
+      if (asksForNothing(value)) return undefined;
+      return 'addresses are given by weir-agent from its pod CIDRs, not by another plugin';
+    },
+    runtimeConfig: (value) => {
+      if (!isObject(value)) return asksForNothing(value) ? undefined : 'it must be an object';
+      const asked = Object.entries(value).filter(([, part]) => !asksForNothing(part));
+      return asked.length === 0 ? undefined : `${asked.map(([key]) => key).join(', ')}: not supported yet`;
+    },
+  }),
+);
 
 /** Absent in all but name: null, false, [] or {}. */
 function asksForNothing(value: unknown): boolean {
