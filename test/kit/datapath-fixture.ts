@@ -1,0 +1,466 @@
+/**
+ * The pod programs, freshly loaded and pinned nowhere, with verbs to fill their maps and run packets through them:
+ *
+ *     using datapath = DatapathFixture.open();
+ *     const pod = datapath.pod({ identity: 1001, policy: 16, ipv4: '10.9.0.2', ipv6: 'fd09::2' });
+ *     const run = await datapath.fromPod(pod, tcp({ from: pod.ipv4, to: '10.9.0.3' }).syn());
+ *     run.verdict // 'stack' | 'redirect' | 'consumed' | 'drop'; run.reason, run.events
+ *
+ * A program looks a pod up by the device it runs on, and BPF_PROG_TEST_RUN takes only devices that exist: each pod has a
+ * veth pair of which one end has its index, removed with the fixture or when the process exits.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import {
+  CONFIG_GLOBALS,
+  type Codec,
+  type ConntrackEntry,
+  type ConntrackKey4,
+  type ConntrackKey6,
+  conntrackEntry,
+  conntrackKey4,
+  conntrackKey6,
+  type DatapathConfig,
+  Direction,
+  DropReason,
+  dropReasonName,
+  type Endpoint,
+  EndpointLimits,
+  EventType,
+  type FlowEvent,
+  flowEvent,
+  GATEWAY_MAC,
+  MAPS,
+  type MapName,
+  MetricsLimits,
+  trafficCounter,
+} from '../../agent/datapath/layout.gen.ts';
+import {
+  addressBytes,
+  bitsOf,
+  familyOf,
+  parseAddress,
+  parsePrefix,
+  prefixAddress,
+  prefixLength,
+} from '../../agent/model/address.ts';
+import {
+  type LoadedObject,
+  mapDelete,
+  mapEntries,
+  mapLookup,
+  mapUpdate,
+  openObject,
+  type RingConsumer,
+  ringConsumer,
+  testRun,
+} from '../../native/index.ts';
+import { type Frame, macBytes, macText, Packet } from './packet.ts';
+
+const BPF_FOLDER = fileURLToPath(new URL('../../bpf', import.meta.url));
+const OBJECT = `${BPF_FOLDER}/build/pod.bpf.o`;
+/** struct __sk_buff of <linux/bpf.h>: two fields of it are set. */
+const SKB = { size: 192, ingressIfindex: 36, ifindex: 40 };
+const GATEWAY = macText(GATEWAY_MAC);
+/** A device no program has an endpoint for. */
+export const OUTSIDE_IFINDEX = 1;
+const TC = { next: -1, drop: 2, redirect: 7 };
+/** More than a thread needs to hand one record over, however loaded the machine. */
+const EVENT_WAIT_MS = 10_000;
+const SMALLEST_FRAME = 60;
+
+export type Verdict = 'stack' | 'redirect' | 'consumed' | 'drop';
+
+export interface Run {
+  readonly verdict: Verdict;
+  /** Name without DROP_, for 'drop'. */
+  readonly reason: string | undefined;
+  /** In order, of this packet only. */
+  readonly events: readonly FlowEvent[];
+  /** The packet as the program left it. */
+  readonly data: Uint8Array;
+}
+
+export interface TestPod {
+  /** Index of the endpoint. */
+  readonly id: number;
+  readonly ifindex: number;
+  readonly mac: string;
+  readonly ipv4: string;
+  readonly ipv6: string;
+}
+
+export interface Connection {
+  readonly key: ConntrackKey4 | ConntrackKey6;
+  readonly entry: ConntrackEntry;
+}
+
+type Field<C> = C extends Codec<infer T> ? T : C extends '__u64' ? bigint : number;
+export type KeyOf<N extends MapName> = Field<(typeof MAPS)[N]['key']>;
+export type ValueOf<N extends MapName> = Field<(typeof MAPS)[N]['value']>;
+
+export interface FixtureOptions {
+  /** Over the defaults of bpf/config.h; hz is always this kernel's. */
+  readonly config?: Partial<DatapathConfig>;
+  readonly maxEntries?: Partial<Record<MapName, number>>;
+}
+
+/** So that a test's load takes milliseconds: full-sized LRU maps are preallocated. */
+const SMALL_MAPS = { conntrack4: 1024, conntrack6: 1024, fragments: 256 };
+
+let devices = 0;
+
+export class DatapathFixture implements Disposable {
+  readonly object: LoadedObject;
+  readonly #links: string[] = [];
+  readonly #ring: RingConsumer;
+  readonly #arrived: FlowEvent[] = [];
+  readonly #onExit = (): void => this.#removeLinks();
+  #waiting: (() => void) | undefined;
+  #sentinels = 0;
+
+  private constructor(object: LoadedObject) {
+    this.object = object;
+    const options = { recordSize: flowEvent.size, maxQueuedRecords: 1 << 16, maxBatchRecords: 64, maxDelayMs: 0 };
+    this.#ring = ringConsumer(this.map('events'), options, (records, count) => {
+      for (let i = 0; i < count; i++) this.#arrived.push(flowEvent.decode(records, i * flowEvent.size));
+      this.#waiting?.();
+    });
+    process.on('exit', this.#onExit);
+  }
+
+  /** Builds the programs if needed, and loads them. */
+  static open(options: FixtureOptions = {}): DatapathFixture {
+    execFileSync('make', ['-s', '-C', BPF_FOLDER]);
+    const config: Partial<DatapathConfig> = { ...options.config };
+    if (config.hz === undefined) config.hz = kernelHz();
+    const rodata = Object.fromEntries(
+      Object.entries(config).map(([name, value]) => [CONFIG_GLOBALS[name as keyof DatapathConfig].global, value]),
+    );
+    return new DatapathFixture(openObject(OBJECT, { rodata, maxEntries: { ...SMALL_MAPS, ...options.maxEntries } }));
+  }
+
+  map(name: MapName): LoadedObject['maps'][string] {
+    const map = this.object.maps[name];
+    if (!map) throw new Error(`the object has no map ${name}`);
+    return map;
+  }
+
+  /** Writes one row, with the codecs of the layout. */
+  put<N extends MapName>(name: N, key: KeyOf<N>, value: ValueOf<N>): void {
+    mapUpdate(this.map(name), bytesOf(MAPS[name].key, key), bytesOf(MAPS[name].value, value));
+  }
+
+  get<N extends MapName>(name: N, key: KeyOf<N>): ValueOf<N> | undefined {
+    const value = mapLookup(this.map(name), bytesOf(MAPS[name].key, key));
+    return value && (valueOf(MAPS[name].value, value) as ValueOf<N>);
+  }
+
+  delete<N extends MapName>(name: N, key: KeyOf<N>): boolean {
+    return mapDelete(this.map(name), bytesOf(MAPS[name].key, key));
+  }
+
+  /** A pod on this node: device, endpoint row, and peer rows of both addresses. */
+  pod(pod: { identity: number; policy: number; ipv4?: string; ipv6?: string }): TestPod {
+    const { id, ifindex } = this.#newDevice();
+    const mac = `0a:58:00:00:${(id >> 8).toString(16).padStart(2, '0')}:${(id & 255).toString(16).padStart(2, '0')}`;
+    const { identity, policy, ipv4 = '', ipv6 = '' } = pod;
+    const made = { id, ifindex, mac, ipv4, ipv6 };
+    this.setEndpoint(made, { identity, policy });
+    for (const address of [ipv4, ipv6]) if (address) this.peer(address, { identity, endpoint: id, kind: 'pod' });
+    return made;
+  }
+
+  /** Changes some of the endpoint row; what is left out stays as pod() made it. */
+  setEndpoint(pod: TestPod, change: Partial<Endpoint>): void {
+    const now = this.get('endpoints', pod.id);
+    const made = {
+      ifindex: pod.ifindex,
+      flags: 0,
+      mac: macBytes(pod.mac),
+      ipv4: pod.ipv4 ? new DataView(rawAddress(pod.ipv4).buffer).getUint32(0) : 0,
+      ipv6: pod.ipv6 ? rawAddress(pod.ipv6) : new Uint8Array(16),
+    };
+    const pointer = { identity: now?.identity ?? 0, policy: now?.policy ?? 0 };
+    this.put('endpoints', pod.id, { ...pointer, ...made, ...change });
+  }
+
+  /** Who is at an address: identity, endpoint index (0: elsewhere), kind. */
+  peer(address: string, peer: { identity: number; endpoint?: number; kind: 'outside' | 'node' | 'pod' }): void {
+    this.put('peers', { family: family(address), address: paddedAddress(address) }, peerValue(peer));
+  }
+
+  /** Who is in a prefix, unless a peer has the address. */
+  range(prefix: string, peer: { identity: number; kind: 'outside' | 'node' | 'pod' }): void {
+    const parsed = parsePrefix(prefix);
+    if (parsed === undefined) throw new TypeError(`not a prefix: ${prefix}`);
+    const address = paddedAddress(prefixAddress(parsed));
+    this.put('ranges', { prefixLen: 32 + prefixLength(parsed), family: familyOf(parsed), address }, peerValue(peer));
+  }
+
+  get epoch(): number {
+    return this.get('epoch', 0) ?? 0;
+  }
+
+  /** As the agent does after a change that may take something away. */
+  bumpEpoch(): void {
+    this.put('epoch', 0, this.epoch + 1);
+  }
+
+  /** The pod sends. Missing MAC addresses become the pod's and the gateway's. */
+  fromPod(pod: TestPod, packet: Packet | Frame | Uint8Array): Promise<Run> {
+    return this.#run('from_pod', frame(packet, pod.mac, GATEWAY), pod.ifindex, 0);
+  }
+
+  /** The stack sends to the pod what came in by a device (default: one that is no pod's), or from a local socket: 'host'. */
+  toPod(
+    pod: TestPod,
+    packet: Packet | Frame | Uint8Array,
+    from: TestPod | 'host' | 'outside' = 'outside',
+  ): Promise<Run> {
+    const ingress = from === 'host' ? 0 : from === 'outside' ? OUTSIDE_IFINDEX : from.ifindex;
+    return this.#run('to_pod', frame(packet, GATEWAY, pod.mac), pod.ifindex, ingress);
+  }
+
+  /** One run without waiting for its events, which are left to the next run that does. `ns`: mean of `repeat` runs. */
+  runOnly(
+    program: 'from_pod' | 'to_pod',
+    pod: TestPod,
+    data: Uint8Array,
+    repeat = 1,
+    ingressIfindex = 0,
+  ): { retval: number; ns: number } {
+    const { retval, durationNs } = this.#test(program, data, pod.ifindex, ingressIfindex, repeat);
+    return { retval, ns: durationNs };
+  }
+
+  connections(): Connection[] {
+    const read = <K extends ConntrackKey4 | ConntrackKey6>(
+      name: 'conntrack4' | 'conntrack6',
+      codec: Codec<K>,
+    ): Connection[] => {
+      const { keys, values, count } = mapEntries(this.map(name));
+      return Array.from({ length: count }, (_, i) => ({
+        key: codec.decode(keys, i * codec.size),
+        entry: conntrackEntry.decode(values, i * conntrackEntry.size),
+      }));
+    };
+    return [...read('conntrack4', conntrackKey4), ...read('conntrack6', conntrackKey6)];
+  }
+
+  /** Changes an entry in place, e.g. its `expires`. */
+  setConnection({ key, entry }: Connection, change: Partial<ConntrackEntry>): void {
+    const value = { ...entry, ...change };
+    if (typeof key.lowAddress === 'number') this.put('conntrack4', key as ConntrackKey4, value);
+    else this.put('conntrack6', key as ConntrackKey6, value);
+  }
+
+  /** Packets dropped so far (the fixture's own left out), by reason and direction as "POLICY_DENIED/egress"; zeros left out. */
+  drops(): Record<string, number> {
+    const found: Record<string, number> = {};
+    for (let slot = 0; slot < MetricsLimits.DROP_COUNTERS; slot++) {
+      const packets = this.#perCpu('drops', slot, trafficCounter.size).reduce(
+        (sum, bytes) => sum + trafficCounter.decode(bytes).packets,
+        0n,
+      );
+      const direction = slot % Direction.DIRECTION_COUNT === Direction.DIRECTION_EGRESS ? 'egress' : 'ingress';
+      const name = `${reasonName(Math.floor(slot / Direction.DIRECTION_COUNT))}/${direction}`;
+      const count = Number(packets) - (name === 'UNKNOWN_ENDPOINT/egress' ? this.#sentinels : 0);
+      if (count > 0) found[name] = count;
+    }
+    return found;
+  }
+
+  counter(index: number): number {
+    return Number(
+      this.#perCpu('counters', index, 8).reduce(
+        (sum, bytes) => sum + new DataView(bytes.buffer).getBigUint64(0, true),
+        0n,
+      ),
+    );
+  }
+
+  /** This kernel's jiffies and CLOCK_MONOTONIC, by the program the agent uses. */
+  clock(): { jiffies: bigint; ns: bigint } {
+    const { data } = this.#test('sample_clock', new Uint8Array(SMALLEST_FRAME), undefined, 0, 1);
+    const view = new DataView(data.buffer, data.byteOffset);
+    return { jiffies: view.getBigUint64(0, true), ns: view.getBigUint64(8, true) };
+  }
+
+  [Symbol.dispose](): void {
+    void this.#ring.stop();
+    this.object.close();
+    this.#removeLinks();
+    process.off('exit', this.#onExit);
+  }
+
+  async #run(program: 'from_pod' | 'to_pod', data: Uint8Array, ifindex: number, ingress: number): Promise<Run> {
+    const result = this.#test(program, data, ifindex, ingress, 1);
+    const events = await this.#eventsSoFar();
+    const dropped = events.find((event) => event.type === EventType.EVENT_DROP);
+    const verdict =
+      result.retval === TC.next ? 'stack' : result.retval === TC.redirect ? 'redirect' : dropped ? 'drop' : 'consumed';
+    return { verdict, reason: dropped && reasonName(dropped.reason), events, data: result.data };
+  }
+
+  #test(
+    program: string,
+    data: Uint8Array,
+    ifindex: number | undefined,
+    ingress: number,
+    repeat: number,
+  ): ReturnType<typeof testRun> {
+    const handle = this.object.programs[program];
+    if (!handle) throw new Error(`the object has no program ${program}`);
+    if (ifindex === undefined) return testRun(handle, { data, repeat });
+    const ctx = new Uint8Array(SKB.size);
+    const view = new DataView(ctx.buffer);
+    view.setUint32(SKB.ingressIfindex, ingress, true);
+    view.setUint32(SKB.ifindex, ifindex, true);
+    return testRun(handle, { data, repeat, ctx });
+  }
+
+  /**
+   * Everything in the ring buffer. Records come in order, so one more of a length of its own (a frame on a device that is
+   * nobody's) marks the end.
+   */
+  async #eventsSoFar(): Promise<FlowEvent[]> {
+    const length = SMALLEST_FRAME + (this.#sentinels++ % 1000);
+    this.#test('from_pod', new Uint8Array(length), OUTSIDE_IFINDEX, 0, 1);
+    const isEnd = (event: FlowEvent): boolean =>
+      event.ifindex === OUTSIDE_IFINDEX && event.reason === DropReason.DROP_UNKNOWN_ENDPOINT && event.length === length;
+    const deadline = Date.now() + EVENT_WAIT_MS;
+    for (;;) {
+      const end = this.#arrived.findIndex(isEnd);
+      if (end >= 0) return this.#arrived.splice(0, end + 1).slice(0, -1);
+      if (Date.now() > deadline) throw new Error(`no event arrived within ${EVENT_WAIT_MS} ms`);
+      await new Promise<void>((resolve) => {
+        /* the ring's thread does not keep Node running, so a timer must */
+        const again = setTimeout(resolve, 50);
+        this.#waiting = () => {
+          clearTimeout(again);
+          resolve();
+        };
+      });
+    }
+  }
+
+  #perCpu(name: 'drops' | 'counters', index: number, size: number): Uint8Array[] {
+    const value = mapLookup(this.map(name), bytesOf('__u32', index)) ?? new Uint8Array(0);
+    const stride = Math.ceil(size / 8) * 8;
+    return Array.from({ length: value.length / stride }, (_, cpu) => value.slice(cpu * stride, cpu * stride + size));
+  }
+
+  /** A link whose index is that of a free endpoint. Tests running at the same time pick from the same range. */
+  #newDevice(): { id: number; ifindex: number } {
+    for (let attempt = 0; attempt < 100; attempt++) {
+      const id = 1 + Math.floor(Math.random() * (EndpointLimits.ENDPOINT_MAX - 1));
+      const ifindex = EndpointLimits.ENDPOINT_IFINDEX_BASE + id;
+      const name = `wt-b${process.pid}-${devices++}`;
+      const words = [
+        'link',
+        'add',
+        name,
+        'index',
+        String(ifindex),
+        'address',
+        GATEWAY,
+        'type',
+        'veth',
+        'peer',
+        `${name}p`,
+      ];
+      const { status, stderr } = spawnSync('ip', words, { encoding: 'utf8' });
+      if (status === 0) {
+        this.#links.push(name);
+        return { id, ifindex };
+      }
+      if (!/exists|busy/i.test(stderr)) throw new Error(`ip ${words.join(' ')}: ${stderr}`);
+    }
+    throw new Error('100 random endpoint indexes were all taken');
+  }
+
+  #removeLinks(): void {
+    for (const name of this.#links.splice(0)) spawnSync('ip', ['link', 'delete', name]);
+  }
+}
+
+/** Jiffies per second, measured as the agent does: two samples of both clocks, rounded to what kernels can be built with. */
+function kernelHz(): number {
+  const object = openObject(OBJECT, { maxEntries: SMALL_MAPS });
+  try {
+    const sample = (): [bigint, bigint] => {
+      const program = object.programs.sample_clock;
+      if (!program) throw new Error('the object has no program sample_clock');
+      const { data } = testRun(program, { data: new Uint8Array(SMALLEST_FRAME) });
+      const view = new DataView(data.buffer, data.byteOffset);
+      return [view.getBigUint64(0, true), view.getBigUint64(8, true)];
+    };
+    const first = sample();
+    let last = first;
+    while (last[0] - first[0] < 5n) last = sample();
+    const measured = (Number(last[0] - first[0]) * 1e9) / Number(last[1] - first[1]);
+    return [100, 250, 300, 1000].reduce((best, hz) =>
+      Math.abs(hz - measured) < Math.abs(best - measured) ? hz : best,
+    );
+  } finally {
+    object.close();
+  }
+}
+
+function frame(packet: Packet | Frame | Uint8Array, fromMac: string, toMac: string): Uint8Array {
+  if (packet instanceof Uint8Array) return packet;
+  return packet instanceof Packet ? packet.between(fromMac, toMac).bytes() : packet.bytes();
+}
+
+function reasonName(reason: number): string {
+  return (dropReasonName[reason] ?? `DROP_${reason}`).slice('DROP_'.length);
+}
+
+function peerValue(peer: { identity: number; endpoint?: number; kind: 'outside' | 'node' | 'pod' }): ValueOf<'peers'> {
+  return {
+    identity: peer.identity,
+    endpoint: peer.endpoint ?? 0,
+    kind: ['outside', 'node', 'pod'].indexOf(peer.kind),
+    flags: 0,
+  };
+}
+
+function family(address: string): number {
+  return address.includes(':') ? 6 : 4;
+}
+
+function rawAddress(text: string): Uint8Array {
+  const address = parseAddress(text);
+  if (address === undefined) throw new TypeError(`not an IP address: ${text}`);
+  return addressBytes(address).slice(0, bitsOf(familyOf(address)) / 8);
+}
+
+/** As struct ip_address has it: IPv4 in the first four bytes. */
+export function paddedAddress(text: string): Uint8Array {
+  const out = new Uint8Array(16);
+  out.set(rawAddress(text));
+  return out;
+}
+
+function bytesOf(codec: unknown, value: unknown): Uint8Array {
+  if (codec === '__u32') {
+    const out = new Uint8Array(4);
+    new DataView(out.buffer).setUint32(0, Number(value), true);
+    return out;
+  }
+  if (codec === '__u64') {
+    const out = new Uint8Array(8);
+    new DataView(out.buffer).setBigUint64(0, BigInt(value as bigint), true);
+    return out;
+  }
+  if (codec === undefined) throw new TypeError('this map has no rows to write');
+  return (codec as Codec<unknown>).encode(value);
+}
+
+function valueOf(codec: unknown, bytes: Uint8Array): unknown {
+  const view = new DataView(bytes.buffer, bytes.byteOffset);
+  if (codec === '__u32') return view.getUint32(0, true);
+  if (codec === '__u64') return view.getBigUint64(0, true);
+  return (codec as Codec<unknown>).decode(bytes);
+}
