@@ -22,8 +22,10 @@ export interface Applier {
   apply(changes: Changes): Promise<ApplyResult>;
   /** Makes the tables hold exactly these rows. */
   replace(desired: DatapathRows): Promise<ApplyResult>;
-  /** Deletes what is due. Returns when to come back, milliseconds of the clock; undefined when nothing is left. */
-  collect(): number | undefined;
+  /** Deletes what is due. */
+  collect(): void;
+  /** When to call {@link collect} next, milliseconds of the clock; undefined: nothing is left to delete. */
+  readonly dueMs: number | undefined;
 }
 
 export function createApplier(tables: Tables, retired: Retired, clock: Clock): Applier {
@@ -106,9 +108,14 @@ export function createApplier(tables: Tables, retired: Retired, clock: Clock): A
     collect();
   }
 
-  function collect(): number | undefined {
-    tables.write(retired.take(clock.nowMs()));
-    return retired.dueMs;
+  function collect(): void {
+    const due = retired.take(clock.nowMs());
+    try {
+      tables.write(due);
+    } catch (error) {
+      retired.add(due, clock.nowMs());
+      throw error;
+    }
   }
 
   const pause = (ms: number): Promise<void> => new Promise((resolve) => void clock.after(Math.max(0, ms), resolve));
@@ -121,6 +128,9 @@ export function createApplier(tables: Tables, retired: Retired, clock: Clock): A
       return apply(difference(tables.rows(), desired));
     },
     collect,
+    get dueMs() {
+      return retired.dueMs;
+    },
   };
 }
 

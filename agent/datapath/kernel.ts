@@ -1,0 +1,211 @@
+/**
+ * The datapath over the real kernel: the parts of this folder behind the interface of datapath.ts. Changes of the tables
+ * are queued one behind the other; wiring of different pods goes on beside them, as each pod has its own devices.
+ */
+import { features, mapEntries, type RingConsumer, ringConsumer } from '../../native/index.ts';
+import type { Config } from '../config.ts';
+import { FIRST_POLICY, type PolicyId, type SetId } from '../model/verdict.ts';
+import { type Clock, systemClock } from '../run/clock.ts';
+import type { Logger } from '../run/log.ts';
+import { createApplier } from './apply.ts';
+import { createAttachment } from './attach.ts';
+import { changesOf } from './changes.ts';
+import { checkPod } from './check.ts';
+import { createConnections } from './connections.ts';
+import { readCounters } from './counters.ts';
+import type { Datapath, EventListener, MapFill } from './datapath.ts';
+import { kernelTables } from './kernel-tables.ts';
+import { flowEvent, type MapName } from './layout.gen.ts';
+import { type LoadOptions, load } from './loader.ts';
+import { policyMaps } from './maps.ts';
+import { prepareNode } from './node.ts';
+import { openPins } from './pins.ts';
+import { repairEndpoints } from './repair.ts';
+import { chooseAttachMode, requireFeatures } from './requirements.ts';
+import { Retired } from './retired.ts';
+import { defaultRouteMtu, unwirePod, wirePod } from './wiring.ts';
+
+/** How long a row outlives its last pointer: see retired.ts. */
+const GRACE_MS = 50;
+/** A record waits at most so long for others, and at most so many travel together. */
+const EVENT_DELAY_MS = 20;
+const EVENT_BATCH_RECORDS = 1024;
+
+type Settings = Pick<
+  Config,
+  | 'pinDirectory'
+  | 'attachMode'
+  | 'newConnectionsPerSecond'
+  | 'newConnectionsBurst'
+  | 'ringBufferMiB'
+  | 'eventQueueRecords'
+  | 'reportIntervalSeconds'
+>;
+
+export interface KernelDatapathOptions {
+  readonly config: Settings;
+  readonly log: Logger;
+  readonly clock?: Clock;
+  /** Other sizes than the programs', for tests that fill a table. */
+  readonly maxEntries?: LoadOptions['maxEntries'];
+}
+
+/** Maps whose fill is counted by reading them; the others are not the agent's to fill, or too large. */
+const COUNTED = ['policies', 'verdicts', 'identity_class', 'address_class', 'identities', 'peers', 'ranges'] as const;
+
+export interface KernelDatapath extends Datapath {
+  /** Numbers above all that the kernel holds: an engine that starts there can write beside what is in force. */
+  firstNumbers(): Promise<{ readonly firstPolicy: PolicyId; readonly firstSet: SetId }>;
+  /** Endpoints that the last repair() could not attach. */
+  unattached(): readonly number[];
+  /** Rows in the maps that mean nothing to this version. */
+  readonly unreadableRows: number;
+}
+
+/**
+ * Loads the programs and prepares the node (forwarding). What an earlier agent pinned stays in force meanwhile.
+ * @throws WeirError KERNEL_UNSUPPORTED, CONFIG_INVALID (pin directory), DATAPATH_FAILED
+ */
+export async function createKernelDatapath(options: KernelDatapathOptions): Promise<KernelDatapath> {
+  const { config, log, clock = systemClock } = options;
+  requireFeatures(features());
+  const mode = chooseAttachMode(config.attachMode, features());
+  const pins = openPins(config.pinDirectory);
+  await prepareNode();
+  const loaded = await load({
+    pins,
+    reportIntervalSeconds: config.reportIntervalSeconds,
+    newConnectionsPerSecond: config.newConnectionsPerSecond,
+    newConnectionBurst: config.newConnectionsBurst,
+    ringBytes: config.ringBufferMiB << 20,
+    ...(options.maxEntries && { maxEntries: options.maxEntries }),
+  });
+  const maps = policyMaps(loaded.maps);
+  const tables = kernelTables(maps);
+  const applier = createApplier(tables, new Retired(GRACE_MS), clock);
+  const attachment = createAttachment(mode, loaded.stubs, pins);
+  const connections = createConnections(loaded.maps, loaded.sampleClock);
+  let nodeMtu = await defaultRouteMtu();
+  let unattached: readonly number[] = [];
+  let listener: EventListener | undefined;
+  let ring: RingConsumer | undefined;
+  let cancelCollection = (): void => {};
+  let isInForce = loaded.renewed.length === 0;
+  if (isInForce) loaded.switchOver();
+  else
+    log.info('the layout of some maps has changed: the new ones are filled before the programs are switched', {
+      maps: loaded.renewed,
+    });
+  log.debug('programs loaded', { hz: loaded.hz, attach: mode, pins: pins.directory });
+
+  let queue: Promise<unknown> = Promise.resolve();
+  /** One change of the tables at a time. */
+  function inTurn<T>(work: () => Promise<T> | T): Promise<T> {
+    const turn = queue.then(work);
+    queue = turn.catch(() => {}); // Whoever asked for it has the error.
+    return turn;
+  }
+
+  function collectLater(): void {
+    cancelCollection();
+    const dueMs = applier.dueMs;
+    if (dueMs === undefined) return;
+    cancelCollection = clock.after(Math.max(0, dueMs - clock.nowMs()), () => {
+      inTurn(() => applier.collect()).then(collectLater, (cause: unknown) => {
+        log.warn('rows that are not used any more could not be deleted; tried again with the next change', { cause });
+      });
+    });
+  }
+
+  /** Runs a change of the tables and sees to the deletions it leaves behind. */
+  async function change<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await inTurn(work);
+    } finally {
+      collectLater();
+    }
+  }
+
+  return {
+    read: () => inTurn(() => tables.rows()),
+    replace: (desired) =>
+      change(async () => {
+        const result = await applier.replace(desired);
+        if (!isInForce) loaded.switchOver();
+        isInForce = true;
+        return result;
+      }),
+    apply: (delta) => change(() => applier.apply(changesOf(delta))),
+
+    wire: (pod) => wirePod(pod, attachment, nodeMtu),
+    async unwire(pod) {
+      await inTurn(() => tables.clearEndpoint(pod.id));
+      await unwirePod(pod, attachment);
+    },
+    check: (pod) => checkPod(pod, attachment),
+    async repair(endpoints) {
+      nodeMtu = await defaultRouteMtu();
+      const found = await repairEndpoints(endpoints, attachment, (endpoint, cause) => {
+        log.error(`endpoint ${endpoint} could not be attached again`, { endpoint, cause });
+      });
+      unattached = [...new Set(found.filter(({ repaired }) => !repaired).map(({ endpoint }) => endpoint))];
+      return found;
+    },
+    unattached: () => unattached,
+
+    onEvents(to) {
+      listener = to;
+      ring ??= ringConsumer(
+        loaded.maps.events,
+        {
+          recordSize: flowEvent.size,
+          maxQueuedRecords: config.eventQueueRecords,
+          maxBatchRecords: EVENT_BATCH_RECORDS,
+          maxDelayMs: EVENT_DELAY_MS,
+        },
+        (records, count, dropped) => listener?.(records, count, dropped),
+      );
+    },
+    counters: () => readCounters(loaded.maps.counters, loaded.maps.drops),
+    maps() {
+      const fill = (name: MapName, entries: number): MapFill => ({
+        name,
+        entries,
+        capacity: loaded.maps[name].maxEntries,
+      });
+      return [
+        fill('endpoints', [...tables.endpoints()].length),
+        ...COUNTED.map((name) => fill(name, mapEntries(loaded.maps[name]).count)),
+        fill('conntrack4', connections.counts.conntrack4),
+        fill('conntrack6', connections.counts.conntrack6),
+      ];
+    },
+    collectConnections: () => connections.collect((...batch) => listener?.(...batch)),
+    async firstNumbers() {
+      const { policies, identityClasses, addressClasses } = (await inTurn(() => tables.rows())).policy;
+      return {
+        firstPolicy: above(
+          FIRST_POLICY - 1,
+          policies.map(({ id }) => id),
+        ),
+        firstSet: above(
+          0,
+          [...identityClasses, ...addressClasses].map(({ set }) => set),
+        ),
+      };
+    },
+    get unreadableRows() {
+      return tables.unreadable;
+    },
+    async close() {
+      cancelCollection();
+      await ring?.stop();
+      await queue;
+      loaded.close();
+    },
+  };
+}
+
+function above(least: number, numbers: readonly number[]): number {
+  return numbers.reduce((most, number) => Math.max(most, number), least) + 1;
+}

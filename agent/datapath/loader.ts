@@ -1,0 +1,194 @@
+/**
+ * Loads the programs, once per start: reuses the pinned maps whose shape is still the same, makes and pins the others,
+ * and pins the stubs that pods attach. The programs come into force when {@link Loaded.switchOver} writes the tail-call
+ * slots: one write per direction changes every pod, those wired by earlier agents too.
+ */
+import { fileURLToPath } from 'node:url';
+import {
+  closeFd,
+  KernelError,
+  type LoadedObject,
+  type MapHandle,
+  mapUpdate,
+  openObject,
+  openPinned,
+  type ProgramHandle,
+  pin,
+  unpin,
+} from '../../native/index.ts';
+import { WeirError } from '../errors.ts';
+import { RESERVED_IDENTITIES } from '../model/identity.ts';
+import { measureHz } from './jiffies.ts';
+import { CONFIG_GLOBALS, type DatapathConfig, MAPS, type MapName } from './layout.gen.ts';
+import type { MapHandles } from './maps.ts';
+import type { Pins } from './pins.ts';
+
+export const POD_OBJECT = fileURLToPath(new URL('../../bpf/build/pod.bpf.o', import.meta.url));
+
+/** Program of the object -> slot that puts it in force. */
+const SLOTS = { from_pod: 'from_pod_slot', to_pod: 'to_pod_slot' } as const satisfies Record<string, MapName>;
+const FIRST_SLOT = new Uint8Array(4);
+const MAP_NAMES = Object.keys(MAPS) as MapName[];
+
+export interface LoadOptions {
+  readonly pins: Pins;
+  readonly reportIntervalSeconds: number;
+  readonly newConnectionsPerSecond: number;
+  readonly newConnectionBurst: number;
+  /** Of the event ring; a power of two. */
+  readonly ringBytes: number;
+  /** The compiled object; the repository's build by default. */
+  readonly object?: string;
+  /** Other sizes than the object's, for tests that fill a table. */
+  readonly maxEntries?: Partial<Record<MapName, number>>;
+}
+
+export interface Loaded {
+  readonly maps: MapHandles;
+  readonly stubs: { readonly ingress: ProgramHandle; readonly egress: ProgramHandle };
+  readonly sampleClock: ProgramHandle;
+  readonly hz: number;
+  /** Maps that take the place of others of another shape: they must be filled before the programs come into force. */
+  readonly renewed: readonly MapName[];
+  /** Puts the programs in force and removes the pins of maps they replaced. */
+  switchOver(): void;
+  close(): void;
+}
+
+/** @throws WeirError KERNEL_UNSUPPORTED when the verifier refuses (details: what it says), DATAPATH_FAILED otherwise */
+export async function load(options: LoadOptions): Promise<Loaded> {
+  const { pins, object = POD_OBJECT } = options;
+  const maxEntries = { ...options.maxEntries, events: options.ringBytes };
+  const chosen = choosePins(pins, maxEntries);
+  const reuse = Object.fromEntries(MAP_NAMES.map((name) => [name, pins.map(chosen[name].pin)]));
+  const openFor = (hz: number): LoadedObject => open(object, { rodata: rodata(options, hz), reuse, maxEntries });
+
+  // HZ must be written into the programs, and only a program can measure it: at the first start guessed, then checked.
+  let hz = await pinnedHz(pins);
+  const isGuess = hz === undefined;
+  hz ??= USUAL_HZ;
+  let loaded = openFor(hz);
+  const measured = isGuess
+    ? await measureHz(required(loaded.programs.sample_clock, 'program sample_clock', object))
+    : hz;
+  if (measured !== hz) {
+    loaded.close();
+    hz = measured;
+    loaded = openFor(hz);
+  }
+  try {
+    const program = (name: string): ProgramHandle => required(loaded.programs[name], `program ${name}`, object);
+    const maps = Object.fromEntries(
+      MAP_NAMES.map((name) => [name, required(loaded.maps[name], `map ${name}`, object)]),
+    ) as Record<MapName, MapHandle>;
+    for (const name of MAP_NAMES) if (chosen[name].isNew) pin(maps[name], pins.map(chosen[name].pin));
+    for (const name of ['stub_from_pod', 'stub_to_pod', 'sample_clock']) {
+      unpin(pins.program(name));
+      pin(program(name), pins.program(name));
+    }
+    return {
+      maps,
+      stubs: { ingress: program('stub_from_pod'), egress: program('stub_to_pod') },
+      sampleClock: program('sample_clock'),
+      hz,
+      renewed: MAP_NAMES.filter((name) => chosen[name].replaced.length > 0),
+      switchOver() {
+        for (const [name, slot] of Object.entries(SLOTS)) {
+          mapUpdate(maps[slot], FIRST_SLOT, new Uint8Array(Uint32Array.of(program(name).fd).buffer));
+        }
+        for (const name of MAP_NAMES) for (const old of chosen[name].replaced) unpin(pins.map(old));
+      },
+      close: () => loaded.close(),
+    };
+  } catch (error) {
+    loaded.close();
+    throw error;
+  }
+}
+
+/** The programs' configuration, by the names their globals have in the object. */
+function rodata(options: LoadOptions, hz: number): Record<string, number> {
+  const config: DatapathConfig = {
+    hz,
+    newConnectionBurst: options.newConnectionBurst,
+    newConnectionsPerSecond: options.newConnectionsPerSecond,
+    reportIntervalSeconds: options.reportIntervalSeconds,
+    worldIpv4: RESERVED_IDENTITIES['world-ipv4'],
+    worldIpv6: RESERVED_IDENTITIES['world-ipv6'],
+  };
+  const names = Object.keys(config) as (keyof DatapathConfig)[];
+  return Object.fromEntries(names.map((name) => [CONFIG_GLOBALS[name].global, config[name]]));
+}
+
+/** Pin of one map: which name it has, and which other versions of it lie about. */
+interface ChosenPin {
+  readonly pin: string;
+  readonly isNew: boolean;
+  readonly replaced: readonly string[];
+}
+
+/** A map of another shape is never reinterpreted: the new one is pinned under the next free version, "peers_v2". */
+function choosePins(pins: Pins, maxEntries: Partial<Record<MapName, number>>): Record<MapName, ChosenPin> {
+  const pinned = pins.mapNames();
+  const choose = (name: MapName): ChosenPin => {
+    const versions = pinned.filter((file) => file === name || new RegExp(`^${name}_v\\d+$`).test(file));
+    for (let version = 1; ; version++) {
+      const pinName = version === 1 ? name : `${name}_v${version}`;
+      const isNew = !versions.includes(pinName);
+      if (!isNew && !hasShape(pins.map(pinName), name, maxEntries[name])) continue;
+      return { pin: pinName, isNew, replaced: versions.filter((file) => file !== pinName) };
+    }
+  };
+  return Object.fromEntries(MAP_NAMES.map((name) => [name, choose(name)])) as Record<MapName, ChosenPin>;
+}
+
+function hasShape(path: string, name: MapName, maxEntries: number | undefined): boolean {
+  const found = openPinned(path);
+  if (found === undefined) return false;
+  try {
+    const wanted = { ...MAPS[name], ...(maxEntries !== undefined && { maxEntries }) };
+    const sameFields = (['type', 'keySize', 'valueSize', 'maxEntries'] as const).every(
+      (field) => found.kind === 'map' && found[field] === wanted[field],
+    );
+    return sameFields;
+  } finally {
+    closeFd(found);
+  }
+}
+
+/** What Debian and Ubuntu build their kernels with. */
+const USUAL_HZ = 250;
+
+/** Jiffies per second by the program an earlier start pinned; undefined at the first start since the machine booted. */
+async function pinnedHz(pins: Pins): Promise<number | undefined> {
+  const program = openPinned(pins.program('sample_clock'));
+  if (program === undefined) return undefined;
+  try {
+    return program.kind === 'program' ? await measureHz(program) : undefined;
+  } finally {
+    closeFd(program);
+  }
+}
+
+function open(object: string, options: Parameters<typeof openObject>[1]): LoadedObject {
+  try {
+    return openObject(object, options);
+  } catch (cause) {
+    if (!(cause instanceof KernelError)) throw cause;
+    if (cause.code === 'ENOENT') {
+      throw new WeirError('DATAPATH_FAILED', 'load programs', `${object} is not there: run "npm run setup"`, { cause });
+    }
+    const code = cause.log === undefined ? 'DATAPATH_FAILED' : 'KERNEL_UNSUPPORTED';
+    const details = { cause, ...(cause.log !== undefined && { details: cause.log }) };
+    throw new WeirError(code, 'load programs', `the kernel does not take the programs: ${cause.message}`, details);
+  }
+}
+
+function required<T>(value: T | undefined, what: string, object: string): T {
+  if (value !== undefined) return value;
+  throw new WeirError(
+    'DATAPATH_FAILED',
+    'load programs',
+    `${object} has no ${what}: it was built from another version`,
+  );
+}
