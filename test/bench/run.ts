@@ -1,0 +1,54 @@
+/**
+ * `npm run bench [-- W1 W5] [--quick] [--json FILE]`: Weir against bare veth, nftables and ptp on this machine. A table for people, a
+ * JSON array of figures (figure.ts) for machines. Leaves with 1 when a goal is missed by more than the noise.
+ */
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { Bench } from './bench.ts';
+import type { Figure } from './figure.ts';
+import { table } from './table.ts';
+import { stream } from './w1-stream.ts';
+import { requestResponse } from './w2-request-response.ts';
+import { connections } from './w3-connections.ts';
+
+const WORKLOADS: Readonly<Record<string, (bench: Bench) => Promise<Figure[]>>> = {
+  W1: stream,
+  W2: requestResponse,
+  W3: connections,
+};
+
+const FULL = { rounds: 7, seconds: 5 };
+const QUICK = { rounds: 3, seconds: 1 };
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { quick: { type: 'boolean', default: false }, json: { type: 'string' } },
+});
+const chosen = positionals.length === 0 ? Object.keys(WORKLOADS) : positionals;
+for (const name of chosen)
+  if (!(name in WORKLOADS)) {
+    console.error(`bench: no workload ${name}; there are ${Object.keys(WORKLOADS).join(', ')}`);
+    process.exit(2);
+  }
+
+const started = performance.now();
+const bench = await Bench.open(values.quick ? QUICK : FULL);
+const figures: Figure[] = [];
+try {
+  for (const name of chosen) {
+    console.log(`bench: ${name} (${Math.round((performance.now() - started) / 1000)} s since the start)`);
+    figures.push(...((await WORKLOADS[name]?.(bench)) ?? []));
+  }
+} finally {
+  await bench.close();
+}
+console.log(`\n${table(figures)}\n`);
+console.log(
+  'ratio: more is better, 1 is equal; spread: its interquartile range; noise: the same of the baseline against itself',
+);
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(figures, null, 2)}\n`);
+const missed = figures.filter((figure) => figure.met === false);
+console.log(
+  `bench: ${figures.length} figures, ${missed.length} goals missed, ${Math.round((performance.now() - started) / 1000)} s`,
+);
+process.exitCode = missed.length === 0 ? 0 : 1;
