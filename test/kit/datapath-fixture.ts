@@ -148,16 +148,16 @@ export class DatapathFixture implements Disposable {
 
   /** Writes one row, with the codecs of the layout. */
   put<N extends MapName>(name: N, key: KeyOf<N>, value: ValueOf<N>): void {
-    mapUpdate(this.map(name), bytesOf(MAPS[name].key, key), bytesOf(MAPS[name].value, value));
+    mapUpdate(this.map(name), encodeWith(MAPS[name].key, key), encodeWith(MAPS[name].value, value));
   }
 
   get<N extends MapName>(name: N, key: KeyOf<N>): ValueOf<N> | undefined {
-    const value = mapLookup(this.map(name), bytesOf(MAPS[name].key, key));
-    return value && (valueOf(MAPS[name].value, value) as ValueOf<N>);
+    const value = mapLookup(this.map(name), encodeWith(MAPS[name].key, key));
+    return value && (decodeWith(MAPS[name].value, value) as ValueOf<N>);
   }
 
   delete<N extends MapName>(name: N, key: KeyOf<N>): boolean {
-    return mapDelete(this.map(name), bytesOf(MAPS[name].key, key));
+    return mapDelete(this.map(name), encodeWith(MAPS[name].key, key));
   }
 
   /** A pod on this node: device, endpoint row, and peer rows of both addresses. */
@@ -346,7 +346,7 @@ export class DatapathFixture implements Disposable {
   }
 
   #perCpu(name: 'drops' | 'counters', index: number, size: number): Uint8Array[] {
-    const value = mapLookup(this.map(name), bytesOf('__u32', index)) ?? new Uint8Array(0);
+    const value = mapLookup(this.map(name), encodeWith('__u32', index)) ?? new Uint8Array(0);
     const stride = Math.ceil(size / 8) * 8;
     return Array.from({ length: value.length / stride }, (_, cpu) => value.slice(cpu * stride, cpu * stride + size));
   }
@@ -443,7 +443,7 @@ export function paddedAddress(text: string): Uint8Array {
   return out;
 }
 
-function bytesOf(codec: unknown, value: unknown): Uint8Array {
+function encodeWith(codec: unknown, value: unknown): Uint8Array {
   if (codec === '__u32') {
     const out = new Uint8Array(4);
     new DataView(out.buffer).setUint32(0, Number(value), true);
@@ -458,7 +458,7 @@ function bytesOf(codec: unknown, value: unknown): Uint8Array {
   return (codec as Codec<unknown>).encode(value);
 }
 
-function valueOf(codec: unknown, bytes: Uint8Array): unknown {
+function decodeWith(codec: unknown, bytes: Uint8Array): unknown {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   if (codec === '__u32') return view.getUint32(0, true);
   if (codec === '__u64') return view.getBigUint64(0, true);
