@@ -4,6 +4,7 @@ import type { RuleInfo } from '../../agent/model/verdict.ts';
 import { createJudge } from '../../agent/policy/evaluate.ts';
 import { ask, LOCAL_HOST } from '../oracle/judge.ts';
 import type { Packet, Scenario } from '../oracle/scenario.ts';
+import { canonical } from './policy-compare.ts';
 import { buildWorld } from './policy-world.ts';
 
 export interface Disagreement {
@@ -41,4 +42,12 @@ export function disagreement(scenario: Scenario, seed: number): Disagreement | u
 function ruleName(info: RuleInfo | undefined): string {
   if (!info) return 'a rule nobody knows';
   return info.path.length === 0 ? LOCAL_HOST : `${refKey(info.policy)} ${formatPath(info.path)}`;
+}
+
+/**
+ * True if the order in which things came, and what came and went in between, left a trace: the rows of two histories
+ * that end in the same scenario must be the same but for their numbers.
+ */
+export function leavesTraces(scenario: Scenario, seed: number): boolean {
+  return canonical(buildWorld(scenario, seed).rows) !== canonical(buildWorld(scenario, seed + 1).rows);
 }

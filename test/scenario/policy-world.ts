@@ -41,18 +41,22 @@ export function buildWorld(scenario: Scenario, seed: number): World {
     .reverse()
     .map((raw) => renamed(raw, random.pick(scenario.documents).metadata.name));
 
-  const steps: (() => void)[] = [
-    ...[...identities.byNumber].flatMap(([number, { labels, ports }]) => [
-      () => engine.upsertIdentity(number, labels),
-      () => engine.setNamedPorts(number, ports),
-    ]),
+  const settle = (): void => mirror.apply(engine.take());
+  const facts: (() => void)[] = [
+    ...[...identities.byNumber].map(([number, { labels, ports }]) => () => {
+      // Other labels and ports first: what they led to must be gone afterwards.
+      if (random.chance(0.3))
+        engine.upsertIdentity(number, new Map([...labels, ['k8s:app', 'detour'], ['k8s:env', 'prod']]));
+      if (random.chance(0.3)) engine.setNamedPorts(number, [{ name: 'http', protocol: 'TCP', port: 80 }]);
+      if (random.chance(0.3)) settle();
+      engine.upsertIdentity(number, labels);
+      engine.setNamedPorts(number, ports);
+    }),
     ...scenario.pods.map((pod) => () => {
-      const number = identities.ofPod(`${pod.namespace}/${pod.name}`);
+      const key = `${pod.namespace}/${pod.name}`;
+      const number = identities.ofPod(key);
       const { labels } = identities.byNumber.get(number) as Identity;
-      subjects.set(
-        `${pod.namespace}/${pod.name}`,
-        engine.addSubject({ identity: number, labels, namedPorts: pod.ports }),
-      );
+      subjects.set(key, engine.addSubject({ identity: number, labels, namedPorts: pod.ports }));
     }),
     ...scenario.nodes.map((node) => () => {
       const { name, labels, ipv4, ipv6 } = node;
@@ -61,20 +65,35 @@ export function buildWorld(scenario: Scenario, seed: number): World {
     ...scenario.services.map((service) => () => {
       engine.upsertService({ ...service, selector: service.selector, clusterIps: [], ports: [] });
     }),
+  ];
+  const final = scenario.documents.map((raw) => () => void engine.upsertDocument(documentOf(raw)));
+  // What must leave no trace: identity, node and documents that come and go.
+  const noise: (() => void)[] = [
     ...detours.map((raw) => () => void engine.upsertDocument(documentOf(raw))),
     () => engine.upsertIdentity(60_000, new Map([['k8s:app', 'frontend']])),
-    () => mirror.apply(engine.take()),
-    () => mirror.apply(engine.take()),
+    () =>
+      engine.upsertNode({
+        name: 'gone',
+        labels: { zone: 'east' },
+        addresses: ['192.168.0.77' as Address],
+        podCidrs: [],
+      }),
   ];
-  for (const step of random.shuffled(steps)) step();
-  for (const raw of detours) engine.removeDocument(documentOf(raw).ref);
-  engine.removeIdentity(60_000);
-  for (const raw of random.shuffled(scenario.documents)) {
-    engine.upsertDocument(documentOf(raw));
-    if (random.chance(0.2)) mirror.apply(engine.take());
+  const undo: (() => void)[] = [
+    ...detours.map((raw) => () => engine.removeDocument(documentOf(raw).ref)),
+    () => engine.removeIdentity(60_000),
+    () => engine.removeNode('gone'),
+  ];
+  const early = facts.filter(() => random.chance(0.5));
+  const late = facts.filter((step) => !early.includes(step));
+  for (const phase of [[...early, ...noise], undo, [...late, ...final]]) {
+    for (const step of random.shuffled(phase)) {
+      step();
+      if (random.chance(0.2)) settle();
+    }
   }
   engine.setNow(scenario.now);
-  mirror.apply(engine.take());
+  settle();
   return {
     engine,
     rows: mirror.rows(),

@@ -1,6 +1,6 @@
 /** Random CiliumNetworkPolicies, clusterwide ones and CIDR groups, all valid but for some with a field that is refused. */
 import type { RawDocument } from '../scenario.ts';
-import { LABELS, NAMESPACE_LABELS, NAMESPACES, NODE_LABELS, PORT_NAMES } from './cluster.ts';
+import { LABELS, NAMESPACE_LABELS, NAMESPACES, NODE_LABELS, namespace, PORT_NAMES } from './cluster.ts';
 import { block, blockWithExcept, choices, type KeyChoice, port, range, selector } from './peers.ts';
 import type { Random } from './random.ts';
 
@@ -34,12 +34,11 @@ const RESERVED_KEYS: KeyChoice[] = ['host', 'world', 'remote-node', 'unmanaged',
 
 export function ciliumPolicy(random: Random, name: string): RawDocument {
   const clusterwide = random.chance(0.3);
-  const namespace = random.pick(NAMESPACES);
   const specs = random.chance(0.85) ? { spec: spec(random) } : { specs: random.many(1, 3, () => spec(random)) };
   return {
     apiVersion: 'cilium.io/v2',
     kind: clusterwide ? 'CiliumClusterwideNetworkPolicy' : 'CiliumNetworkPolicy',
-    metadata: { name, ...(clusterwide ? {} : { namespace }) },
+    metadata: { name, ...(clusterwide ? {} : { namespace: namespace(random) }) },
     ...specs,
   };
 }
@@ -80,8 +79,8 @@ function peers(random: Random, direction: 'ingress' | 'egress'): object {
   const prefix = direction === 'ingress' ? 'from' : 'to';
   const kinds = ['Endpoints', 'Endpoints', 'Endpoints', 'CIDR', 'CIDRSet', 'CIDRSet', 'Entities', 'Nodes'];
   const member = random.pick(direction === 'egress' ? [...kinds, 'Services'] : kinds);
-  const least = random.chance(0.07) ? 0 : 1;
-  return { [prefix + member]: random.many(least, 3, () => peer(random, member)) };
+  const least = random.chance(0.1) ? 0 : 1;
+  return { [prefix + member]: random.many(least, least === 0 ? 0 : 3, () => peer(random, member)) };
 }
 
 function peer(random: Random, member: string): unknown {
@@ -105,16 +104,16 @@ function peer(random: Random, member: string): unknown {
 }
 
 function endpointKeys(random: Random): KeyChoice[] {
-  if (random.chance(0.08)) return RESERVED_KEYS;
+  if (random.chance(0.1)) return RESERVED_KEYS;
   if (random.chance(0.35)) return [...OWN_KEYS, ...NAMESPACE_KEYS];
-  return random.chance(0.05) ? [...OWN_KEYS, ...RESERVED_KEYS] : OWN_KEYS;
+  return random.chance(0.1) ? [...OWN_KEYS, ...RESERVED_KEYS] : OWN_KEYS;
 }
 
 function service(random: Random): object {
-  const namespace = random.chance(0.6) ? { namespace: random.pick(NAMESPACES) } : {};
+  const place = random.chance(0.6) ? { namespace: namespace(random) } : {};
   return random.chance(0.6)
-    ? { k8sService: { serviceName: random.pick(['service0', 'service1', 'service9']), ...namespace } }
-    : { k8sServiceSelector: { selector: selector(random), ...namespace } };
+    ? { k8sService: { serviceName: random.pick(['service0', 'service1', 'service9']), ...place } }
+    : { k8sServiceSelector: { selector: selector(random), ...place } };
 }
 
 function ports(random: Random, refused: boolean): object {

@@ -3,9 +3,9 @@ import type { NodeSpec, PodSpec, PortName, Scenario, ServiceSpec } from '../scen
 import type { Random } from './random.ts';
 
 export const LABELS: Readonly<Record<string, readonly string[]>> = {
-  app: ['frontend', 'backend', 'db'],
-  env: ['prod', 'dev'],
-  'app.kubernetes.io/part-of': ['shop', 'bank'],
+  app: ['frontend', 'backend'],
+  env: ['prod'],
+  'app.kubernetes.io/part-of': ['shop'],
 };
 export const NAMESPACES = ['default', 'database', 'other'];
 export const NAMESPACE_LABELS: Readonly<Record<string, readonly string[]>> = { env: ['prod', 'dev'], team: ['a', 'b'] };
@@ -16,18 +16,23 @@ export const NODE_LABELS: Readonly<Record<string, readonly string[]>> = {
 export const PORT_NAMES = ['http', 'dns', 'metrics'];
 export const PORTS = [1, 53, 80, 443, 1024, 8080, 8081, 5432, 32768, 65535];
 
+/** Mostly the first, so that documents and pods meet. */
+export function namespace(random: Random): string {
+  return random.chance(0.6) ? 'default' : random.pick(NAMESPACES);
+}
+
 export function labels(random: Random, from: Readonly<Record<string, readonly string[]>>): Record<string, string> {
   const keys = random.some(Object.keys(from), 0, Object.keys(from).length);
   return Object.fromEntries(keys.map((key) => [key, random.pick(from[key] as string[])]));
 }
 
 export function cluster(random: Random): Pick<Scenario, 'namespaces' | 'pods' | 'nodes' | 'services'> {
-  const names = random.some(NAMESPACES, 1, NAMESPACES.length);
+  const names = NAMESPACES.slice(0, random.chance(0.5) ? 1 : 3);
   const namespaces = names.map((name) => ({
     name,
     labels: { 'kubernetes.io/metadata.name': name, ...labels(random, NAMESPACE_LABELS) },
   }));
-  const pods = random.many(2, 7, (i) => pod(random, random.pick(names), i));
+  const pods = random.many(2, 7, (i) => pod(random, random.chance(0.5) ? 'default' : random.pick(names), i));
   const nodes = random.many(1, 3, (i) => node(random, i));
   const services = random.many(0, 2, (i): ServiceSpec => {
     const selector = random.chance(0.8) ? { selector: labels(random, LABELS) } : {};

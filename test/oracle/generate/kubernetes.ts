@@ -1,6 +1,6 @@
 /** Random NetworkPolicies and cluster-wide policies of policy.networking.k8s.io, all valid. */
 import type { RawDocument } from '../scenario.ts';
-import { NAMESPACE_LABELS, NAMESPACES, NODE_LABELS, PORT_NAMES } from './cluster.ts';
+import { NAMESPACE_LABELS, NAMESPACES, NODE_LABELS, namespace, PORT_NAMES } from './cluster.ts';
 import { block, blockWithExcept, choices, port, range, selector } from './peers.ts';
 import type { Random } from './random.ts';
 
@@ -13,7 +13,7 @@ export function networkPolicy(random: Random, name: string): RawDocument {
   return {
     apiVersion: 'networking.k8s.io/v1',
     kind: 'NetworkPolicy',
-    metadata: { name, namespace: random.pick(NAMESPACES) },
+    metadata: { name, namespace: namespace(random) },
     spec: { ...(random.chance(0.95) ? { podSelector: selector(random) } : {}), ...types, ...Object.fromEntries(rules) },
   };
 }

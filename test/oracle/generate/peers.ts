@@ -69,10 +69,12 @@ export function choices(from: Readonly<Record<string, readonly string[]>>, prefi
   return Object.entries(from).map(([key, values]) => ({ key: prefix + key, values }));
 }
 
-/** A selector over some of the keys; often empty, often simple. */
+/** A selector over some of the keys; often empty, mostly of one condition, so that it often matches. */
 export function selector(random: Random, keys: readonly KeyChoice[] = choices(LABELS)): object {
-  if (random.chance(0.2)) return {};
-  const matchLabels = Object.fromEntries(random.some(keys, 0, 2).map(({ key, values }) => [key, random.pick(values)]));
+  if (random.chance(0.25)) return {};
+  const matchLabels = Object.fromEntries(
+    random.some(keys, 0, random.chance(0.8) ? 1 : 2).map(({ key, values }) => [key, random.pick(values)]),
+  );
   const matchExpressions = random.chance(0.3) ? random.many(1, 2, () => expression(random, random.pick(keys))) : [];
   return {
     ...(Object.keys(matchLabels).length > 0 || random.chance(0.1) ? { matchLabels } : {}),

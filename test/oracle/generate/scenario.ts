@@ -12,7 +12,7 @@ export function generate(seed: number, packets: number): Scenario {
   const base = cluster(random);
   const documents = [
     ...random.many(0, 2, (i) => cidrGroup(random, `group${i}`)),
-    ...random.many(1, 5, (i) => annotated(random, policy(random, i))),
+    ...random.many(2, 7, (i) => annotated(random, policy(random, i))),
     ...(random.chance(0.1) ? [baselinePolicy(random)] : []),
   ];
   const enforcement: Scenario['enforcement'] = random.chance(0.94) ? 'default' : random.pick(['always', 'never']);
@@ -33,7 +33,7 @@ function annotated(random: Random, document: RawDocument): RawDocument {
   const annotations: Record<string, string> = {};
   if (random.chance(0.15)) annotations['weir.dev/audit'] = random.pick(['true', 'true', 'true', 'false']);
   if (random.chance(0.05)) annotations['weir.dev/audit-until'] = time(random);
-  if (random.chance(0.05)) annotations['weir.dev/expires-at'] = time(random);
+  if (random.chance(0.07)) annotations['weir.dev/expires-at'] = time(random);
   return { ...document, metadata: { ...document.metadata, annotations } };
 }
 
