@@ -29,11 +29,17 @@ function files(...patterns: string[]): string[] {
     .filter((path) => path !== '');
 }
 
+/** Programs that write committed files. */
+const GENERATORS = ['bpf/gen/main.ts', 'docs/generate.ts', 'docs/reference/settings.ts'];
+const GENERATED = ['*.gen.ts', 'docs/reference'];
+
 /** Generates in place, so that what differs can be looked at (and committed). */
 function generatedIsClean(): Outcome {
-  const generated = run([process.execPath, 'bpf/gen/main.ts']);
-  if (!generated.ok) return generated;
-  return run(['git', 'diff', '--exit-code', '--', '*.gen.ts', 'docs/reference']);
+  for (const generator of GENERATORS) {
+    const outcome = run([process.execPath, generator]);
+    if (!outcome.ok) return outcome;
+  }
+  return run(['git', 'diff', '--exit-code', '--', ...GENERATED]);
 }
 
 const steps: readonly [name: string, step: () => Outcome][] = [

@@ -3,6 +3,9 @@
  * ends; the whole output of those that failed; what was skipped and why; what was left behind. The last line is
  * "N passed, N failed, N skipped".
  */
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { endAll, execute } from './runner/execute.ts';
@@ -38,6 +41,8 @@ async function main(): Promise<number> {
       process.exitCode = 130;
     });
 
+  // Short, for sockets are made in it and their paths have at most 107 bytes.
+  const temporary = await mkdtemp(join(tmpdir(), 'wt'));
   const before = belongings(run);
   const totals: Totals = { passed: 0, failed: 0, skipped: 0 };
   const skips: string[] = [];
@@ -49,9 +54,12 @@ async function main(): Promise<number> {
     const heartbeat = setInterval(() => {
       console.log(`  ..    ${file.name}  still running (${Math.round((performance.now() - started) / 1000)} s)`);
     }, STILL_RUNNING_MS);
-    const execution = await execute(file.path, limitS, env);
+    // A temporary folder of its own: what stays in it is this file's doing.
+    const folder = join(temporary, String(files.indexOf(file)));
+    await mkdir(folder);
+    const execution = await execute(file.path, limitS, { ...env, TMPDIR: folder });
     clearInterval(heartbeat);
-    const verdict = judge(execution, limitS);
+    const verdict = judge(execution, limitS, await readdir(folder));
     const failedSkips = strict ? verdict.skipped.length : 0;
     totals.passed += verdict.passed;
     totals.failed += verdict.failed + failedSkips;
@@ -76,6 +84,7 @@ async function main(): Promise<number> {
     await Promise.all(Array.from({ length: level.parallel }, worker));
   }
 
+  await rm(temporary, { recursive: true });
   const left = leftovers(before, belongings(run), othersAtWork(run));
   totals.failed += left.length;
   if (skips.length > 0) {

@@ -3,8 +3,7 @@ import { Testbed } from '../kit/netns.ts';
 import { until } from '../kit/until.ts';
 import { SERVER_CPU } from './cpu.ts';
 import { Load } from './load.ts';
-import { CONNTRACK_ONLY, NFTABLES_POLICY, routed, type Site } from './site.ts';
-import { IPERF_PORT } from './w1-stream.ts';
+import { CONNTRACK_ONLY, IPERF_PORT, NFTABLES_POLICY, routed, type Site } from './site.ts';
 import { weirSite } from './weir-site.ts';
 
 export interface Effort {

@@ -10,6 +10,9 @@ export interface Site {
   readonly ipv6: string;
 }
 
+/** Where iperf3 listens; in the range that the sites' policies allow. */
+export const IPERF_PORT = '5201';
+
 const GATEWAY = { ipv4: '169.254.1.1', ipv6: 'fe80::1', mac: '0a:77:65:69:72:01' };
 
 /**

@@ -4,10 +4,7 @@ import { busySeconds, CLIENT_CPU } from './cpu.ts';
 import type { Figure } from './figure.ts';
 import { compareSites } from './network.ts';
 import type { Sample } from './rounds.ts';
-import type { Site } from './site.ts';
-
-/** In the range that the sites' policies allow; the server is started with the site. */
-export const IPERF_PORT = '5201';
+import { IPERF_PORT, type Site } from './site.ts';
 
 export function stream(bench: Bench): Promise<Figure[]> {
   const goal = { ratioAtLeast: 0.97 };

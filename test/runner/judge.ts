@@ -17,7 +17,8 @@ export interface Verdict {
 const SUMMARY = /^ {2}Total: +(\d+)\n {2}Passed: +(\d+)\n {2}Skipped: +(\d+)$/gm;
 const SKIP = /^(?:.*\s)?SKIP (.+)$/gm;
 
-export function judge(run: Execution, timeLimitS: number): Verdict {
+/** `files`: names of what it left in its temporary folder. */
+export function judge(run: Execution, timeLimitS: number, files: readonly string[]): Verdict {
   const output = stripVTControlCharacters(run.output);
   const summary = [...output.matchAll(SUMMARY)].at(-1);
   const [total, passed, skips] =
@@ -35,6 +36,7 @@ export function judge(run: Execution, timeLimitS: number): Verdict {
   if (summary !== undefined && total === 0 && skips === 0) problems.push('it has no tests (Total 0)');
   if (run.exitCode !== 0 && run.exitCode !== null && passed === total && !run.timedOut && summary !== undefined)
     problems.push(`exit code ${run.exitCode} although all ${total} tests passed`);
+  for (const file of files) problems.push(`left in its temporary folder: ${file}`);
   for (const stray of run.strays) problems.push(`a process outlived it: ${stray}`);
   const failedTests = total - passed;
   if (failedTests > 0 && run.exitCode === 0)

@@ -8,7 +8,6 @@ const FOLDERS: Readonly<Record<string, string>> = {
   'network namespace': '/run/netns',
   link: '/sys/class/net',
   'BPF pin': '/sys/fs/bpf',
-  folder: '/tmp',
   socket: '/run/weir',
 };
 

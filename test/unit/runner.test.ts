@@ -189,6 +189,12 @@ const CASES: readonly Case[] = [
     lastLine: '1 passed, 1 failed, 0 skipped',
     says: /a process outlived it: \d+ sleep 77/,
   },
+  {
+    name: 'a file stays in the temporary folder',
+    source: `${OURS}import { mkdtempSync } from 'node:fs';import { tmpdir } from 'node:os';test('s', () => { mkdtempSync(tmpdir() + '/forgotten-'); });${RUN}`,
+    lastLine: '1 passed, 1 failed, 0 skipped',
+    says: /left in its temporary folder: forgotten-/,
+  },
 ];
 
 const traps = suite('runner: no failure is overlooked');
