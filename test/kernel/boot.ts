@@ -53,42 +53,11 @@ export class Probe {
         ...objects.map((path) => ({ path: path.slice(1), content: readFileSync(path) })),
       ],
     );
-    const name = basename(kernel);
-    const files = {
-      image: join(this.folder, `${name}.cpio`),
-      answers: join(this.folder, `${name}.answers`),
-      console: join(this.folder, `${name}.console`),
-    };
-    await writeFile(files.image, archive);
-    const result = await tryCommand(
-      [
-        'qemu-system-x86_64',
-        '-accel',
-        'tcg',
-        '-cpu',
-        'max',
-        '-m',
-        MEMORY,
-        '-smp',
-        '2',
-        '-display',
-        'none',
-        '-nodefaults',
-        '-no-reboot',
-      ]
-        .concat(['-kernel', join(kernel, 'vmlinuz'), '-initrd', files.image])
-        .concat(['-append', 'console=ttyS0 panic=-1 quiet'])
-        .concat(['-serial', `file:${files.console}`, '-serial', `file:${files.answers}`]),
-      { timeoutMs: BOOT_TIMEOUT_MS },
-    );
+    const { answers, screen } = await boot(kernel, archive, MEMORY);
     try {
-      if (result.code !== 0) throw new Error(`qemu: exit code ${result.code}: ${result.stderr}`);
-      return answersOf(await readFile(files.answers, 'utf8'));
+      return answersOf(answers);
     } catch (error) {
-      const screen = await readFile(files.console, 'utf8').catch(() => 'nothing');
-      throw new Error(
-        `${name}: ${error instanceof Error ? error.message : error}\nThe console's end:\n${screen.slice(-2000)}`,
-      );
+      throw new Error(`${basename(kernel)}: ${error instanceof Error ? error.message : error}\n${screen}`);
     }
   }
 
@@ -97,8 +66,38 @@ export class Probe {
   }
 }
 
+/**
+ * Boots `kernel` with an initramfs until its init switches the machine off. `answers`: what came out of the second serial
+ * port; `screen`: the end of the console, for errors.
+ */
+export async function boot(
+  kernel: string,
+  archive: Uint8Array,
+  memory: string,
+): Promise<{ answers: string; screen: string }> {
+  const folder = await mkdtemp(join(tmpdir(), `wt-boot-${process.pid}-`));
+  try {
+    const files = { image: join(folder, 'cpio'), answers: join(folder, 'answers'), console: join(folder, 'console') };
+    await writeFile(files.image, archive);
+    const machine = ['-accel', 'tcg', '-cpu', 'max', '-m', memory, '-smp', '2'];
+    const result = await tryCommand(
+      ['qemu-system-x86_64', ...machine, '-display', 'none', '-nodefaults', '-no-reboot']
+        .concat(['-kernel', join(kernel, 'vmlinuz'), '-initrd', files.image])
+        .concat(['-append', 'console=ttyS0 panic=-1 quiet'])
+        .concat(['-serial', `file:${files.console}`, '-serial', `file:${files.answers}`]),
+      { timeoutMs: BOOT_TIMEOUT_MS },
+    );
+    const screen = `The console's end:\n${(await readFile(files.console, 'utf8').catch(() => 'nothing')).slice(-2000)}`;
+    if (result.code !== 0)
+      throw new Error(`${basename(kernel)}: qemu: exit code ${result.code}: ${result.stderr}\n${screen}`);
+    return { answers: await readFile(files.answers, 'utf8'), screen };
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
 /** "/a/b/c.o" -> ["a", "a/b"] */
-function parents(path: string): string[] {
+export function parents(path: string): string[] {
   const names = path.split('/').slice(1, -1);
   return names.map((_, index) => names.slice(0, index + 1).join('/'));
 }
