@@ -16,6 +16,12 @@ export function compileBpf(source: string): { path: string; [Symbol.dispose](): 
   const folder = mkdtempSync(join(tmpdir(), 'wt-bpf-'));
   const [c, o] = [join(folder, 'test.bpf.c'), join(folder, 'test.bpf.o')];
   writeFileSync(c, PREAMBLE + source);
-  execFileSync('clang', ['-g', '-O2', '-target', 'bpf', '-I', ASM_INCLUDE, '-c', c, '-o', o]);
-  return { path: o, [Symbol.dispose]: () => rmSync(folder, { recursive: true, force: true }) };
+  const remove = () => rmSync(folder, { recursive: true, force: true });
+  try {
+    execFileSync('clang', ['-g', '-O2', '-target', 'bpf', '-I', ASM_INCLUDE, '-c', c, '-o', o]);
+  } catch (error) {
+    remove();
+    throw error;
+  }
+  return { path: o, [Symbol.dispose]: remove };
 }
