@@ -183,7 +183,7 @@ export function settingsReference(): string {
   return `${[
     '# Settings of weir-agent',
     '',
-    'Generated from agent/config.ts by `node docs/reference/settings.ts`; do not edit. Flags win over variables, variables over the file',
+    'Generated from agent/config.ts by docs/generate.ts; do not edit. Flags win over variables, variables over the file',
     'named by `--config` (YAML or JSON, keys as in the first column), the file over the defaults.',
     '',
     '| in a file | flag | variable | default | meaning |',

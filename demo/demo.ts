@@ -113,8 +113,8 @@ async function explain(attempt: Attempt, family: FamilyName, since: string): Pro
     since,
     first: '1',
   });
-  if (attempt.from !== 'world') query.set('from-pod', attempt.from);
-  if (attempt.port) query.set('to-port', String(attempt.port));
+  if (attempt.from !== 'world') query.set('from_pod', attempt.from);
+  if (attempt.port) query.set('to_port', String(attempt.port));
   const [flow] = await until(
     async () => {
       const { flows } = await node.getJson<{ flows: FlowLine[] }>(`/v1/flows?${query}`);

@@ -1,5 +1,5 @@
 /**
- * Writes the reference pages that come from the flow API's code: docs/reference/{drop-reasons,metrics,api}.md and
+ * Writes the reference pages that come from code: docs/reference/{settings,drop-reasons,metrics,api}.md and
  * openapi.json. test/unit/api-docs.test.ts checks that the committed ones are current. Run: node docs/generate.ts
  */
 import { writeFileSync } from 'node:fs';
@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { createMetrics } from '../agent/api/metrics.ts';
 import { createApi } from '../agent/api/server.ts';
 import type { State } from '../agent/api/state.ts';
+import { settingsReference } from '../agent/config.ts';
 import { DROP_REASONS } from '../agent/flow/drop-reason.ts';
 import { FlowHistory } from '../agent/flow/history.ts';
 import { RECORD_BYTES } from '../agent/flow/store.ts';
@@ -24,6 +25,7 @@ export async function referencePages(): Promise<ReadonlyMap<string, string>> {
     await app.ready();
     const document = app.swagger() as unknown as OpenApi;
     return new Map([
+      ['settings.md', settingsReference()],
       ['drop-reasons.md', dropReasonsPage()],
       ['metrics.md', metricsPage(metrics.registry.getMetricsAsArray() as unknown as MetricInfo[])],
       ['api.md', apiPage(document)],

@@ -30,7 +30,7 @@ const TRAFFIC = record('Sent by this side of the connection so far.', {
 });
 
 const RULE = record(
-  'The rule that decided in the direction of the flow.',
+  'The rule that decided: in the direction of the flow, or, of what was allowed, on the other side if only that has one.',
   {
     id: integer('Stable over restarts'),
     policy: named('Object'),
@@ -38,6 +38,7 @@ const RULE = record(
     direction: oneOf(['ingress', 'egress'], ''),
     action: oneOf(['allow', 'deny', 'pass'], ''),
     path: text('Where in the document: "spec.ingress[0]"'),
+    place: text("Where the document was written: a file; '' for rules of the agent itself"),
     line: integer("Line of the document's file"),
     description: text(''),
     log: text('`log.value` of the document'),

@@ -71,7 +71,7 @@ export interface FlowObject {
   readonly name: string;
 }
 
-/** The rule that decided in the direction of the flow. */
+/** The rule that decided: in the direction of the flow, or, of what was allowed, on the other side if only that has one. */
 export interface FlowRule {
   /** Number of the rule in events; stable over restarts. */
   readonly id: number;
@@ -81,6 +81,8 @@ export interface FlowRule {
   readonly action: Action;
   /** Where in the document: "spec.ingress[0]". */
   readonly path: string;
+  /** Where the document was written: a file; '' for rules of the agent itself. */
+  readonly place: string;
   /** Line of the document's file; absent when there is no file. */
   readonly line?: number;
   readonly description: string;

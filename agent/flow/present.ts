@@ -9,7 +9,7 @@ import { DESTINATION, type PacketSide, SOURCE, type StoredFlow } from './decode.
 import { dropReason } from './drop-reason.ts';
 import { eventName, verdictOf } from './filter.ts';
 import type { Flow, FlowEndpoint, FlowObject, FlowPolicy, FlowRule, WeirFlow } from './flow.ts';
-import { isolatedBy, reasonOf } from './reason.ts';
+import { decidingDirections, isolatedBy, reasonOf } from './reason.ts';
 import { layer4, summary } from './transport.ts';
 
 /** Who tells: the node's name, and 18 hex digits that no other run of an agent has. */
@@ -114,6 +114,7 @@ function flowRule(rule: RuleInfo): FlowRule {
     direction: rule.direction,
     action: rule.action,
     path: formatPath(rule.path),
+    place: rule.place,
     ...(rule.line !== undefined && { line: rule.line }),
     description: rule.description,
     ...(rule.log !== '' && { log: rule.log }),
@@ -123,7 +124,8 @@ function flowRule(rule: RuleInfo): FlowRule {
 function weirPart(flow: StoredFlow): WeirFlow {
   const event = eventName(flow.type);
   if (event === undefined) throw new TypeError(`record ${flow.sequence} is no event: type ${flow.type}`);
-  const rule = flow.rule(flow.direction);
+  const [decided = flow.direction] = decidingDirections(flow);
+  const rule = flow.rule(decided);
   const isolating = isolatedBy(flow);
   const duration = flow.durationNs;
   return {

@@ -26,7 +26,7 @@ export function reasonOf(flow: StoredFlow): string {
     if (!wouldDeny(flow)) return `would be allowed${rule && ` by ${rule}`} if audited policies were enforced`;
     return `would be denied ${rule ? `by ${rule}` : byDefault(flow, direction)}, if audited policies were enforced`;
   }
-  return rule ? `allowed by ${rule}` : `allowed: no policy isolates the pod for ${direction}`;
+  return rule ? `allowed by ${rule}` : 'allowed: no policy isolates either side';
 }
 
 function byDefault(flow: StoredFlow, direction: string): string {
@@ -35,11 +35,23 @@ function byDefault(flow: StoredFlow, direction: string): string {
   return `by default for ${direction}: ${who} and no rule allows it`;
 }
 
-/** The rule in words; '' when no rule decided. */
+/**
+ * Directions with a rule that decided, the flow's own first. Whoever allowed needed both sides to agree; a drop or an
+ * audit is one side's alone.
+ */
+export function decidingDirections(flow: StoredFlow): Direction[] {
+  const own = flow.direction;
+  const other = own === Direction.DIRECTION_INGRESS ? Direction.DIRECTION_EGRESS : Direction.DIRECTION_INGRESS;
+  const asked = flow.isDrop || flow.type === EventType.EVENT_AUDIT ? [own] : [own, other];
+  return asked.filter((direction) => flow.ruleId(direction) !== 0);
+}
+
+/** The rules in words; '' when no rule decided. */
 function ruleText(flow: StoredFlow): string {
-  const id = flow.ruleId(flow.direction);
-  if (id === 0) return '';
-  return flow.rule(flow.direction)?.description ?? `rule ${id}, which is no longer known`;
+  const texts = decidingDirections(flow).map(
+    (direction) => flow.rule(direction)?.description ?? `rule ${flow.ruleId(direction)}, which is no longer known`,
+  );
+  return texts.join(' and ');
 }
 
 function wouldDeny(flow: StoredFlow): boolean {

@@ -55,7 +55,7 @@ interface Flows {
 
 test('an allowed flow names the rule with file and line; a default-deny drop names the policy that isolates', async () => {
   await party('default/frontend').peer.tcp({ address: party('default/backend').ipv4, port: 8080 });
-  const query = 'from-pod=default/frontend&to-pod=default/backend&to-port=8080&protocol=TCP';
+  const query = 'from_pod=default/frontend&to_pod=default/backend&to_port=8080&protocol=TCP';
   const forwarded = await until(
     async () => (await guide.node.getJson<Flows>(`/v1/flows?${query}&verdict=FORWARDED&last=1`)).flows[0],
     { what: 'the flow' },
@@ -65,7 +65,7 @@ test('an allowed flow names the rule with file and line; a default-deny drop nam
   assert.match(forwarded.weir.rule?.description ?? '', /ingress\[0\].*default\/backend-policy/);
   const dropped = await until(
     async () =>
-      (await guide.node.getJson<Flows>('/v1/flows?from-pod=default/stranger&to-port=8080&verdict=DROPPED&last=1'))
+      (await guide.node.getJson<Flows>('/v1/flows?from_pod=default/stranger&to_port=8080&verdict=DROPPED&last=1'))
         .flows[0],
     { what: 'the drop' },
   );
@@ -114,7 +114,7 @@ test('a broken file keeps the previous version in force and is reported with fil
     { what: 'the problem to be reported' },
   );
   assert.match(problem.place, /backend-policy\.yaml$/);
-  assert.is(problem.line, 15);
+  assert.is(problem.line, 14);
   const backend = party('default/backend');
   assert.is(await party('default/frontend').peer.tcp({ address: backend.ipv4, port: 8080 }), 'ok');
   const denied = { address: backend.ipv4, port: 8080, timeoutMs: SILENCE_MS };

@@ -49,6 +49,7 @@ test('an allowed connection names both pods and the rule', async () => {
     direction: 'ingress',
     action: 'allow',
     path: 'spec.ingress[0]',
+    place: 'backend.yaml',
     line: 12,
     description: 'ingress[0] of CiliumNetworkPolicy default/backend-policy',
   });
@@ -95,7 +96,7 @@ test('a drop reason newer than this agent keeps its number', async () => {
 
 test('where nothing isolates, it says so', async () => {
   const flow = await one(r.event({ rule: [0, 0] }));
-  assert.is(flow.weir.reason, 'allowed: no policy isolates the pod for ingress');
+  assert.is(flow.weir.reason, 'allowed: no policy isolates either side');
   assert.is(flow.ingress_allowed_by, undefined);
 });
 
@@ -154,6 +155,7 @@ test('an audit event has the verdict AUDIT and says what would have been', async
   assert.is(denied?.verdict, 'AUDIT');
   assert.equal(denied?.event_type, { type: 5, sub_type: 0 });
   assert.is(denied?.weir.wouldDeny, true);
+  assert.is(denied?.weir.isolatedBy, undefined, 'a rule denies, not isolation');
   assert.is(denied?.ingress_denied_by?.length, 1);
   assert.equal(byDefault?.weir.isolatedBy, [POLICY]);
   assert.match(byDefault?.weir.reason ?? '', 'would be denied by default');
