@@ -12,6 +12,8 @@ export interface Flag {
   readonly short?: string;
   /** What the value is, for --help, e.g. "FILE". A flag without one is a switch: true when given, or --name=false. */
   readonly value?: string;
+  /** The only values there are. */
+  readonly choices?: readonly string[];
   /** May be given more than once. */
   readonly repeat?: boolean;
   readonly sentence: string;
@@ -43,6 +45,10 @@ export function parseFlags(args: readonly string[], flags: readonly Flag[]): Par
         errors.push(`${written} needs a value: ${written} ${flag.value}`);
         return;
       }
+    }
+    if (flag.choices && !flag.choices.includes(value)) {
+      const expected = `expected one of ${flag.choices.join(', ')}`;
+      errors.push(`${written}: ${expected}, got ${quote(value)}${didYouMean(value, flag.choices)}`);
     }
     const before = values.get(flag.name);
     if (!before) values.set(flag.name, [value]);

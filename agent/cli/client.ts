@@ -1,0 +1,114 @@
+/** Talks to an agent's HTTP API, over its unix socket or TCP. */
+import { type IncomingMessage, request } from 'node:http';
+import type { ErrorAnswer } from '../api/errors-answer.ts';
+import { type Call, CliError, UsageError } from './command.ts';
+import { DEFAULT_SERVER } from './flags.ts';
+
+/** Query fields; a list stands for a repeated field. */
+export type Query = Readonly<Record<string, string | readonly string[] | undefined>>;
+
+export interface Client {
+  /** The JSON answer. Throws UsageError for what the agent finds wrong with the question, CliError for anything else. */
+  get<Answer>(path: string, query?: Query): Promise<Answer>;
+  /** The JSON lines of an answer that does not end by itself; ends quietly on Ctrl-C. */
+  follow<Line>(path: string, query: Query): AsyncGenerator<Line, void, void>;
+}
+
+/** The agent that --server, else WEIR_SERVER, else the usual socket names. */
+export function connect(call: Call): Client {
+  const { flags, io } = call;
+  const server = flags.one('server') ?? io.environment.WEIR_SERVER ?? DEFAULT_SERVER;
+  const target = readServer(server);
+
+  async function send(path: string, query: Query): Promise<IncomingMessage> {
+    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+      const sent = request({ ...target, path: path + queryText(query), signal: io.signal }, resolve);
+      sent.on('error', (error) => reject(new CliError(unreachable(server, error), { cause: error })));
+      sent.end();
+    });
+    if (answer.statusCode === 200) return answer;
+    throw refused(await readAll(answer), answer.statusCode);
+  }
+
+  return {
+    async get<Answer>(path: string, query: Query = {}): Promise<Answer> {
+      const text = await readAll(await send(path, query));
+      return parseJson(text, server) as Answer;
+    },
+    async *follow<Line>(path: string, query: Query) {
+      let answer: IncomingMessage;
+      try {
+        answer = await send(path, query);
+        for await (const line of linesOf(answer)) yield parseJson(line, server) as Line;
+      } catch (error) {
+        if (io.signal.aborted) return;
+        throw error instanceof CliError || error instanceof UsageError
+          ? error
+          : new CliError(`the connection to ${server} broke: ${(error as Error).message}`, { cause: error });
+      }
+      if (!io.signal.aborted) throw new CliError(`the agent at ${server} ended the stream`);
+    },
+  };
+}
+
+/** Where to connect to. */
+function readServer(server: string): { socketPath: string } | { host: string; port: number } {
+  const path = /^unix:(?:\/\/)?(\/.+)$/.exec(server)?.[1];
+  if (path !== undefined) return { socketPath: path };
+  const url = URL.parse(/^https?:/.test(server) ? server : `http://${server}`);
+  if (url?.protocol === 'http:' && url.port !== '' && url.pathname === '/' && url.search === '') {
+    return { host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port) };
+  }
+  throw new UsageError(`--server: expected unix:///PATH or http://HOST:PORT, got "${server}"`);
+}
+
+function queryText(query: Query): string {
+  const fields = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    for (const one of value === undefined ? [] : [value].flat()) fields.append(name, one);
+  }
+  return fields.size === 0 ? '' : `?${fields}`;
+}
+
+function unreachable(server: string, error: NodeJS.ErrnoException): string {
+  const hints: Readonly<Record<string, string>> = {
+    ENOENT: 'no such socket: is the agent running? Another place is named by --server or $WEIR_SERVER',
+    ECONNREFUSED: 'nobody listens: is the agent running?',
+    EACCES: 'permission denied: only root may talk to the agent',
+  };
+  return `cannot reach the agent at ${server}: ${hints[error.code ?? ''] ?? error.message}`;
+}
+
+function refused(text: string, status: number | undefined): Error {
+  let answer: Partial<ErrorAnswer> = {};
+  try {
+    answer = JSON.parse(text) as Partial<ErrorAnswer>;
+  } catch {
+    // no answer of our API: its status is all there is to say
+  }
+  const message = answer.error?.message ?? `the agent answered with HTTP status ${status}`;
+  return answer.error?.code === 'BAD_REQUEST' ? new UsageError(message) : new CliError(message);
+}
+
+async function* linesOf(answer: IncomingMessage): AsyncGenerator<string, void, void> {
+  let rest = '';
+  for await (const chunk of answer.setEncoding('utf8')) {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) if (line !== '') yield line;
+  }
+}
+
+async function readAll(answer: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of answer) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function parseJson(text: string, server: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new CliError(`what answers at ${server} is no Weir agent: ${(error as Error).message}`, { cause: error });
+  }
+}

@@ -1,0 +1,35 @@
+/** The `weir` command: the only file here that knows the process it runs in. */
+import { once } from 'node:events';
+import { type Command, runCli } from './command.ts';
+import { ENDPOINT_GET, ENDPOINT_LIST } from './verbs/endpoint.ts';
+import { IDENTITY_GET, IDENTITY_LIST } from './verbs/identity.ts';
+import { OBSERVE } from './verbs/observe.ts';
+import { POLICY_GET, POLICY_LIST } from './verbs/policy.ts';
+import { STATUS } from './verbs/status.ts';
+
+const COMMANDS: readonly Command[] = [
+  STATUS,
+  ENDPOINT_LIST,
+  ENDPOINT_GET,
+  IDENTITY_LIST,
+  IDENTITY_GET,
+  POLICY_LIST,
+  POLICY_GET,
+  OBSERVE,
+];
+
+const interrupted = new AbortController();
+process.once('SIGINT', () => interrupted.abort());
+process.once('SIGTERM', () => interrupted.abort());
+// `weir observe | head`: the reader has seen enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+
+process.exitCode = await runCli(process.argv.slice(2), COMMANDS, {
+  async out(text) {
+    if (!process.stdout.write(text)) await once(process.stdout, 'drain');
+  },
+  err: (text) => void process.stderr.write(text),
+  environment: process.env,
+  signal: interrupted.signal,
+  colors: process.stdout.isTTY === true && process.env.NO_COLOR === undefined,
+});

@@ -1,0 +1,145 @@
+/** The filters of `weir observe`: Hubble's flags, and the fields of GET /v1/flows they stand for. */
+import { didYouMean } from '../../model/did-you-mean.ts';
+import type { Flag } from '../../run/flags.ts';
+import type { Query } from '../client.ts';
+import { type FlagValues, UsageError } from '../command.ts';
+
+/** Filters that may be about either side of a flow, its source (--from-X) or its destination (--to-X). */
+const SIDED: readonly (Flag & { readonly field: string })[] = [
+  {
+    name: 'pod',
+    value: '[NAMESPACE/]PREFIX',
+    field: 'pod',
+    sentence: 'Pods whose name starts so; "ns/" for all of a namespace',
+  },
+  { name: 'namespace', short: 'n', value: 'NAMESPACE', field: 'namespace', sentence: 'Pods of a namespace' },
+  {
+    name: 'label',
+    short: 'l',
+    value: 'SELECTOR',
+    field: 'label',
+    sentence: 'Labels: "app=web", "tier in (a,b)", "!debug"',
+  },
+  { name: 'workload', value: 'NAME', field: 'workload', sentence: 'Pods of a Deployment or the like' },
+  { name: 'ip', value: 'ADDRESS|CIDR', field: 'ip', sentence: 'Addresses' },
+  { name: 'port', value: 'PORT', field: 'port', sentence: 'TCP, UDP or SCTP ports' },
+  {
+    name: 'identity',
+    value: 'ID|NAME',
+    field: 'identity',
+    sentence: 'Security identities: a number, or host, world, ...',
+  },
+];
+const SIDES = [
+  { flag: '', field: '', words: 'on either side' },
+  { flag: 'from-', field: 'from_', words: "of the packet's sender" },
+  { flag: 'to-', field: 'to_', words: "of the packet's receiver" },
+] as const;
+
+const PLAIN: readonly (Flag & { readonly field: string; readonly upper?: boolean })[] = [
+  { name: 'verdict', value: 'FORWARDED|DROPPED|AUDIT', field: 'verdict', upper: true, sentence: 'What was decided' },
+  { name: 'protocol', value: 'TCP|UDP|SCTP|ICMP|NUMBER', field: 'protocol', sentence: 'Transport protocol' },
+  {
+    name: 'drop-reason-desc',
+    value: 'REASON',
+    field: 'drop_reason',
+    sentence: 'Why it was dropped: POLICY_DENIED, policy_denied, ...',
+  },
+];
+
+/** Hubble's and Cilium monitor's names of event types, and which of our events they are. */
+const TYPES: Readonly<Record<string, readonly string[]>> = {
+  drop: ['drop'],
+  trace: ['new', 'reply', 'update', 'end'],
+  'policy-verdict': ['audit'],
+  new: ['new'],
+  reply: ['reply'],
+  update: ['update'],
+  end: ['end'],
+  audit: ['audit'],
+};
+
+export const FILTER_FLAGS: readonly Flag[] = [
+  ...SIDED.flatMap(({ name, short, value, sentence }) =>
+    SIDES.map(({ flag, words }) => ({
+      name: `${flag}${name}`,
+      ...(flag === '' && short !== undefined ? { short } : {}),
+      ...(value === undefined ? {} : { value }),
+      repeat: true,
+      sentence: `${sentence} (${words})`,
+    })),
+  ),
+  ...PLAIN.map(({ name, value, sentence }) => ({
+    name,
+    ...(value === undefined ? {} : { value }),
+    repeat: true,
+    sentence,
+  })),
+  {
+    name: 'type',
+    short: 't',
+    value: 'TYPE',
+    repeat: true,
+    sentence: `Kind of event: ${Object.keys(TYPES).join(', ')}`,
+  },
+  { name: 'traffic-direction', value: 'ingress|egress', sentence: "Where it was decided, from the pod's view" },
+  { name: 'ip-version', value: '4|6', sentence: 'IP version; also -4 and -6' },
+  { name: 'ipv4', short: '4', sentence: 'Only IPv4' },
+  { name: 'ipv6', short: '6', sentence: 'Only IPv6' },
+  { name: 'reply', sentence: 'Only packets of the responder; --reply=false: only of the initiator' },
+];
+
+/** The fields of the query. Throws UsageError for what only the client can know to be wrong. */
+export function filterQuery(flags: FlagValues): Query {
+  const query: Record<string, string | readonly string[]> = {};
+  for (const { name, field } of SIDED) {
+    for (const side of SIDES) {
+      const values = flags.all(side.flag + name);
+      if (values.length > 0) query[side.field + field] = values;
+    }
+  }
+  for (const side of SIDES) qualifyPods(query, side.field);
+  for (const { name, field, upper } of PLAIN) {
+    const values = flags.all(name).map((value) => (upper ? value.toUpperCase() : value));
+    if (values.length > 0) query[field] = values;
+  }
+  const types = flags.all('type').flatMap(eventsOfType);
+  if (types.length > 0) query.type = types;
+  const direction = flags.one('traffic-direction');
+  if (direction !== undefined) query.direction = direction.toLowerCase();
+  const version = ipVersion(flags);
+  if (version !== undefined) query.ip_version = version;
+  const reply = flags.one('reply');
+  if (reply !== undefined) query.reply = reply;
+  return query;
+}
+
+/** `-n shop --pod web` is the pod shop/web, as Hubble takes it; a pod that names its namespace needs none. */
+function qualifyPods(query: Record<string, string | readonly string[]>, side: string): void {
+  const pods = query[`${side}pod`];
+  const namespaces = query[`${side}namespace`];
+  if (pods === undefined || namespaces === undefined || namespaces.length !== 1) return;
+  const qualified = [pods].flat().map((pod) => (pod.includes('/') ? pod : `${namespaces[0]}/${pod}`));
+  query[`${side}pod`] = qualified;
+  if (![pods].flat().some((pod) => pod.includes('/'))) delete query[`${side}namespace`];
+}
+
+function eventsOfType(type: string): readonly string[] {
+  const known = TYPES[type.toLowerCase()];
+  if (known) return known;
+  if (type.includes(':'))
+    throw new UsageError(`--type: sub-types are not known here: ${type.split(':')[0]} instead of ${type}`);
+  const names = Object.keys(TYPES);
+  throw new UsageError(`--type: expected one of ${names.join(', ')}, got "${type}"${didYouMean(type, names)}`);
+}
+
+function ipVersion(flags: FlagValues): string | undefined {
+  const written = [
+    flags.one('ip-version')?.replace(/^v/, ''),
+    flags.on('ipv4') ? '4' : undefined,
+    flags.on('ipv6') ? '6' : undefined,
+  ];
+  const versions = written.filter((version) => version !== undefined);
+  if (versions.length > 1) throw new UsageError('only one of --ip-version, -4 and -6 can be used');
+  return versions[0];
+}

@@ -1,0 +1,107 @@
+/** Flows as lines, in the forms Hubble knows. */
+import type { Flow, FlowLine, LostEvents } from '../../flow/flow.ts';
+import { type Color, paint, printable } from '../table.ts';
+import {
+  decisionWord,
+  type Side,
+  sides,
+  summaryWord,
+  timeWord,
+  typeWord,
+  verdictWord,
+  type WordOptions,
+} from './words.ts';
+
+/** The first is the default. "json" is another name of "jsonpb", as in Hubble. */
+export const FLOW_OUTPUTS = ['compact', 'dict', 'json', 'jsonpb', 'table'] as const;
+export type FlowOutput = (typeof FLOW_OUTPUTS)[number];
+
+export interface PrinterOptions extends WordOptions {
+  readonly output: FlowOutput;
+  readonly nodeName: boolean;
+  readonly colors: boolean;
+}
+
+export interface Printer {
+  /** What goes to stdout for the line, and to stderr. */
+  print(line: FlowLine): { readonly out: string; readonly err: string };
+}
+
+export function createPrinter(options: PrinterOptions): Printer {
+  let printed = 0;
+  const print = (flow: Flow): string => {
+    const first = printed++ === 0;
+    if (options.output === 'dict') return (first ? '' : '------------\n') + dict(flow, options);
+    if (options.output === 'table') return (first ? TABLE_HEADER(options) : '') + tableRow(flow, options);
+    return compact(flow, options);
+  };
+  return {
+    print(line) {
+      if (options.output === 'json' || options.output === 'jsonpb')
+        return { out: `${JSON.stringify(line)}\n`, err: '' };
+      if (line.flow) return { out: print(line.flow), err: '' };
+      return { out: '', err: line.lost_events ? lost(line.lost_events) : '' };
+    },
+  };
+}
+
+/** TIME[ [node]]: SRC (identity) ARROW DST (identity) TYPE VERDICT (SUMMARY) [decision] */
+function compact(flow: Flow, options: PrinterOptions): string {
+  const { source, destination } = sides(flow, options);
+  const side = ({ host, identity }: Side): string => `${host} ${identity}`;
+  // A reply is shown as the connection it belongs to: the initiator stays on the left.
+  const ends = flow.is_reply ? [side(destination), '<-', side(source)] : [side(source), '->', side(destination)];
+  const node = options.nodeName ? ` [${flow.node_name}]` : '';
+  const head = printable(`${timeWord(flow.time)}${node}: ${ends.join(' ')} ${typeWord(flow)}`);
+  const tail = printable(`(${summaryWord(flow)}) [${decisionWord(flow)}]`);
+  return `${head} ${verdict(flow, options)} ${tail}\n`;
+}
+
+function dict(flow: Flow, options: PrinterOptions): string {
+  const { source, destination } = sides(flow, options);
+  const fields: [string, string][] = [
+    ['TIMESTAMP', timeWord(flow.time)],
+    ...(options.nodeName ? ([['NODE', flow.node_name]] as [string, string][]) : []),
+    ['SOURCE', source.host],
+    ['DESTINATION', destination.host],
+    ['TYPE', typeWord(flow)],
+    ['VERDICT', verdictWord(flow)],
+    ['SUMMARY', summaryWord(flow)],
+    ['DECISION', decisionWord(flow)],
+  ];
+  return fields.map(([name, value]) => `${name.padStart(11)}: ${printable(value)}\n`).join('');
+}
+
+/** Widths that most rows keep to: a stream cannot know its longest. */
+const WIDTHS = { time: 19, node: 15, host: 32, type: 16, verdict: 9 } as const;
+const TABLE_HEADER = (options: PrinterOptions): string =>
+  tableLine(['TIMESTAMP', 'NODE', 'SOURCE', 'DESTINATION', 'TYPE', 'VERDICT', 'SUMMARY'], options);
+
+function tableRow(flow: Flow, options: PrinterOptions): string {
+  const { source, destination } = sides(flow, options);
+  const cells = [timeWord(flow.time), flow.node_name, source.host, destination.host, typeWord(flow), verdictWord(flow)];
+  return tableLine([...cells, summaryWord(flow)], options);
+}
+
+function tableLine(cells: readonly string[], options: PrinterOptions): string {
+  const widths = [WIDTHS.time, WIDTHS.node, WIDTHS.host, WIDTHS.host, WIDTHS.type, WIDTHS.verdict, 0];
+  const padded = cells.map((cell, i) => printable(cell).padEnd(widths[i] ?? 0));
+  return `${padded
+    .filter((_, i) => i !== 1 || options.nodeName)
+    .join('   ')
+    .trimEnd()}\n`;
+}
+
+const VERDICT_COLORS: Readonly<Record<Flow['verdict'], Color>> = {
+  FORWARDED: 'green',
+  DROPPED: 'red',
+  AUDIT: 'yellow',
+};
+
+function verdict(flow: Flow, options: PrinterOptions): string {
+  return paint(VERDICT_COLORS[flow.verdict], verdictWord(flow), options.colors);
+}
+
+function lost(events: LostEvents): string {
+  return `EVENTS LOST: ${events.source} (${events.weir.stage}) ${events.num_events_lost}\n`;
+}

@@ -1,0 +1,100 @@
+/** The parts of a flow in the words Hubble prints: cilium/hubble pkg/printer/printer.go. Pure. */
+import type { Flow, FlowEndpoint } from '../../flow/flow.ts';
+import { RESERVED_IDENTITIES } from '../../model/identity.ts';
+
+const RESERVED_NAMES = new Map<number, string>(
+  Object.entries(RESERVED_IDENTITIES).map(([name, number]) => [number, name]),
+);
+
+export interface WordOptions {
+  /** Addresses instead of names, numbers instead of reserved identities' names. */
+  readonly numeric: boolean;
+}
+
+/** "Sep 22 04:55:01.123", in UTC: Go's time.StampMilli. */
+export function timeWord(time: string): string {
+  const date = new Date(time);
+  if (Number.isNaN(date.getTime())) return 'N/A';
+  const month = date.toLocaleString('en-US', { month: 'short', timeZone: 'UTC' });
+  return `${month} ${String(date.getUTCDate()).padStart(2)} ${date.toISOString().slice(11, 23)}`;
+}
+
+export interface Side {
+  /** "default/web:80", "10.0.0.1:80", "[fd00::1]:80". */
+  readonly host: string;
+  /** "(ID:257)", "(host)". */
+  readonly identity: string;
+}
+
+export function sides(flow: Flow, options: WordOptions): { readonly source: Side; readonly destination: Side } {
+  const ports = flow.l4?.TCP ?? flow.l4?.UDP ?? flow.l4?.SCTP;
+  const side = (party: FlowEndpoint, address: string | undefined, port: number | undefined): Side => ({
+    host: hostWord(party, address, port, options),
+    identity: identityWord(party.identity, options),
+  });
+  return {
+    source: side(flow.source, flow.IP?.source, ports?.source_port),
+    destination: side(flow.destination, flow.IP?.destination, ports?.destination_port),
+  };
+}
+
+function hostWord(
+  party: FlowEndpoint,
+  address: string | undefined,
+  port: number | undefined,
+  options: WordOptions,
+): string {
+  const pod = party.pod_name === undefined ? undefined : `${party.namespace ?? ''}/${party.pod_name}`;
+  const host = (options.numeric ? undefined : pod) ?? address ?? 'no-address';
+  if (port === undefined) return host;
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function identityWord(identity: number, options: WordOptions): string {
+  const name = RESERVED_NAMES.get(identity);
+  return name === undefined || options.numeric ? `(ID:${identity})` : `(${name})`;
+}
+
+const TRACE_POINTS: Readonly<Record<number, string>> = {
+  0: 'to-endpoint',
+  2: 'to-host',
+  3: 'to-stack',
+  5: 'from-endpoint',
+};
+
+/** The TYPE column. A drop's is its reason in Weir's exact words, e.g. "Policy denied". */
+export function typeWord(flow: Flow): string {
+  const { type, sub_type } = flow.event_type;
+  if (type === 1) return sentenceCase(flow.weir.dropReason ?? flow.drop_reason_desc ?? 'dropped');
+  if (type === 4) return TRACE_POINTS[sub_type] ?? `trace:${sub_type}`;
+  if (type === 5) return `policy-verdict:${flow.weir.rule ? 'all' : 'none'} ${flow.traffic_direction}`;
+  return 'UNKNOWN';
+}
+
+function sentenceCase(name: string): string {
+  const words = name.toLowerCase().replaceAll('_', ' ');
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
+
+export function verdictWord(flow: Flow): string {
+  return flow.event_type.type === 5 && flow.verdict === 'AUDIT' ? 'AUDITED' : flow.verdict;
+}
+
+/** Summary, and what a connection amounted to where the event tells it. */
+export function summaryWord(flow: Flow): string {
+  const parts = [flow.Summary];
+  const { event, durationNs, initiator, responder, revoked, expired, related } = flow.weir;
+  if (related) parts.push('related to a connection');
+  if (event === 'end' || event === 'update') {
+    const how = event === 'update' ? 'so far' : revoked ? 'cut by a policy change' : expired ? 'timed out' : 'closed';
+    const seconds = durationNs === undefined ? '' : ` after ${(Number(durationNs) / 1e9).toFixed(3)} s`;
+    const traffic = (one: typeof initiator): string => `${one?.packets ?? 0} packets ${one?.bytes ?? 0} bytes`;
+    parts.push(`${how}${seconds}: ${traffic(initiator)} sent, ${traffic(responder)} back`);
+  }
+  return parts.join('; ');
+}
+
+/** Which rule decided, or why there was none. */
+export function decisionWord(flow: Flow): string {
+  return flow.weir.reason;
+}

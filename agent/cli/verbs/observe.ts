@@ -1,0 +1,110 @@
+/** weir observe: flows, as Hubble's users know them, with the rule that decided each. */
+import type { FlowsAnswer } from '../../api/flows.ts';
+import type { FlowLine } from '../../flow/flow.ts';
+import { type Client, connect, type Query } from '../client.ts';
+import { type Call, type Command, EXIT, type ExitCode, type FlagValues, UsageError } from '../command.ts';
+import { FILTER_FLAGS, filterQuery } from '../observe/filters.ts';
+import { createPrinter, FLOW_OUTPUTS } from '../observe/printer.ts';
+
+/** Flows shown when nothing says how many, as in Hubble. */
+const USUAL_COUNT = 20;
+/** Most flows the API gives in one page. */
+const PAGE = 5000;
+
+export const OBSERVE: Command = {
+  words: ['observe'],
+  operands: [],
+  sentence: 'Show flows: who talked to whom, what was decided and by which rule',
+  flags: [
+    { name: 'follow', short: 'f', sentence: 'Go on with flows as they come' },
+    { name: 'last', value: 'N', sentence: `The newest N flows [${USUAL_COUNT}]` },
+    { name: 'first', value: 'N', sentence: 'The oldest N flows' },
+    { name: 'all', sentence: 'All flows that are kept' },
+    { name: 'since', value: 'TIME', sentence: 'From then on: "2024-05-01T12:00:00Z", or how long ago: "90s", "1h30m"' },
+    { name: 'until', value: 'TIME', sentence: 'Before then, written likewise' },
+    {
+      name: 'output',
+      short: 'o',
+      value: FLOW_OUTPUTS.join('|'),
+      choices: FLOW_OUTPUTS,
+      sentence: `Form of the output [${FLOW_OUTPUTS[0]}]`,
+    },
+    { name: 'numeric', sentence: 'Addresses and numbers instead of names' },
+    { name: 'print-node-name', sentence: 'Show the node in each line' },
+    ...FILTER_FLAGS,
+  ],
+  examples: [
+    'weir observe -f --verdict DROPPED',
+    'weir observe --pod default/backend --since 5m',
+    'weir observe --from-label app=frontend --to-port 8080 -o jsonpb',
+  ],
+  async run(call) {
+    const range = readRange(call.flags);
+    const query = { ...filterQuery(call.flags), ...range.query };
+    const client = connect(call);
+    const lines = range.follow ? client.follow<FlowLine>('/v1/flows', query) : pages(client, query, range.most);
+    return print(call, lines);
+  },
+};
+
+interface Range {
+  readonly query: Query;
+  readonly follow: boolean;
+  /** How many flows to show at most. */
+  readonly most: number;
+}
+
+function readRange(flags: FlagValues): Range {
+  const first = flags.count('first');
+  const last = flags.count('last');
+  const since = flags.one('since');
+  const until = flags.one('until');
+  const follow = flags.on('follow');
+  const given = ['first', 'last', 'all'].filter((name) => flags.one(name) !== undefined);
+  if (given.length > 1)
+    throw new UsageError(`only one of ${given.map((name) => `--${name}`).join(' and ')} can be used`);
+  const impossible = follow && ['first', 'until'].find((name) => flags.one(name) !== undefined);
+  if (impossible) throw new UsageError(`--follow and --${impossible} cannot be used together`);
+
+  const times: Query = { since, until };
+  if (follow) {
+    const count = flags.on('all') ? PAGE : last;
+    return { query: { ...times, follow: 'true', last: count?.toString() }, follow, most: Number.POSITIVE_INFINITY };
+  }
+  if (first !== undefined) return oldest(times, first);
+  if (flags.on('all') || (since !== undefined && last === undefined)) return oldest(times, Number.POSITIVE_INFINITY);
+  return { query: { ...times, last: String(last ?? USUAL_COUNT) }, follow, most: last ?? USUAL_COUNT };
+}
+
+function oldest(times: Query, most: number): Range {
+  return { query: { ...times, first: String(Math.min(most, PAGE)) }, follow: false, most };
+}
+
+/** The flows of as many pages as it takes, as the lines a stream would have. */
+async function* pages(client: Client, query: Query, most: number): AsyncGenerator<FlowLine, void, void> {
+  let asked = query;
+  for (let shown = 0; ; ) {
+    const page = await client.get<FlowsAnswer>('/v1/flows', asked);
+    for (const lost of page.lost) yield { lost_events: lost, node_name: '', time: '' };
+    for (const flow of page.flows) yield { flow, node_name: flow.node_name, time: flow.time };
+    shown += page.flows.length;
+    if (!page.more || shown >= most || query.first === undefined) return;
+    asked = { ...query, cursor: page.cursor, first: String(Math.min(most - shown, PAGE)) };
+  }
+}
+
+async function print(call: Call, lines: AsyncIterable<FlowLine>): Promise<ExitCode> {
+  const { flags, io } = call;
+  const printer = createPrinter({
+    output: flags.choice('output', FLOW_OUTPUTS),
+    numeric: flags.on('numeric'),
+    nodeName: flags.on('print-node-name'),
+    colors: io.colors,
+  });
+  for await (const line of lines) {
+    const { out, err } = printer.print(line);
+    if (err !== '') io.err(err);
+    if (out !== '') await io.out(out);
+  }
+  return EXIT.ok;
+}
