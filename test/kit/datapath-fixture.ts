@@ -117,6 +117,7 @@ export class DatapathFixture implements Disposable {
   readonly #arrived: FlowEvent[] = [];
   readonly #onExit = (): void => this.#removeLinks();
   #waiting: (() => void) | undefined;
+  #last: Promise<unknown> = Promise.resolve();
   #sentinels = 0;
 
   private constructor(object: LoadedObject) {
@@ -294,7 +295,14 @@ export class DatapathFixture implements Disposable {
     process.off('exit', this.#onExit);
   }
 
-  async #run(program: 'from_pod' | 'to_pod', data: Uint8Array, ifindex: number, ingress: number): Promise<Run> {
+  /** One after the other, so that each packet has its own events. */
+  #run(program: 'from_pod' | 'to_pod', data: Uint8Array, ifindex: number, ingress: number): Promise<Run> {
+    const run = this.#last.then(() => this.#runAlone(program, data, ifindex, ingress));
+    this.#last = run.catch(() => undefined);
+    return run;
+  }
+
+  async #runAlone(program: 'from_pod' | 'to_pod', data: Uint8Array, ifindex: number, ingress: number): Promise<Run> {
     const result = this.#test(program, data, ifindex, ingress, 1);
     const events = await this.#eventsSoFar();
     const dropped = events.find((event) => event.type === EventType.EVENT_DROP);
