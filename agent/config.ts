@@ -17,13 +17,13 @@ import {
   name,
   oneOf,
   path,
+  patterns,
   powerOfTwo,
   prefix,
   type Setting,
   text,
   toggle,
   variableName,
-  words,
 } from './run/settings.ts';
 
 /** Everything that can be set. The key gives the flag and the variable: podCidrV4, --pod-cidr-v4, WEIR_POD_CIDR_V4. */
@@ -71,7 +71,7 @@ export const SETTINGS = {
   ),
   allowLocalHost: toggle(true, 'The node itself may reach its pods unless a rule denies it (kubelet probes).'),
   cidrMatchesNodes: toggle(false, 'CIDR rules of Cilium policies match nodes too.'),
-  identityLabels: words(
+  identityLabels: patterns(
     '',
     'PATTERNS',
     'Which labels of pods make identities, as in Cilium\'s option "labels": "app k8s:team !build"; empty: all but the well-known noise.',

@@ -112,6 +112,29 @@ export function words(fallback: string, value: string, sentence: string): Settin
   };
 }
 
+/** Words that are regular expressions behind an optional "!" and "source:". */
+export function patterns(fallback: string, value: string, sentence: string): Setting<readonly string[]> {
+  const plain = words(fallback, value, sentence);
+  return {
+    ...plain,
+    read(written) {
+      const list = plain.read(written);
+      const fits =
+        !(list instanceof Expected) && list.every((word) => isRegularExpression(word.replace(/^!?([^:]*:)?/, '')));
+      return fits ? list : new Expected('regular expressions, [!][SOURCE:]KEY each');
+    },
+  };
+}
+
+function isRegularExpression(source: string): boolean {
+  try {
+    new RegExp(source);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** A prefix of one family, or "none". */
 export function prefix(fallback: string, family: Family, sentence: string): Setting<Prefix | undefined> {
   return {
