@@ -112,7 +112,10 @@ export interface MapFill {
   readonly capacity: number;
 }
 
-/** Raw flow_event records, `count` of bpf/abi/event.h each; `lost` were lost before this batch (ring full or queue full). */
+/**
+ * Raw flow_event records, `count` of bpf/abi/event.h each; `lost` were lost before this batch because the agent's queue was
+ * full. What the ring lost is counted in {@link DatapathCounters.eventsLost} alone.
+ */
 export type EventListener = (records: Uint8Array, count: number, lost: number) => void;
 
 export interface Datapath {

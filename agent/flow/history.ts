@@ -26,7 +26,7 @@ import { RecordStore, type StoreOptions } from './store.ts';
 export interface HistoryOptions extends StoreOptions {
   readonly node: string;
   readonly names: Names;
-  /** Total of events the kernel's ring lost: () => datapath.counters().eventsLost. */
+  /** Events the kernel's ring ever lost: () => datapath.counters().eventsLost. */
   readonly ringLost: () => number;
   readonly clock?: FlowClock;
 }
@@ -185,6 +185,7 @@ export class FlowHistory {
 
   /** All losses since the start, by where they happened. */
   losses(): Record<LossStage, number> {
+    this.#recorder.countLosses();
     let subscriber = this.#missedBefore;
     for (const follower of this.#followers) {
       follower.account();

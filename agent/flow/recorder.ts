@@ -13,12 +13,14 @@ import { LOST_RECORD, type RecordStore } from './store.ts';
 
 /** Losses are written into the history at most once per this time, so that a flood of loss is not a flood of records. */
 const LOSS_INTERVAL_MS = 1000;
+/** Batches look at the ring's counter no more often: it costs a few system calls. */
+const RING_READ_MS = 100;
 const NS_PER_MS = 1e6;
 
 export interface RecorderOptions {
   readonly store: RecordStore;
   readonly names: Names;
-  /** Events the kernel's ring lost since it was made (DatapathCounters.eventsLost): tells ring losses from queue losses. */
+  /** Events the kernel's ring lost since it was made (DatapathCounters.eventsLost). */
   readonly ringLost: () => number;
   readonly clock?: FlowClock;
 }
@@ -40,6 +42,7 @@ export class FlowRecorder {
   readonly #view: StoredFlow;
   readonly #ringLost: () => number;
   #ringSeen: number;
+  #ringReadAt = performance.now();
   #unwritten = { ring: 0, queue: 0 };
   #writtenAt = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | undefined;
@@ -53,29 +56,24 @@ export class FlowRecorder {
     this.#ringSeen = options.ringLost();
   }
 
-  /** Writes down losses that wait for their interval. Called by itself in time; at the end, by whoever closes. */
+  /** Looks for losses now and writes them down, so that whoever reads next sees them. */
   flush(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    if (this.#unwritten.ring + this.#unwritten.queue === 0) return;
-    const marker = new Uint8Array(EVENT_SIZE);
-    const view = new DataView(marker.buffer);
-    marker[AT.type] = LOST_RECORD;
-    view.setBigUint64(AT.packets, BigInt(this.#unwritten.ring), LITTLE_ENDIAN);
-    view.setBigUint64(AT.packets + 8, BigInt(this.#unwritten.queue), LITTLE_ENDIAN);
-    this.#unwritten = { ring: 0, queue: 0 };
-    this.#writtenAt = performance.now();
-    const store = this.#store;
-    store.append(marker, 0, 1);
-    store.times[(store.next - 1) % store.capacity] = Date.now();
-    store.announce();
+    this.#note(0);
+    this.#write();
+  }
+
+  /** Looks for losses now and counts them. */
+  countLosses(): void {
+    this.#note(0);
+    this.#writeInTime();
   }
 
   #record(records: Uint8Array, count: number, lost: number): void {
     if (records.length < count * EVENT_SIZE) {
       throw new RangeError(`flow events: ${count} records need ${count * EVENT_SIZE} bytes, got ${records.length}`);
     }
-    if (lost > 0) this.#note(lost);
+    if (lost > 0 || performance.now() - this.#ringReadAt >= RING_READ_MS) this.#note(lost);
+    this.#writeInTime();
     const offset = this.#clock.sample();
     for (let first = 0; first < count; first += this.#store.capacity) {
       this.#recordSome(records, first, Math.min(count - first, this.#store.capacity), offset);
@@ -103,17 +101,40 @@ export class FlowRecorder {
     this.drops[slot] = (this.drops[slot] as number) + 1;
   }
 
-  /** The batch says how many are missing, the kernel's counter how many of them the ring lost. */
-  #note(lost: number): void {
+  /** The queue's losses come with the batch, the ring's only stand in the kernel's counter. */
+  #note(queueLost: number): void {
     const ringNow = this.#ringLost();
-    const ring = Math.min(lost, Math.max(0, ringNow - this.#ringSeen));
-    this.#ringSeen += ring;
-    this.lost.ring += ring;
-    this.lost.queue += lost - ring;
-    this.#unwritten.ring += ring;
-    this.#unwritten.queue += lost - ring;
+    const ringLost = Math.max(0, ringNow - this.#ringSeen);
+    this.#ringSeen = ringNow;
+    this.#ringReadAt = performance.now();
+    this.lost.ring += ringLost;
+    this.lost.queue += queueLost;
+    this.#unwritten.ring += ringLost;
+    this.#unwritten.queue += queueLost;
+  }
+
+  /** At once, or when its interval has passed. */
+  #writeInTime(): void {
+    if (this.#unwritten.ring + this.#unwritten.queue === 0) return;
     const wait = this.#writtenAt + LOSS_INTERVAL_MS - performance.now();
-    if (wait <= 0) this.flush();
-    else this.#timer ??= setTimeout(() => this.flush(), wait).unref();
+    if (wait <= 0) this.#write();
+    else this.#timer ??= setTimeout(() => this.#write(), wait).unref();
+  }
+
+  #write(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#unwritten.ring + this.#unwritten.queue === 0) return;
+    const marker = new Uint8Array(EVENT_SIZE);
+    const view = new DataView(marker.buffer);
+    marker[AT.type] = LOST_RECORD;
+    view.setBigUint64(AT.packets, BigInt(this.#unwritten.ring), LITTLE_ENDIAN);
+    view.setBigUint64(AT.packets + 8, BigInt(this.#unwritten.queue), LITTLE_ENDIAN);
+    this.#unwritten = { ring: 0, queue: 0 };
+    this.#writtenAt = performance.now();
+    const store = this.#store;
+    store.append(marker, 0, 1);
+    store.times[(store.next - 1) % store.capacity] = Date.now();
+    store.announce();
   }
 }

@@ -31,7 +31,7 @@ test('flows, drops, losses, datapath, policies, maps', async () => {
       'weir_flow_events_total{event="drop",verdict="DROPPED"}': 4,
       'weir_flow_events_total{event="audit",verdict="AUDIT"}': 1,
       'weir_flow_lost_total{stage="ring"}': 2,
-      'weir_flow_lost_total{stage="queue"}': 3,
+      'weir_flow_lost_total{stage="queue"}': 5,
       'weir_flow_lost_total{stage="overwritten"}': 5,
       'weir_flow_lost_total{stage="subscriber"}': 0,
       weir_flow_records: 8,

@@ -157,7 +157,7 @@ test('policies tell what became of each document', async () => {
 
 test('status tells losses by stage', async () => {
   const { flows } = (await app.inject('/v1/status')).json();
-  assert.equal(flows.lost, { ring: 4, queue: 5, overwritten: 0, subscriber: 0 });
+  assert.equal(flows.lost, { ring: 4, queue: 9, overwritten: 0, subscriber: 0 });
 });
 
 test.run();

@@ -21,9 +21,13 @@ test('events keep their order and drift at most the millisecond of the wall cloc
     fc.property(fc.array(fc.double({ min: 0.001, max: 50, noNaN: true }), { maxLength: 200 }), (steps) => {
       const { state, clock } = fakeClock(1_700_000_000_000.7);
       let before = 0;
+      let offset = clock.sample();
       for (const step of steps) {
         state.monotonicMs += step;
-        const time = state.monotonicMs + clock.sample();
+        const sampled = clock.sample();
+        assert.ok(sampled >= offset, 'between steps the offset only gets truer: no jitter');
+        offset = sampled;
+        const time = state.monotonicMs + sampled;
         assert.ok(time >= before, `went back from ${before} to ${time}`);
         const truth = state.monotonicMs + state.baseMs;
         assert.ok(time <= truth + 0.01 && time > truth - 1.01, `${time} is not within 1 ms below ${truth}`);

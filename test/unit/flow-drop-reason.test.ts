@@ -21,13 +21,16 @@ test('the table is complete: each reason of bpf/abi/drop.h once, with its meanin
   }
 });
 
-test("Hubble's numbers are real ones, and each number has one name", () => {
+test("Hubble's numbers are real ones, and each number has one name, each name one number", () => {
   const names = new Map<number, string>();
+  const numbers = new Map<string, number>();
   for (const { hubble } of DROP_REASONS) {
     assert.ok(hubble.number >= 130 && hubble.number <= 207, `${hubble.name} ${hubble.number}`);
     assert.match(hubble.name, /^[A-Z][A-Z0-9_]+$/);
     assert.is(names.get(hubble.number) ?? hubble.name, hubble.name);
     names.set(hubble.number, hubble.name);
+    assert.is(numbers.get(hubble.name) ?? hubble.number, hubble.number);
+    numbers.set(hubble.name, hubble.number);
   }
 });
 

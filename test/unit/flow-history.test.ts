@@ -127,7 +127,7 @@ test('losses before the store stand where they happened, by stage', async () => 
   const { history, ring } = r.makeHistory(100);
   feed(history, 2);
   ring.lost = 5;
-  history.listener(r.numbered(1), 1, 8);
+  history.listener(r.numbered(1), 1, 3);
   const page = await history.page(query({}));
   assert.equal(
     page.lost.map((lost) => [lost.source, lost.num_events_lost, lost.weir.stage]),
@@ -140,16 +140,55 @@ test('losses before the store stand where they happened, by stage', async () => 
   assert.equal(history.losses(), { ring: 5, queue: 3, overwritten: 0, subscriber: 0 });
 });
 
+test("the ring's losses are found by whoever asks next, also when no batch tells of them", async () => {
+  const { history, ring } = r.makeHistory(100, {});
+  feed(history, 1);
+  ring.lost = 5;
+  assert.is(history.losses().ring, 5);
+  ring.lost = 7;
+  const page = await history.page(query({}));
+  assert.is(lostTotal(page.lost), 7);
+  assert.is(history.losses().ring, 7);
+  ring.lost = 0;
+  history.losses();
+  ring.lost = 2;
+  assert.is(history.losses().ring, 9, 'a counter that started over is followed');
+});
+
+test('what the kernel counted before this agent began is not its loss', () => {
+  const { history } = r.makeHistory(100, { ringLost: () => 1000 });
+  assert.is(history.losses().ring, 0);
+});
+
+test('a follower learns of losses without anybody asking', async () => {
+  const { history, ring } = r.makeHistory(100);
+  const stop = new AbortController();
+  const lines = history.follow(query({ order: 'newest', count: 0 }), stop.signal);
+  const first = lines.next();
+  await until(() => history.stats().followers === 1, { what: 'the follower to be there' });
+  history.listener(new Uint8Array(), 0, 4);
+  ring.lost = 3;
+  history.listener(new Uint8Array(), 0, 2);
+  const lost = [...((await first).value ?? [])];
+  const reading = (async () => {
+    while (tally(lost) < 9) lost.push(...((await lines.next()).value ?? []));
+  })();
+  await until(() => tally(lost) === 9, { what: 'the second loss, which waits for its interval' });
+  await reading;
+  stop.abort();
+  await lines.return();
+});
+
 test('a flood of loss is written down once per interval, and in full', async () => {
   const { history, ring } = r.makeHistory(1000);
   for (let i = 1; i <= 100; i++) {
-    ring.lost = 10 * i;
-    history.listener(r.numbered(1), 1, 10);
+    ring.lost = 6 * i;
+    history.listener(r.numbered(1), 1, 4);
   }
   assert.ok(history.next - 1 < 110, 'a hundred lossy batches are not a hundred more records');
   const page = await history.page(query({}));
   assert.is(lostTotal(page.lost), 1000);
-  assert.is(history.losses().ring, 1000);
+  assert.equal([history.losses().ring, history.losses().queue], [600, 400]);
 });
 
 /** Takes lines from a stream until it has so many flows and losses together. */
@@ -208,6 +247,7 @@ test('a follower that never reads costs nothing but its place, delays nobody, an
   for (let i = 0; i < 300; i++) {
     feed(history, 700);
     got += tally(await take(brisk, 700));
+    if (i % 50 === 0) history.losses();
   }
   assert.is(got, 1 + 300 * 700, 'the brisk one lost nothing');
   assert.is(history.losses().subscriber, 300 * 700 - 1000, 'counted while it sleeps');

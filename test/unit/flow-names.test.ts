@@ -111,12 +111,36 @@ test('endless pods in a small history: names are given back, never refused, neve
   for (let i = 0; i < 20_000; i++) {
     fake.endpoints.set(r.FRONTEND.id, r.podName(`pod-${i}`, r.FRONTEND));
     fake.history.listener(r.event({ destinationPort: (i % 60_000) + 1 }), 1, 0);
+    // names are given back at some of these moments: no record may notice
+    if (i % 50 === 0) {
+      for (const flow of await all(fake.history)) assert.is(flow.destination.pod_name, 'backend-xyz');
+    }
   }
   assert.is(fake.history.stats().namesRefused, 0);
   assert.ok(fake.history.stats().names <= 4 * 256);
   const flows = await all(fake.history);
   assert.is(flows.length, 64);
   for (const { source, l4 } of flows) assert.is(source.pod_name, `pod-${(l4?.TCP?.destination_port ?? 0) - 1}`);
+});
+
+test('a remote name that was given back is found anew', async () => {
+  const fake = r.makeHistory(64, { maxNames: 256 });
+  fake.history.listener(r.event({ from: r.REMOTE }), 1, 0);
+  for (let i = 0; i < 1000; i++) {
+    fake.endpoints.set(r.FRONTEND.id, r.podName(`pod-${i}`, r.FRONTEND));
+    fake.history.listener(r.event(), 1, 0);
+  }
+  fake.history.listener(r.event({ from: r.REMOTE }), 1, 0);
+  assert.is((await all(fake.history)).at(-1)?.source.pod_name, 'remote-1');
+  assert.equal(fake.asked, [r.REMOTE.ip, r.REMOTE.ip]);
+});
+
+test('a record in a used slot has none of the names of the one before', async () => {
+  const fake = r.makeHistory(1);
+  fake.history.listener(r.event(), 1, 0);
+  fake.history.listener(r.event({ from: r.WORLD, to: r.WORLD, rule: [0, 0], policy: [0, 0] }), 1, 0);
+  const [flow] = await all(fake.history);
+  assert.equal([flow?.source.pod_name, flow?.weir.rule, flow?.ingress_allowed_by], [undefined, undefined, undefined]);
 });
 
 test('more names in use than there is room: refused and counted, the flow goes without', async () => {
