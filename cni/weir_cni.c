@@ -71,7 +71,8 @@ static int wait_for(int fd, short events, int most_ms)
 	return n < 0 ? -1 : 0;
 }
 
-/* Reads to the end of `fd`, at most `limit` bytes. Returns how many, or -1. */
+/* Reads to the end of `fd`, at most `limit` bytes. Returns how many, or -1. A peer that refused early ends in
+ * a reset, behind its answer; whether that is complete the caller sees. */
 static ssize_t read_all(int fd, char *into, size_t limit)
 {
 	size_t length = 0;
@@ -80,10 +81,10 @@ static ssize_t read_all(int fd, char *into, size_t limit)
 		if (wait_for(fd, POLLIN, INT_MAX))
 			return -1;
 		ssize_t n = read(fd, into + length, limit - length);
+		if (n == 0 || (n < 0 && errno == ECONNRESET))
+			break;
 		if (n < 0 && errno != EINTR && errno != EAGAIN)
 			return -1;
-		if (n == 0)
-			break;
 		length += n > 0 ? n : 0;
 	}
 	return length;
@@ -103,7 +104,7 @@ static int write_all(int fd, const char *from, size_t length)
 	return 0;
 }
 
-/* BINARY.socket beside the binary: line 1 the agent's socket, line 2 the queue folder; both may be missing.
+/* BINARY.socket beside the binary: line 1 the agent's socket, line 2 the queue folder; each may be missing.
  */
 static void read_settings(void)
 {
@@ -159,8 +160,7 @@ static void find_version(void)
 		strcpy(version, number);
 }
 
-/* Sends the frame, reads the reply. Returns its length with the exit byte; -1 and errno: the agent is away.
- */
+/* Sends the frame, reads the reply: its length with the exit byte, or -1 and errno when the agent is away. */
 static ssize_t ask_agent(void)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -174,18 +174,15 @@ static ssize_t ask_agent(void)
 		if (errno != EAGAIN || wait_for(-1, 0, 5)) /* EAGAIN: its backlog is full just now */
 			return -1;
 	}
-	if (write_all(fd, frame, frame_length) &&
-	    errno != EPIPE) /* EPIPE: refused early, the answer is there */
-		return -1;
-	shutdown(fd, SHUT_WR);
+	if (!write_all(fd, frame, frame_length)) /* else it refused early: its answer is there */
+		shutdown(fd, SHUT_WR);
 	length = read_all(fd, reply, sizeof(reply));
 	if (length == 0 || (length > 1 && reply[length - 1] != '\n'))
 		return errno = ECONNRESET, -1; /* cut off: it died while we waited */
 	return length;
 }
 
-/* Keeps a DEL's frame until the agent is back; after a power cut it is complete under its name or not there.
- */
+/* Keeps a DEL's frame until the agent is back; a power cut leaves it complete under its name, or nothing. */
 static int queue_del(void)
 {
 	char hidden[64];

@@ -504,6 +504,15 @@ server('many large requests at once: further ones are to be tried again, the mem
   assert.is((await place.run('STATUS', { config: { cniVersion: '1.1.0' } })).exit, 0);
 });
 
+server('a request refused before it was sent completely: the runtime still reads why', async () => {
+  await using place = new Place();
+  await place.agent({ maxHeldBytes: 1 << 10 });
+  for (let i = 0; i < 10; i++) {
+    const { json } = await place.run('ADD', { stdin: Buffer.alloc(1 << 20, 0x20) });
+    assert.equal([json.code, json.msg], [11, 'too many large requests at once']);
+  }
+});
+
 server('whoever sends nothing, or never reads, does not keep a connection', async () => {
   await using place = new Place();
   await place.agent({ receiveDeadlineMs: 100, maxConnections: 4 });

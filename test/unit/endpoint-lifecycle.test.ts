@@ -1,5 +1,6 @@
 /** The promises of agent/endpoint/README.md, one by one, on a fake kernel and a real disk. */
 import * as assert from 'uvu/assert';
+import { createExclusive } from '../../agent/endpoint/exclusive.ts';
 import { ADD_STEPS, REMOVE_STEPS, type Step } from '../../agent/endpoint/options.ts';
 import { ERRORS, type ErrorCode, WeirError } from '../../agent/errors.ts';
 import type { Address } from '../../agent/model/address.ts';
@@ -177,6 +178,54 @@ for (const step of ADD_STEPS) {
   );
 }
 
+add('the record is on its way before the kernel is touched, so that our death leaves no nameless interface', () =>
+  inWorld(async (world) => {
+    let filesAtWire: string[] = [];
+    const wire = async () => {
+      filesAtWire = world.residue();
+      return { hostIfindex: 1, hostMac: '', mtu: 1500 };
+    };
+    const datapath = { wire, unwire: async () => {}, check: async () => [], repair: async () => [] };
+    const agent = await world.boot({ datapath });
+    await agent.endpoints.add(container(world, 'a'));
+    assert.match(filesAtWire.join(), /^file 1\.weir[0-9a-f]+\.staged$/);
+  }),
+);
+
+add('a record that fails is undone only when the wiring beside it is over', () =>
+  inWorld(async (world) => {
+    const { store } = await world.boot();
+    const wired = Promise.withResolvers<void>();
+    const commit = (): Promise<void> => Promise.reject(new WeirError('STATE_NOT_DURABLE', 'commit', 'EIO'));
+    const agent = await world.boot({
+      store: { ...store, stage: (record) => ({ ...store.stage(record), commit }) },
+      at: (step) => (step === 'wired' ? wired.promise : undefined),
+    });
+    const adding = refused(agent.endpoints.add(container(world, 'a')), 'STATE_NOT_DURABLE');
+    await until(() => world.links.size === 1, { what: 'the interface to be made' });
+    await new Promise(setImmediate);
+    assert.is(world.links.size, 1);
+    wired.resolve();
+    await adding;
+    assertClean(world, agent);
+  }),
+);
+
+add('after an undo that failed the same container can be added again', () =>
+  inWorld(async (world) => {
+    let broken = true;
+    const agent = await world.boot({
+      at: (step) => {
+        if (broken && (step === 'attached' || step === 'withdrawn')) throw new Error(step);
+      },
+    });
+    await refused(agent.endpoints.add(container(world, 'a')), 'INTERNAL', /attached/);
+    broken = false;
+    await agent.endpoints.add(container(world, 'a'));
+    assert.is(agent.pool.use()[0]?.used, 1);
+  }),
+);
+
 add('an undo that fails keeps the addresses until it succeeds', () =>
   inWorld(async (world) => {
     let broken = true;
@@ -197,6 +246,29 @@ add('an undo that fails keeps the addresses until it succeeds', () =>
   }),
 );
 add.run();
+
+const order = suite('endpoint: one at a time');
+order('work of one key runs in the order of asking, that of others beside it', async () => {
+  const exclusive = createExclusive();
+  const seen: string[] = [];
+  const gate = Promise.withResolvers<void>();
+  const work = (name: string, wait?: Promise<void>) => async () => {
+    seen.push(`${name} starts`);
+    await wait;
+    seen.push(`${name} ends`);
+    if (name === 'a1') throw new Error('a1');
+  };
+  const all = [exclusive('a', work('a1', gate.promise)), exclusive('a', work('a2')), exclusive('b', work('b1'))];
+  const settled = Promise.allSettled(all);
+  await all[2];
+  gate.resolve();
+  assert.equal(
+    (await settled).map(({ status }) => status),
+    ['rejected', 'fulfilled', 'fulfilled'],
+  );
+  assert.equal(seen, ['a1 starts', 'b1 starts', 'b1 ends', 'a1 ends', 'a2 starts', 'a2 ends']);
+});
+order.run();
 
 const crash = suite('endpoint: the agent dies');
 const STEPS: readonly [verb: 'ADD' | 'DEL', step: Step][] = [
