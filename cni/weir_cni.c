@@ -104,8 +104,7 @@ static int write_all(int fd, const char *from, size_t length)
 	return 0;
 }
 
-/* BINARY.socket beside the binary: line 1 the agent's socket, line 2 the queue folder; each may be missing.
- */
+/* BINARY.socket beside the binary: line 1 the agent's socket, line 2 the queue folder. Both are optional. */
 static void read_settings(void)
 {
 	char path[PATH_MAX];
