@@ -275,7 +275,8 @@ static int do_link(char **words)
 	return rtnetlink(&up);
 }
 
-/* run NAME PROGRAM IFINDEX FRAME: PROG_TEST_RUN with the frame on that device */
+/* run NAME PROGRAM IFINDEX FRAME: PROG_TEST_RUN with the frame on that device; ingress_ifindex is 0, since
+ * Linux 5.10 cannot set it */
 static int do_run(char **words)
 {
 	static unsigned char frame[BYTES_MAX], out[BYTES_MAX];
@@ -309,6 +310,53 @@ static int do_clsact(char **words)
 		return error;
 	error = bpf_tc_attach(&hook, &options) ?: bpf_tc_query(&hook, &query);
 	return error ?: query.prog_id ? 0 : -ENOENT;
+}
+
+/* redirect LINK TARGET: what comes in by LINK leaves by the device with index TARGET, as if the node had
+ * routed it. In instructions, because the only object loaded is the one under test. */
+static int do_redirect(char **words)
+{
+	struct bpf_insn instructions[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_1, .imm = atoi(words[2])},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2, .imm = 0},
+		{.code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_redirect},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = if_nametoindex(words[1]), .attach_point = BPF_TC_INGRESS);
+	int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "forward", "GPL", instructions,
+			       sizeof(instructions) / sizeof(*instructions), NULL);
+	LIBBPF_OPTS(bpf_tc_opts, options, .handle = 1, .priority = 1, .prog_fd = fd);
+	int error = fd < 0 ? fd : bpf_tc_hook_create(&hook);
+
+	return error ?: bpf_tc_attach(&hook, &options);
+}
+
+/* note NAME: said again, to find one's way in the answers */
+static int do_note(char **words)
+{
+	answer("note %s", words[1]);
+	return 0;
+}
+
+/* received LINK: how many frames have come in by it. From /proc, which shows the process's own namespace;
+ * /sys does not. */
+static int do_received(char **words)
+{
+	unsigned long long bytes, frames;
+	char line[512], name[64];
+	FILE *file = fopen("/proc/net/dev", "r");
+	int error = -ENODEV;
+
+	if (!file)
+		return -errno;
+	while (fgets(line, sizeof(line), file)) {
+		if (sscanf(line, " %63[^:]: %llu %llu", name, &bytes, &frames) != 3 || strcmp(name, words[1]))
+			continue;
+		answer("received %s %llu", name, frames);
+		error = 0;
+	}
+	fclose(file);
+	return error;
 }
 
 /* send LINK FRAME: from a packet socket, so it leaves through the device as if a process had sent it */
@@ -388,9 +436,11 @@ static const struct {
 	int arguments;
 	int (*act)(char **words);
 } words_known[] = {
-	{"open", 1, do_open},	  {"rodata", 2, do_rodata}, {"size", 2, do_size},     {"load", 0, do_load},
-	{"map", 3, do_map},	  {"slot", 2, do_slot},	    {"link", 2, do_link},     {"run", 4, do_run},
-	{"clsact", 3, do_clsact}, {"send", 2, do_send},	    {"events", 1, do_events}, {"sums", 1, do_sums},
+	{"open", 1, do_open},	      {"rodata", 2, do_rodata}, {"size", 2, do_size},
+	{"load", 0, do_load},	      {"map", 3, do_map},	{"slot", 2, do_slot},
+	{"link", 2, do_link},	      {"run", 4, do_run},	{"clsact", 3, do_clsact},
+	{"redirect", 2, do_redirect}, {"send", 2, do_send},	{"received", 1, do_received},
+	{"note", 1, do_note},	      {"events", 1, do_events}, {"sums", 1, do_sums},
 };
 
 /* A line that fails is answered and the next one tried: the reader sees all that is wrong at once. */
