@@ -14,6 +14,7 @@ import { checkPod } from './check.ts';
 import { createConnections } from './connections.ts';
 import { readCounters } from './counters.ts';
 import type { Datapath, EventListener, MapFill } from './datapath.ts';
+import { createGracePeriods } from './grace-period.ts';
 import { kernelTables } from './kernel-tables.ts';
 import { flowEvent, type MapName } from './layout.gen.ts';
 import { type LoadOptions, load } from './loader.ts';
@@ -83,7 +84,10 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
   const maps = policyMaps(loaded.maps);
   const tables = kernelTables(maps);
   const applier = createApplier(tables, new Retired(GRACE_MS), clock);
-  const attachment = createAttachment(mode, loaded.stubs, pins);
+  const attachment = createAttachment(mode, loaded.stubs, loaded.programs, pins);
+  const gracePeriods = createGracePeriods((cause) => {
+    log.warn('RCU grace periods cannot be expedited: wiring a pod takes tens of milliseconds longer', { cause });
+  });
   const connections = createConnections(loaded.maps, loaded.sampleClock);
   let nodeMtu = await defaultRouteMtu();
   let unattached: readonly number[] = [];
@@ -126,6 +130,15 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
     }
   }
 
+  function report(...batch: Parameters<EventListener>): void {
+    try {
+      listener?.(...batch);
+    } catch (cause) {
+      // Thrown into the event thread's callback it would vanish.
+      log.error('events could not be taken up and are lost', { count: batch[1], cause });
+    }
+  }
+
   return {
     read: () => inTurn(() => tables.rows()),
     replace: (desired) =>
@@ -137,10 +150,10 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
       }),
     apply: (delta) => change(() => applier.apply(changesOf(delta))),
 
-    wire: (pod) => wirePod(pod, attachment, nodeMtu),
+    wire: (pod) => gracePeriods.expedited(() => wirePod(pod, attachment, nodeMtu)),
     async unwire(pod) {
       await inTurn(() => tables.clearEndpoint(pod.id));
-      await unwirePod(pod, attachment);
+      await gracePeriods.expedited(() => unwirePod(pod, attachment));
     },
     check: (pod) => checkPod(pod, attachment),
     async repair(endpoints) {
@@ -163,7 +176,7 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
           maxBatchRecords: EVENT_BATCH_RECORDS,
           maxDelayMs: EVENT_DELAY_MS,
         },
-        (records, count, dropped) => listener?.(records, count, dropped),
+        report,
       );
     },
     counters: () => readCounters(loaded.maps.counters, loaded.maps.drops),
@@ -180,7 +193,7 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
         fill('conntrack6', connections.counts.conntrack6),
       ];
     },
-    collectConnections: () => connections.collect((...batch) => listener?.(...batch)),
+    collectConnections: () => connections.collect(report),
     async firstNumbers() {
       const { policies, identityClasses, addressClasses } = (await inTurn(() => tables.rows())).policy;
       return {

@@ -18,6 +18,7 @@ import {
 } from '../../native/index.ts';
 import { WeirError } from '../errors.ts';
 import { RESERVED_IDENTITIES } from '../model/identity.ts';
+import type { HookPrograms } from './attach.ts';
 import { measureHz } from './jiffies.ts';
 import { CONFIG_GLOBALS, type DatapathConfig, MAPS, type MapName } from './layout.gen.ts';
 import type { MapHandles } from './maps.ts';
@@ -45,7 +46,10 @@ export interface LoadOptions {
 
 export interface Loaded {
   readonly maps: MapHandles;
-  readonly stubs: { readonly ingress: ProgramHandle; readonly egress: ProgramHandle };
+  /** What is attached to a pod's host-side veth. */
+  readonly stubs: HookPrograms;
+  /** What the stubs call. */
+  readonly programs: HookPrograms;
   readonly sampleClock: ProgramHandle;
   readonly hz: number;
   /** Maps that take the place of others of another shape: they must be filled before the programs come into force. */
@@ -89,6 +93,7 @@ export async function load(options: LoadOptions): Promise<Loaded> {
     return {
       maps,
       stubs: { ingress: program('stub_from_pod'), egress: program('stub_to_pod') },
+      programs: { ingress: program('from_pod'), egress: program('to_pod') },
       sampleClock: program('sample_clock'),
       hz,
       renewed: MAP_NAMES.filter((name) => chosen[name].replaced.length > 0),

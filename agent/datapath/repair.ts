@@ -17,18 +17,23 @@ export async function repairEndpoints(
 ): Promise<Repair[]> {
   if (endpoints.length === 0) return [];
   const names = new Map((await linkList({})).map(({ index, name }) => [index, name]));
-  return endpoints.flatMap(({ id, hostInterface }): Repair[] => {
-    if (names.get(ifindexOf(id)) !== hostInterface) return [{ endpoint: id, what: 'device gone', repaired: false }];
-    return DIRECTIONS.flatMap((direction): Repair[] => {
+  const repairs: Repair[] = [];
+  for (const { id, hostInterface } of endpoints) {
+    if (names.get(ifindexOf(id)) !== hostInterface) {
+      repairs.push({ endpoint: id, what: 'device gone', repaired: false });
+      continue;
+    }
+    for (const direction of DIRECTIONS) {
       try {
         const what = attachment.fault(id, direction);
-        if (what === undefined) return [];
-        attachment.attach(id, direction);
-        return [{ endpoint: id, what, repaired: attachment.fault(id, direction) === undefined }];
+        if (what === undefined) continue;
+        await attachment.restore(id, direction);
+        repairs.push({ endpoint: id, what, repaired: attachment.fault(id, direction) === undefined });
       } catch (cause) {
         onError(id, cause);
-        return [{ endpoint: id, what: 'program detached', repaired: false }];
+        repairs.push({ endpoint: id, what: 'program detached', repaired: false });
       }
-    });
-  });
+    }
+  }
+  return repairs;
 }
