@@ -44,11 +44,6 @@ export function buildWorld(scenario: Scenario, seed: number): World {
   const settle = (): void => mirror.apply(engine.take());
   const facts: (() => void)[] = [
     ...[...identities.byNumber].map(([number, { labels, ports }]) => () => {
-      // Other labels and ports first: what they led to must be gone afterwards.
-      if (random.chance(0.3))
-        engine.upsertIdentity(number, new Map([...labels, ['k8s:app', 'detour'], ['k8s:env', 'prod']]));
-      if (random.chance(0.3)) engine.setNamedPorts(number, [{ name: 'http', protocol: 'TCP', port: 80 }]);
-      if (random.chance(0.3)) settle();
       engine.upsertIdentity(number, labels);
       engine.setNamedPorts(number, ports);
     }),
@@ -91,6 +86,20 @@ export function buildWorld(scenario: Scenario, seed: number): World {
       step();
       if (random.chance(0.2)) settle();
     }
+  }
+  settle();
+  // Each of these is undone before the next, so nothing else can hide what it leaves behind.
+  for (const [number, { labels, ports }] of random.some([...identities.byNumber], 0, 2)) {
+    engine.upsertIdentity(number, new Map([...labels, ['k8s:app', 'detour'], ['k8s:env', 'prod']]));
+    engine.setNamedPorts(number, [{ name: 'http', protocol: 'TCP', port: 80 }]);
+    settle();
+    engine.upsertIdentity(number, labels);
+    engine.setNamedPorts(number, ports);
+  }
+  for (const raw of random.some(scenario.documents, 0, 2)) {
+    engine.upsertDocument(documentOf(renamed(raw, 'passing')));
+    settle();
+    engine.removeDocument(documentOf(renamed(raw, 'passing')).ref);
   }
   engine.setNow(scenario.now);
   settle();

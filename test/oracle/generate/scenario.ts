@@ -1,5 +1,6 @@
 /** Random scenarios: a cluster, documents of all languages, and packets aimed at what the documents speak of. */
-import type { Packet, PeerSpec, RawDocument, Scenario } from '../scenario.ts';
+import { NUMBERS } from '../ports.ts';
+import { type Packet, type PeerSpec, type PortName, podNamed, type RawDocument, type Scenario } from '../scenario.ts';
 import { cidrGroup, ciliumPolicy } from './cilium.ts';
 import { cluster, PORTS } from './cluster.ts';
 import { baselinePolicy, clusterPolicy, networkPolicy } from './kubernetes.ts';
@@ -51,13 +52,12 @@ function packet(random: Random, scenario: Scenario, ports: readonly number[]): P
   const { pods } = scenario;
   const subject = random.pick(pods);
   const family = random.pick([4, 6] as const);
-  return {
-    direction: random.pick(['ingress', 'egress']),
-    subject: `${subject.namespace}/${subject.name}`,
-    peer: peer(random, scenario),
-    family,
-    ...transport(random, family, ports),
-  };
+  const direction = random.pick(['ingress', 'egress'] as const);
+  const to = peer(random, scenario);
+  const named = direction === 'ingress' ? subject.ports : to.type === 'pod' ? podNamed(scenario, to.pod).ports : [];
+  const aim =
+    named.length > 0 && random.chance(0.3) ? aimAt(random, random.pick(named)) : transport(random, family, ports);
+  return { direction, subject: `${subject.namespace}/${subject.name}`, peer: to, family, ...aim };
 }
 
 function peer(random: Random, { pods, nodes }: Scenario): PeerSpec {
@@ -88,6 +88,11 @@ function transport(random: Random, family: 4 | 6, ports: readonly number[]): Pic
   if (kind < 3) return { protocol: random.pick([47, 50, 112, 2]), port: 0 };
   const near = random.pick(ports) + random.pick([0, 0, 0, 0, -1, 1]);
   return { protocol: random.pick([6, 6, 6, 6, 17, 17, 132]), port: Math.min(65535, Math.max(0, near)) };
+}
+
+/** Mostly the port itself, sometimes the same number of another protocol. */
+function aimAt(random: Random, { protocol, port }: PortName): Pick<Packet, 'protocol' | 'port'> {
+  return { protocol: random.chance(0.8) ? (NUMBERS[protocol] as number) : random.pick([6, 17, 132]), port };
 }
 
 /** Every number a document mentions that could be a port. */
