@@ -166,6 +166,14 @@ test('a snapshot rebuilds the table, the last number given included', () => {
   assert.is(numberOf(again, 'd'), 259, 'not 258, which c had');
 });
 
+test('an older journal that disagrees with a newer one: the newer owner wins both ways', () => {
+  const assign = (number: number, name: string): IdentityRecord => ({ assign: number, labels: [['k8s:app', name]] });
+  const table = replayIdentities([assign(256, 'a'), assign(257, 'b'), assign(256, 'b'), assign(258, 'a')], 0, 0, RANGE);
+  assertOneToOne(table);
+  assert.equal([table.find(set('a'))?.number, table.find(set('b'))?.number], [258, 256]);
+  assert.is(table.get(257), undefined);
+});
+
 test('numbers outside the range in a journal are ignored', () => {
   const table = replayIdentities([{ assign: 1, labels: [['k8s:app', 'host']] }], 0, 0, RANGE);
   assert.is(table.size, 0);

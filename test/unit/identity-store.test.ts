@@ -78,6 +78,21 @@ test('a crash at every byte of the last append keeps all earlier numbers', async
   }
 });
 
+test('a long line that a crash cut short leaves nothing behind', async ({ directory }) => {
+  const store = await open(directory);
+  await store.acquire(set('a'));
+  await store.close();
+  writeFileSync(file(directory), 'x'.repeat(5000), { flag: 'a' });
+  const after = await open(directory);
+  assert.is(await after.acquire(set('b')), 257);
+  await after.close();
+  assert.ok(readFileSync(file(directory)).length < 500);
+  const again = await open(directory);
+  assert.equal(again.problems(), []);
+  assert.is(await again.acquire(set('b')), 257);
+  await again.close();
+});
+
 test('damage: the good lines and the previous journal are used, and it is said', async ({ directory }) => {
   const store = await open(directory);
   for (const name of ['a', 'b', 'c']) await store.acquire(set(name));
