@@ -67,6 +67,7 @@ export const OUTSIDE_IFINDEX = 1;
 const TC = { next: -1, drop: 2, redirect: 7 };
 /** More than a thread needs to hand one record over, however loaded the machine. */
 const EVENT_WAIT_MS = 10_000;
+const MARK_AGAIN_MS = 100;
 const SMALLEST_FRAME = 60;
 
 export type Verdict = 'stack' | 'redirect' | 'consumed' | 'drop';
@@ -112,16 +113,19 @@ let devices = 0;
 
 export class DatapathFixture implements Disposable {
   readonly object: LoadedObject;
+  /** Jiffies per second. */
+  readonly hz: number;
   readonly #links: string[] = [];
   readonly #ring: RingConsumer;
   readonly #arrived: FlowEvent[] = [];
   readonly #onExit = (): void => this.#removeLinks();
   #waiting: (() => void) | undefined;
   #last: Promise<unknown> = Promise.resolve();
-  #sentinels = 0;
+  #marks = 0;
 
-  private constructor(object: LoadedObject) {
+  private constructor(object: LoadedObject, hz: number) {
     this.object = object;
+    this.hz = hz;
     const options = { recordSize: flowEvent.size, maxQueuedRecords: 1 << 16, maxBatchRecords: 64, maxDelayMs: 0 };
     this.#ring = ringConsumer(this.map('events'), options, (records, count) => {
       for (let i = 0; i < count; i++) this.#arrived.push(flowEvent.decode(records, i * flowEvent.size));
@@ -134,11 +138,12 @@ export class DatapathFixture implements Disposable {
   static open(options: FixtureOptions = {}): DatapathFixture {
     execFileSync('make', ['-s', '-C', BPF_FOLDER]);
     const config: Partial<DatapathConfig> = { ...options.config };
-    if (config.hz === undefined) config.hz = kernelHz();
+    config.hz ??= kernelHz();
     const rodata = Object.fromEntries(
       Object.entries(config).map(([name, value]) => [CONFIG_GLOBALS[name as keyof DatapathConfig].global, value]),
     );
-    return new DatapathFixture(openObject(OBJECT, { rodata, maxEntries: { ...SMALL_MAPS, ...options.maxEntries } }));
+    const object = openObject(OBJECT, { rodata, maxEntries: { ...SMALL_MAPS, ...options.maxEntries } });
+    return new DatapathFixture(object, config.hz);
   }
 
   map(name: MapName): LoadedObject['maps'][string] {
@@ -266,7 +271,7 @@ export class DatapathFixture implements Disposable {
       );
       const direction = slot % Direction.DIRECTION_COUNT === Direction.DIRECTION_EGRESS ? 'egress' : 'ingress';
       const name = `${reasonName(Math.floor(slot / Direction.DIRECTION_COUNT))}/${direction}`;
-      const count = Number(packets) - (name === 'UNKNOWN_ENDPOINT/egress' ? this.#sentinels : 0);
+      const count = Number(packets) - (name === 'UNKNOWN_ENDPOINT/egress' ? this.#marks : 0);
       if (count > 0) found[name] = count;
     }
     return found;
@@ -281,11 +286,14 @@ export class DatapathFixture implements Disposable {
     );
   }
 
+  /** Events read from the ring buffer so far, the fixture's own included. */
+  get eventsReceived(): number {
+    return this.#ring.stats().received;
+  }
+
   /** This kernel's jiffies and CLOCK_MONOTONIC, by the program the agent uses. */
   clock(): { jiffies: bigint; ns: bigint } {
-    const { data } = this.#test('sample_clock', new Uint8Array(SMALLEST_FRAME), undefined, 0, 1);
-    const view = new DataView(data.buffer, data.byteOffset);
-    return { jiffies: view.getBigUint64(0, true), ns: view.getBigUint64(8, true) };
+    return clockOf(this.#test('sample_clock', new Uint8Array(SMALLEST_FRAME), undefined, 0, 1).data);
   }
 
   [Symbol.dispose](): void {
@@ -333,24 +341,30 @@ export class DatapathFixture implements Disposable {
    * nobody's) marks the end.
    */
   async #eventsSoFar(): Promise<FlowEvent[]> {
-    const length = SMALLEST_FRAME + (this.#sentinels++ % 1000);
-    this.#test('from_pod', new Uint8Array(length), OUTSIDE_IFINDEX, 0, 1);
-    const isEnd = (event: FlowEvent): boolean =>
-      event.ifindex === OUTSIDE_IFINDEX && event.reason === DropReason.DROP_UNKNOWN_ENDPOINT && event.length === length;
+    const length = SMALLEST_FRAME + (this.#marks % 1000);
+    const isMark = (event: FlowEvent): boolean =>
+      event.ifindex === OUTSIDE_IFINDEX && event.reason === DropReason.DROP_UNKNOWN_ENDPOINT;
     const deadline = Date.now() + EVENT_WAIT_MS;
-    for (;;) {
-      const end = this.#arrived.findIndex(isEnd);
-      if (end >= 0) return this.#arrived.splice(0, end + 1).slice(0, -1);
-      if (Date.now() > deadline) throw new Error(`no event arrived within ${EVENT_WAIT_MS} ms`);
-      await new Promise<void>((resolve) => {
-        /* the ring's thread does not keep Node running, so a timer must */
-        const again = setTimeout(resolve, 50);
-        this.#waiting = () => {
-          clearTimeout(again);
-          resolve();
-        };
-      });
+    while (Date.now() < deadline) {
+      this.#test('from_pod', new Uint8Array(length), OUTSIDE_IFINDEX, 0, 1);
+      this.#marks += 1;
+      await this.#arrival();
+      const end = this.#arrived.findIndex((event) => isMark(event) && event.length === length);
+      if (end >= 0) return this.#arrived.splice(0, end + 1).filter((event) => !isMark(event));
     }
+    throw new Error(`no event arrived within ${EVENT_WAIT_MS} ms`);
+  }
+
+  /** The next batch of events; after a while also without one, for the mark may have met a full ring. */
+  #arrival(): Promise<void> {
+    return new Promise((resolve) => {
+      /* the ring's thread does not keep Node running; a timer does */
+      const again = setTimeout(resolve, MARK_AGAIN_MS);
+      this.#waiting = () => {
+        clearTimeout(again);
+        resolve();
+      };
+    });
   }
 
   #perCpu(name: 'drops' | 'counters', index: number, size: number): Uint8Array[] {
@@ -393,27 +407,38 @@ export class DatapathFixture implements Disposable {
   }
 }
 
-/** Jiffies per second, measured as the agent does: two samples of both clocks, rounded to what kernels can be built with. */
+let measuredHz: number | undefined;
+
+/** Jiffies per second: the time from one tick to a later one, rounded to what kernels can be built with. */
 function kernelHz(): number {
+  measuredHz ??= measureHz();
+  return measuredHz;
+}
+
+function measureHz(): number {
   const object = openObject(OBJECT, { maxEntries: SMALL_MAPS });
   try {
-    const sample = (): [bigint, bigint] => {
-      const program = object.programs.sample_clock;
-      if (!program) throw new Error('the object has no program sample_clock');
-      const { data } = testRun(program, { data: new Uint8Array(SMALLEST_FRAME) });
-      const view = new DataView(data.buffer, data.byteOffset);
-      return [view.getBigUint64(0, true), view.getBigUint64(8, true)];
+    const program = object.programs.sample_clock;
+    if (!program) throw new Error('the object has no program sample_clock');
+    const sample = (): { jiffies: bigint; ns: bigint } => clockOf(testRun(program, { data: new Uint8Array(SMALLEST_FRAME) }).data);
+    const tickAfter = (jiffies: bigint): { jiffies: bigint; ns: bigint } => {
+      for (;;) {
+        const now = sample();
+        if (now.jiffies > jiffies) return now;
+      }
     };
-    const first = sample();
-    let last = first;
-    while (last[0] - first[0] < 5n) last = sample();
-    const measured = (Number(last[0] - first[0]) * 1e9) / Number(last[1] - first[1]);
-    return [100, 250, 300, 1000].reduce((best, hz) =>
-      Math.abs(hz - measured) < Math.abs(best - measured) ? hz : best,
-    );
+    const first = tickAfter(sample().jiffies);
+    const last = tickAfter(first.jiffies + 9n);
+    const measured = (Number(last.jiffies - first.jiffies) * 1e9) / Number(last.ns - first.ns);
+    return [100, 250, 300, 1000].reduce((best, hz) => (Math.abs(hz - measured) < Math.abs(best - measured) ? hz : best));
   } finally {
     object.close();
   }
+}
+
+function clockOf(data: Uint8Array): { jiffies: bigint; ns: bigint } {
+  const view = new DataView(data.buffer, data.byteOffset);
+  return { jiffies: view.getBigUint64(0, true), ns: view.getBigUint64(8, true) };
 }
 
 function frame(packet: Packet | Frame | Uint8Array, fromMac: string, toMac: string): Uint8Array {
