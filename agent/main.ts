@@ -17,7 +17,7 @@ import { createKernelDatapath } from './datapath/kernel.ts';
 import { createEndpoints } from './endpoint/lifecycle.ts';
 import { netnsExists } from './endpoint/netns.ts';
 import { openRecordStore } from './endpoint/record-store.ts';
-import { asWeirError, WeirError } from './errors.ts';
+import { asWeirError, ERRORS, WeirError } from './errors.ts';
 import { FlowHistory } from './flow/history.ts';
 import { labelFilter } from './identity/label-filter.ts';
 import { openIdentityStore } from './identity/store.ts';
@@ -103,7 +103,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     podDeadlineMs: config.podWaitMs,
     deleteDeadlineMs: DELETE_DEADLINE_MS,
     netnsExists,
-    onAdded: (seconds, outcome) => metrics.cniRequest('ADD', outcome === 'ok' ? 0 : 1, seconds),
+    onAdded: (seconds, outcome) => metrics.cniRequest('ADD', outcome === 'ok' ? 0 : ERRORS[outcome].cni, seconds),
   });
   const source = manifestsSource({
     directory: config.manifestsDirectory,
@@ -178,6 +178,7 @@ async function run(config: Config, log: Logger): Promise<void> {
   const chores = [
     chore('collecting expired connections', CHORES_MS.connections, () => datapath.collectConnections()),
     chore('looking after endpoints', CHORES_MS.endpoints, () => endpoints.collect()),
+    chore('applying kept DELs', CHORES_MS.endpoints, () => queue.replay()),
     chore('reading local addresses', CHORES_MS.localAddresses, () => realizer.setLocalAddresses(localAddresses())),
     chore('collecting identities', CHORES_MS.identities, () => identities.collect()),
   ];
