@@ -10,11 +10,13 @@ import { table } from './table.ts';
 import { stream } from './w1-stream.ts';
 import { requestResponse } from './w2-request-response.ts';
 import { connections } from './w3-connections.ts';
+import { packetCost } from './w5-packet-cost.ts';
 
 const WORKLOADS: Readonly<Record<string, (bench: Bench) => Promise<Figure[]>>> = {
   W1: stream,
   W2: requestResponse,
   W3: connections,
+  W5: packetCost,
 };
 
 const FULL = { rounds: 7, seconds: 5 };
