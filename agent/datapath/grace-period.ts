@@ -19,12 +19,14 @@ export function createGracePeriods(onUnavailable: (cause: unknown) => void, path
   let isOurs = false;
   let isAvailable = true;
 
-  function set(value: '0' | '1'): void {
+  function set(value: '0' | '1'): boolean {
     try {
       writeFileSync(path, value);
+      return true;
     } catch (cause) {
       isAvailable = false;
       onUnavailable(cause);
+      return false;
     }
   }
 
@@ -32,8 +34,7 @@ export function createGracePeriods(onUnavailable: (cause: unknown) => void, path
     users += 1;
     if (users > 1 || !isAvailable) return;
     // Where it is on already (the administrator's choice, or another agent's of this machine), it is not ours to end.
-    isOurs = read(path) === '0';
-    if (isOurs) set('1');
+    isOurs = read(path) === '0' && set('1');
   }
 
   function end(): void {
