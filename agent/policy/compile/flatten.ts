@@ -50,10 +50,13 @@ export function flatten(terms: readonly Term[]): FlatEntry[] {
 
   for (const [protocol, ranges] of rangesByProtocol(terms)) {
     const whole = ranges.filter(({ range }) => isWhole(range)).map(({ term }) => term);
-    const base = winnersOf([...everything, ...whole]);
-    if (base.key !== root.key) put(base, protocol, 0, 0);
     const parts = ranges.filter(({ range }) => !isWhole(range));
-    for (const { first, last, winners } of intervals(parts, [...everything, ...whole])) {
+    const stretches = intervals(parts, [...everything, ...whole]);
+    // Ranges that together cover every port are what the protocol's own entry says.
+    const [only] = stretches;
+    const base = only && isWhole(only) ? only.winners : winnersOf([...everything, ...whole]);
+    if (base.key !== root.key) put(base, protocol, 0, 0);
+    for (const { first, last, winners } of stretches) {
       if (winners.key === base.key) continue;
       for (const { port, bits } of blocks(first, last)) put(winners, protocol, port, bits);
     }
@@ -66,7 +69,7 @@ interface RangeTerm {
   readonly term: Term;
 }
 
-function isWhole({ first, last }: PortRange): boolean {
+function isWhole({ first, last }: { readonly first: number; readonly last: number }): boolean {
   return first === 0 && last === LAST_PORT;
 }
 
