@@ -28,7 +28,7 @@ import {
 
 /** Everything that can be set. The key gives the flag and the variable: podCidrV4, --pod-cidr-v4, WEIR_POD_CIDR_V4. */
 export const SETTINGS = {
-  manifestsDirectory: path(
+  manifests: path(
     '/etc/weir/manifests',
     'Directory whose *.yaml, *.yml and *.json files are the desired state.',
   ),
@@ -89,7 +89,7 @@ export const SETTINGS = {
   podWaitMs: integer(5000, [0, 600_000], 'MS', 'How long an ADD waits for the pod to appear in the source.'),
 
   flowMemoryMiB: integer(32, [1, 4096], 'MIB', 'Memory for the history of flows.'),
-  ringBufferMiB: powerOfTwo(4, [1, 1024], 'MIB', 'Size of the ring buffer between the kernel and the agent.'),
+  ringBufferMiB: powerOfTwo(2, [1, 1024], 'MIB', 'Size of the ring buffer between the kernel and the agent.'),
   eventQueueRecords: integer(
     65_536,
     [1024, 16_777_216],

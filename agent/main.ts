@@ -106,7 +106,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     onAdded: (seconds, outcome) => metrics.cniRequest('ADD', outcome === 'ok' ? 0 : ERRORS[outcome].cni, seconds),
   });
   const source = manifestsSource({
-    directory: config.manifestsDirectory,
+    directory: config.manifests,
     rescanMs: config.manifestsRescanSeconds * 1000,
     lastGoodDirectory: join(config.stateDirectory, 'manifests'),
   });
@@ -180,7 +180,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     chore('looking after endpoints', CHORES_MS.endpoints, () => endpoints.collect()),
     chore('applying kept DELs', CHORES_MS.endpoints, () => queue.replay()),
     chore('reading local addresses', CHORES_MS.localAddresses, () => realizer.setLocalAddresses(localAddresses())),
-    chore('collecting identities', CHORES_MS.identities, () => identities.collect()),
+    chore('collecting identities', CHORES_MS.identities, () => identities.collect().then(realizer.askAgain)),
   ];
   await readiness.ready;
   log.info('ready', { node: config.nodeName, source: source.name, endpoints: restored.endpoints.length });

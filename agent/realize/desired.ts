@@ -17,6 +17,7 @@ import type { Document, Namespace, Pod, SourceChange } from '../model/object.ts'
 import type { DocumentResult, Engine } from '../policy/engine.ts';
 import { createInventory, type Inventory, podKey } from './inventory.ts';
 import { endpointRow, type Member, newMember, peerRows } from './members.ts';
+import { createNamedPorts } from './named-ports.ts';
 import { CLAIM_RANK, createPeerTable, type PeerTable, THIS_NODE } from './peer-table.ts';
 
 /** Numbers for label sets; see identity/. */
@@ -53,6 +54,8 @@ export interface Desired {
   take(change: SourceChange): void;
   addEndpoint(record: EndpointRecord, pod: Pod | undefined): void;
   removeEndpoint(id: number): void;
+  /** Pods that got `init` because no number was free ask again with the next resolve. True if there are any. */
+  askAgain(): boolean;
   /** Every address of the node itself, replacing what was said before. */
   setLocalAddresses(addresses: readonly Address[]): void;
   /** Gives everything that changed its identity and subject. */
@@ -72,6 +75,7 @@ export function createDesired(options: DesiredOptions): Desired {
   const identityUsers = new Map<IdentityNumber, number>();
   /** Also of identities nobody has any more: events may still name them, and numbers are not used again. */
   const identityLabels = new Map<IdentityNumber, Labels>(RESERVED.map(({ number, labels }) => [number, labels]));
+  const namedPorts = createNamedPorts((identity, ports) => engine.setNamedPorts(identity, ports));
   const dirtyMembers = new Set<number>();
   const dirtyPods = new Set<string>();
   const removedEndpoints = new Set<number>();
@@ -118,6 +122,8 @@ export function createDesired(options: DesiredOptions): Desired {
 
   async function acquire(labels: Labels): Promise<IdentityNumber> {
     const identity = await options.identities.acquire(labels);
+    // No number was free: denied by default. `init` keeps its own labels, or this pod's policies would select all of init.
+    if (identity < FIRST_POD_IDENTITY) return identity;
     identityUsers.set(identity, (identityUsers.get(identity) ?? 0) + 1);
     identityLabels.set(identity, labels);
     engine.upsertIdentity(identity, labels);
@@ -141,11 +147,13 @@ export function createDesired(options: DesiredOptions): Desired {
     const before = remotePods.get(key);
     if (!pod || pod.hostNetwork || pod.addresses.length === 0) {
       peers.withdraw(`pod ${key}`);
+      namedPorts.remove(`pod ${key}`);
       remotePods.delete(key);
     } else {
       const labels = options.labelsOf(pod, inventory.namespaces.get(pod.namespace));
       const identity = await acquire(labels);
       remotePods.set(key, { labels, identity });
+      namedPorts.set(`pod ${key}`, identity, pod.namedPorts);
       peers.claim(
         `pod ${key}`,
         CLAIM_RANK.remotePod,
@@ -164,14 +172,18 @@ export function createDesired(options: DesiredOptions): Desired {
     if (member.subject === '' || labelsKey(labels) !== labelsKey(member.labels)) {
       const before = { identity: member.identity, labels: member.labels };
       member.identity = pod ? await acquire(labels) : RESERVED_IDENTITIES.init;
-      member.labels = labels;
+      member.labels = member.identity === RESERVED_IDENTITIES.init ? reservedLabels('init') : labels;
       release(before.identity, before.labels);
     }
     member.namedPorts = pod?.namedPorts ?? [];
     const oldSubject = member.subject;
-    member.subject = engine.addSubject({ identity: member.identity, labels, namedPorts: member.namedPorts });
+    member.subject = engine.addSubject({
+      identity: member.identity,
+      labels: member.labels,
+      namedPorts: member.namedPorts,
+    });
     if (oldSubject !== '') engine.removeSubject(oldSubject);
-    if (pod) engine.setNamedPorts(member.identity, namedPortsOf(member.identity));
+    namedPorts.set(`endpoint ${member.record.id}`, member.identity, member.namedPorts);
     member.state = 'regenerating';
     peers.claim(`endpoint ${member.record.id}`, CLAIM_RANK.endpoint, peerRows(member));
     options.onEndpoint(member);
@@ -181,12 +193,9 @@ export function createDesired(options: DesiredOptions): Desired {
   function forget(member: Member): void {
     if (member.subject !== '') engine.removeSubject(member.subject);
     release(member.identity, member.labels);
-    if (!members.has(member.record.id)) peers.withdraw(`endpoint ${member.record.id}`);
-  }
-
-  function namedPortsOf(identity: IdentityNumber): Member['namedPorts'] {
-    const alike = [...members.values()].filter((member) => member.identity === identity);
-    return alike.flatMap((member) => member.namedPorts);
+    if (members.has(member.record.id)) return;
+    peers.withdraw(`endpoint ${member.record.id}`);
+    namedPorts.remove(`endpoint ${member.record.id}`);
   }
 
   /** Points members to their policies; returns the ids whose row changed. */
@@ -240,6 +249,11 @@ export function createDesired(options: DesiredOptions): Desired {
       dirtyMembers.delete(id);
       removedEndpoints.add(id);
       if (member !== resolving) forget(member);
+    },
+    askAgain() {
+      const unnumbered = [...members].filter(([, { pod, identity }]) => pod && identity === RESERVED_IDENTITIES.init);
+      for (const [id] of unnumbered) dirtyMembers.add(id);
+      return unnumbered.length > 0;
     },
     setLocalAddresses(addresses) {
       peers.claim(

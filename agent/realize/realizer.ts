@@ -49,6 +49,8 @@ export interface Realizer extends Sink {
   /** Resolves when nothing in the kernel names the endpoint any more. */
   withdraw(id: number): Promise<void>;
   setLocalAddresses(addresses: readonly Address[]): void;
+  /** To be called every now and then: pods without a number of their own ask for one again. */
+  askAgain(): void;
   stop(): void;
 }
 
@@ -252,6 +254,9 @@ export function createRealizer(options: RealizerOptions): Realizer {
       localAddresses = now;
       desired.setLocalAddresses(addresses);
       wakeQuietly();
+    },
+    askAgain() {
+      if (desired.askAgain()) wakeQuietly();
     },
     stop() {
       stopped = true;

@@ -20,7 +20,8 @@ import type { Peer } from './traffic.ts';
 import { until } from './until.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const AGENT = join(ROOT, 'agent/main.ts');
+/** WEIR_TEST_AGENT: another build of it, e.g. the bundle. */
+const AGENT = process.env.WEIR_TEST_AGENT ?? join(ROOT, 'agent/main.ts');
 const CLI = join(ROOT, 'agent/cli/main.ts');
 const CNI_BINARY = join(ROOT, 'cni/build/weir-cni');
 
@@ -275,7 +276,7 @@ export class NodeUnderTest {
 
   private flags(): string[] {
     return [
-      `--manifests-directory=${this.manifests}`,
+      `--manifests=${this.manifests}`,
       '--node-name=node-under-test',
       `--run-directory=${join(this.folder, 'run')}`,
       `--state-directory=${join(this.folder, 'state')}`,

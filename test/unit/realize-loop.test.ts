@@ -40,9 +40,11 @@ function start(lastValid: Document[] = []): {
   realizer: Realizer;
   kernel: ReturnType<typeof fakeDatapath>;
   kept: Document[][];
+  numbers: { full: boolean };
 } {
   const kernel = fakeDatapath();
-  const numbers = new Map<string, number>();
+  const given = new Map<string, number>();
+  const numbers = { full: false };
   const kept: Document[][] = [];
   const realizer = createRealizer({
     engine: createEngine(),
@@ -50,8 +52,9 @@ function start(lastValid: Document[] = []): {
     identities: {
       acquire: async (labels) => {
         const key = labelsKey(labels);
-        const number = numbers.get(key) ?? 256 + numbers.size;
-        numbers.set(key, number);
+        if (numbers.full) return 5;
+        const number = given.get(key) ?? 256 + given.size;
+        given.set(key, number);
         return number;
       },
       release: () => {},
@@ -64,7 +67,7 @@ function start(lastValid: Document[] = []): {
     keepDocuments: async (documents) => void kept.push(documents),
     now: () => 0,
   });
-  return { realizer, kernel, kept };
+  return { realizer, kernel, kept, numbers };
 }
 
 const record = (id: number, podName: string): EndpointRecord => ({
@@ -198,6 +201,20 @@ test('an endpoint removed while its number is written leaves nothing', async () 
   assert.equal(realizer.desired.peers.rows(), []);
   assert.is(realizer.desired.identityUsers.size, 0);
   assert.not(kernel.calls.some((call) => call.kind === 'apply' && call.delta.setEndpoints.length > 0));
+  realizer.stop();
+});
+
+test('a pod for which no number is free is denied by default as init, and gets its number once there is one', async () => {
+  const { realizer, kernel, numbers } = start();
+  numbers.full = true;
+  realizer.synced();
+  await realizer.admit(record(1, 'p1'), pod('p1', 'a'));
+  const rows = kernel.calls.flatMap((call) => (call.kind === 'apply' ? call.delta.policy.set.policies : []));
+  assert.is(realizer.desired.members.get(1)?.identity, 5);
+  assert.ok(rows.every((row) => row.ingress.isolated && row.egress.isolated));
+  numbers.full = false;
+  realizer.askAgain();
+  await until(() => realizer.desired.members.get(1)?.identity === 256, { what: 'the number' });
   realizer.stop();
 });
 

@@ -1,0 +1,42 @@
+/**
+ * Writes dist/weir-agent.mjs and dist/weir.mjs: what an image or npm package ships, because Node runs no TypeScript under
+ * node_modules, and a bundle holds less memory (docs/benchmarks.md). Run: `npm run bundle`.
+ */
+import { readFile } from 'node:fs/promises';
+import { relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build, type Plugin } from 'esbuild';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+
+/** Files beside a module (the addon, the BPF object) are found from where the module stands in the checkout. */
+const keepPlaces: Plugin = {
+  name: 'keep the places of modules',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/(agent|native)\/.*\.ts$/ }, async ({ path }) => {
+      const text = await readFile(path, 'utf8');
+      const place = JSON.stringify(`../${relative(ROOT, path)}`);
+      return { contents: text.replaceAll('import.meta.url', `new URL(${place}, import.meta.url).href`), loader: 'ts' };
+    });
+  },
+};
+
+await build({
+  absWorkingDir: ROOT,
+  entryPoints: { 'weir-agent': 'agent/main.ts', weir: 'agent/cli/main.ts' },
+  outdir: 'dist',
+  outExtension: { '.js': '.mjs' },
+  bundle: true,
+  platform: 'node',
+  target: 'node24',
+  format: 'esm',
+  minifySyntax: true,
+  minifyWhitespace: true,
+  legalComments: 'linked',
+  // Fastify and its kin are CommonJS: they ask for Node's own modules by require().
+  banner: {
+    js: "import { createRequire as createRequireHere } from 'node:module';const require = createRequireHere(import.meta.url);",
+  },
+  plugins: [keepPlaces],
+  logLevel: 'warning',
+});
