@@ -19,7 +19,7 @@ enum drop_reason {
 	DROP_ROUTER_ADVERTISEMENT = 11,   /* a pod sent a router advertisement or an ICMPv6 redirect */
 	DROP_DHCP_SERVER = 12,            /* a pod answered as a DHCP server */
 	DROP_MALFORMED = 13,              /* truncated or contradictory header */
-	DROP_IP_OPTIONS = 14,             /* IPv4 source route, IPv6 routing header */
+	DROP_IP_OPTIONS = 14,             /* IPv4 source route or too many options, IPv6 routing header */
 	DROP_EXTENSION_CHAIN = 15,        /* more IPv6 extension headers than IPV6_EXT_MAX_CHAIN, or a jumbogram */
 	DROP_FRAGMENT_NO_FIRST = 16,      /* a later fragment whose first one was not seen or not allowed */
 	DROP_FRAGMENT_TINY = 17,          /* a first fragment without the whole transport header */

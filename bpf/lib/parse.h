@@ -116,14 +116,17 @@ __force_inline void *header(struct __sk_buff *ctx, __u64 offset, const __u32 siz
 	return at + size <= packet_end(ctx) ? at : NULL;
 }
 
+/* Options looked at, at most. Real packets have one or two, with no-ops between. */
+#define IPV4_OPTIONS_MAX 16
+
 /* Source routes hand the choice of the path, and with it of the destination, to the sender. Others are harmless.
  * https://www.rfc-editor.org/rfc/rfc7126#section-4.3 */
-__slow int check_ipv4_options(struct __sk_buff *ctx, __u32 options_length)
+__apart int check_ipv4_options(struct __sk_buff *ctx, __u32 options_length)
 {
 	__u32 at = ETH_HLEN + sizeof(struct iphdr), end = at + options_length;
 	__u8 option[2];
 
-	for (int i = 0; i < 40; i++) {
+	for (int i = 0; i < IPV4_OPTIONS_MAX; i++) {
 		if (at >= end)
 			return 0;
 		if (bpf_skb_load_bytes(ctx, at, option, sizeof(option)))
@@ -140,7 +143,7 @@ __slow int check_ipv4_options(struct __sk_buff *ctx, __u32 options_length)
 			return -DROP_MALFORMED;
 		at += option[1];
 	}
-	return 0;
+	return at < end ? -DROP_IP_OPTIONS : 0;
 }
 
 /* IPv4 header at the cursor; leaves it at the transport header. */

@@ -101,9 +101,19 @@ function golden(): Map<string, { size: number; hex: string }> {
   const folder = mkdtempSync(join(tmpdir(), 'wt-layout-'));
   try {
     const program = join(folder, 'golden');
-    execFileSync('cc', ['-Wall', '-Werror', '-D__doc(text)=', `-I${ROOT}/bpf`, '-o', program, join(ROOT, 'test/bpf/layout-golden.c')]);
+    execFileSync('cc', [
+      '-Wall',
+      '-Werror',
+      '-D__doc(text)=',
+      `-I${ROOT}/bpf`,
+      '-o',
+      program,
+      join(ROOT, 'test/bpf/layout-golden.c'),
+    ]);
     const lines = execFileSync(program, { encoding: 'utf8' }).trim().split('\n');
-    return new Map(lines.map((line) => line.split(' ')).map(([name = '', size, hex = '']) => [name, { size: Number(size), hex }]));
+    return new Map(
+      lines.map((line) => line.split(' ')).map(([name = '', size, hex = '']) => [name, { size: Number(size), hex }]),
+    );
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -129,7 +139,10 @@ test('every struct survives a round trip, at any offset', () => {
         codec.encode(value, buffer, offset);
         assert.equal(codec.decode(buffer, offset), value, name);
         assert.equal(codec.decode(codec.encode(value)), value, name);
-        assert.ok(buffer.subarray(0, offset).every((byte) => byte === 0xee), `${name} writes before its place`);
+        assert.ok(
+          buffer.subarray(0, offset).every((byte) => byte === 0xee),
+          `${name} writes before its place`,
+        );
       }),
       { numRuns: 50 },
     );
@@ -145,7 +158,10 @@ test('padding is written as zeros, so that keys compare', () => {
 
 test('what does not fit is refused with the name of the field', () => {
   const peer = { identity: 1, endpoint: 0, kind: 0, flags: 0 };
-  assert.throws(() => layout.peer.encode({ ...peer, identity: 2 ** 32 }), /Peer\.identity: expected an integer from 0 to 4294967295/);
+  assert.throws(
+    () => layout.peer.encode({ ...peer, identity: 2 ** 32 }),
+    /Peer\.identity: expected an integer from 0 to 4294967295/,
+  );
   assert.throws(() => layout.peer.encode({ ...peer, kind: -1 }), /Peer\.kind/);
   assert.throws(() => layout.peer.encode({ ...peer, kind: 0.5 }), /Peer\.kind/);
   const key = { family: 4, address: new Uint8Array(4) };
@@ -154,7 +170,9 @@ test('what does not fit is refused with the name of the field', () => {
 });
 
 test('every drop reason has words', () => {
-  const reasons = Object.entries(layout.DropReason).filter(([name]) => name !== 'DROP_NONE' && name !== 'DROP_REASON_COUNT');
+  const reasons = Object.entries(layout.DropReason).filter(
+    ([name]) => name !== 'DROP_NONE' && name !== 'DROP_REASON_COUNT',
+  );
   for (const [name, value] of reasons) {
     assert.is(layout.dropReasonName[value], name);
     assert.ok((layout.DROP_REASON_DOC[value] ?? '').length > 10, `${name} has no comment beside it in bpf/abi/drop.h`);

@@ -1,9 +1,15 @@
 /** The life of a connection: one entry for both directions, timeouts by state, ends, eviction, budget. */
 import * as assert from 'uvu/assert';
-import { ConntrackFlags, DatapathCounter, EventFlags, eventTypeName, type FlowEvent } from '../../agent/datapath/layout.gen.ts';
+import {
+  ConntrackFlags,
+  DatapathCounter,
+  EventFlags,
+  eventTypeName,
+  type FlowEvent,
+} from '../../agent/datapath/layout.gen.ts';
 import { type Connection, DatapathFixture, type Run } from '../kit/datapath-fixture.ts';
 import { allow, setPolicy, setVerdict } from '../kit/datapath-policy.ts';
-import { icmpEcho, IPPROTO, ip, type Packet, sctp, TCP, tcp, type TcpPacket, udp } from '../kit/packet.ts';
+import { IPPROTO, icmpEcho, ip, type Packet, sctp, TCP, type TcpPacket, tcp, udp } from '../kit/packet.ts';
 import { privileged } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
@@ -129,7 +135,12 @@ for (const family of [4, 6] as const) {
     const ends = { from: own, to: OTHERS[family] };
     const ways: [string, (sport: number) => [Packet, Packet], number, number][] = [
       ['UDP', (sport) => [udp({ ...ends, sport }), udp({ from: ends.to, to: own, sport: 53, dport: sport })], 30, 180],
-      ['SCTP', (sport) => [sctp({ ...ends, sport }), sctp({ from: ends.to, to: own, sport: 36412, dport: sport })], 60, 180],
+      [
+        'SCTP',
+        (sport) => [sctp({ ...ends, sport }), sctp({ from: ends.to, to: own, sport: 36412, dport: sport })],
+        60,
+        180,
+      ],
       ['echo', (id) => [icmpEcho({ ...ends, id }), icmpEcho({ from: ends.to, to: own, id }).reply()], 30, 30],
     ];
     for (const [name, packets, asked, answered] of ways) {
@@ -220,17 +231,35 @@ for (const family of [4, 6] as const) {
   test(`IPv${family}: healing is for TCP in mid-stream, and for what a policy allows`, async () => {
     const t = talk(family);
     const own = family === 4 ? pod.ipv4 : pod.ipv6;
-    for (const packet of [t.back.syn(), t.back.synAck(), t.back.rst(), t.back.flags(TCP.rst | TCP.ack), t.back.flags(0), t.back.flags(TCP.fin)]) {
+    for (const packet of [
+      t.back.syn(),
+      t.back.synAck(),
+      t.back.rst(),
+      t.back.flags(TCP.rst | TCP.ack),
+      t.back.flags(0),
+      t.back.flags(TCP.fin),
+    ]) {
       assert.is((await t.get(packet)).reason, 'POLICY_DENIED', `${packet}`);
     }
-    assert.is((await t.get(udp({ from: OTHERS[family], to: own, sport: 80, dport: nextPort++ }))).reason, 'POLICY_DENIED');
+    assert.is(
+      (await t.get(udp({ from: OTHERS[family], to: own, sport: 80, dport: nextPort++ }))).reason,
+      'POLICY_DENIED',
+    );
     setPolicy(datapath, 18, { ingress: { isolated: true }, egress: { isolated: true, hasAny: true } });
-    setVerdict(datapath, { policy: 18, class: 0, direction: 'egress', protocol: IPPROTO.tcp, port: 443 }, { normal: allow(1, 7) });
+    setVerdict(
+      datapath,
+      { policy: 18, class: 0, direction: 'egress', protocol: IPPROTO.tcp, port: 443 },
+      { normal: allow(1, 7) },
+    );
     datapath.setEndpoint(pod, { policy: 18 });
     try {
       const wrong = talk(family, 80);
       const denied = await wrong.get(wrong.back.data());
-      assert.equal([denied.reason, denied.events[0]?.direction], ['POLICY_DENIED', 0], 'reported as what it is: coming in');
+      assert.equal(
+        [denied.reason, denied.events[0]?.direction],
+        ['POLICY_DENIED', 0],
+        'reported as what it is: coming in',
+      );
       const right = talk(family, 443);
       assert.is((await right.get(right.back.data())).verdict, 'stack');
       assert.is((await wrong.send(wrong.there.data())).reason, 'POLICY_DENIED');
@@ -241,11 +270,18 @@ for (const family of [4, 6] as const) {
 
   test(`IPv${family}: echo replies nobody asked for, and requests that borrow an id`, async () => {
     const own = family === 4 ? pod.ipv4 : pod.ipv6;
-    const [there, back] = [{ from: own, to: OTHERS[family] }, { from: OTHERS[family], to: own }];
+    const [there, back] = [
+      { from: own, to: OTHERS[family] },
+      { from: OTHERS[family], to: own },
+    ];
     assert.is((await datapath.toPod(pod, icmpEcho({ ...back, id: 5 }).reply())).reason, 'POLICY_DENIED');
     for (const id of [0, 600]) {
       assert.equal(names(await datapath.fromPod(pod, icmpEcho({ ...there, id }))), ['NEW']);
-      assert.is((await datapath.toPod(pod, icmpEcho({ ...back, id }).request())).reason, 'POLICY_DENIED', `request with id ${id}`);
+      assert.is(
+        (await datapath.toPod(pod, icmpEcho({ ...back, id }).request())).reason,
+        'POLICY_DENIED',
+        `request with id ${id}`,
+      );
       assert.is((await datapath.toPod(pod, icmpEcho({ ...back, id: id + 1 }).reply())).reason, 'POLICY_DENIED');
       assert.is((await datapath.toPod(pod, icmpEcho({ ...back, id }).reply())).verdict, 'stack');
       const stray = await datapath.fromPod(pod, icmpEcho({ ...there, id }).reply());
@@ -268,14 +304,26 @@ test('no more connections than the budget; closing one properly gives its token 
   setPolicy(small, OPEN, {});
   const flooder = small.pod({ identity: 1001, policy: OPEN, ipv4: '10.9.0.2', ipv6: 'fd09::2' });
   const quiet = small.pod({ identity: 1002, policy: OPEN, ipv4: '10.9.0.3' });
-  const open = (sport: number): Promise<Run> => small.fromPod(flooder, tcp({ from: flooder.ipv4, to: OTHERS[4], sport }).syn());
+  const open = (sport: number): Promise<Run> =>
+    small.fromPod(flooder, tcp({ from: flooder.ipv4, to: OTHERS[4], sport }).syn());
   for (let sport = 1; sport <= 5; sport++) assert.is((await open(sport)).verdict, 'stack');
   assert.is((await open(6)).reason, 'NEW_CONNECTION_BUDGET');
   assert.is((await small.fromPod(flooder, udp({ from: flooder.ipv6, to: OTHERS[6] }))).reason, 'NEW_CONNECTION_BUDGET');
   assert.is((await open(5)).verdict, 'stack', 'what is open goes on');
-  assert.is((await small.fromPod(quiet, udp({ from: quiet.ipv4, to: OTHERS[4] }))).verdict, 'stack', 'others have their own');
-  assert.is((await small.toPod(flooder, udp({ from: OTHERS[4], to: flooder.ipv4 }))).verdict, 'stack', 'as has what comes in');
-  assert.is((await small.fromPod(flooder, tcp({ from: flooder.ipv4, to: OTHERS[4], sport: 1 }).rst())).verdict, 'stack');
+  assert.is(
+    (await small.fromPod(quiet, udp({ from: quiet.ipv4, to: OTHERS[4] }))).verdict,
+    'stack',
+    'others have their own',
+  );
+  assert.is(
+    (await small.toPod(flooder, udp({ from: OTHERS[4], to: flooder.ipv4 }))).verdict,
+    'stack',
+    'as has what comes in',
+  );
+  assert.is(
+    (await small.fromPod(flooder, tcp({ from: flooder.ipv4, to: OTHERS[4], sport: 1 }).rst())).verdict,
+    'stack',
+  );
   assert.is((await open(7)).verdict, 'stack', 'a token was given back');
   assert.is((await open(8)).reason, 'NEW_CONNECTION_BUDGET');
   const budget = small.get('budgets', flooder.id);
@@ -319,7 +367,9 @@ test('what the ring buffer has no room for is counted', async () => {
   const lost = small.counter(DatapathCounter.COUNTER_EVENTS_LOST);
   const dropped = small.drops()['NO_POLICY/egress'] ?? 0;
   assert.ok(lost > 0 && dropped >= 20_000, `of ${dropped} some were lost: ${lost}`);
-  await until(() => small.eventsReceived + lost === dropped, { what: 'every packet to be reported or counted as lost' });
+  await until(() => small.eventsReceived + lost === dropped, {
+    what: 'every packet to be reported or counted as lost',
+  });
 });
 
 test('counters of the direction count what passes', async () => {

@@ -4,7 +4,7 @@ import { EventFlags, type FlowEvent, fragment, fragmentKey } from '../../agent/d
 import { mapEntries } from '../../native/index.ts';
 import { DatapathFixture, type Run } from '../kit/datapath-fixture.ts';
 import { allow, setIdentity, setPolicy, setVerdict } from '../kit/datapath-policy.ts';
-import { ETHERTYPE, fragments, icmpEcho, IPPROTO, ip, type Packet, sctp, TCP, tcp, udp } from '../kit/packet.ts';
+import { ETHERTYPE, fragments, IPPROTO, icmpEcho, ip, type Packet, sctp, TCP, tcp, udp } from '../kit/packet.ts';
 import { privileged } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';
 
@@ -70,8 +70,18 @@ test('lengths that contradict each other', async () => {
     const transport = ends === V4 ? 34 : 54;
     await expectDrop(udp(ends).patch(transport + 4, 0, 7), 'MALFORMED');
     await expectDrop(udp(ends).patch(transport + 4, 4, 0), 'MALFORMED');
-    await expectDrop(tcp(ends).syn().patch(transport + 12, 0x40), 'MALFORMED');
-    await expectDrop(tcp(ends).syn().patch(transport + 12, 0xf0), 'MALFORMED');
+    await expectDrop(
+      tcp(ends)
+        .syn()
+        .patch(transport + 12, 0x40),
+      'MALFORMED',
+    );
+    await expectDrop(
+      tcp(ends)
+        .syn()
+        .patch(transport + 12, 0xf0),
+      'MALFORMED',
+    );
   }
 });
 
@@ -90,9 +100,21 @@ test('TCP flags no stack sends', async () => {
 });
 
 test('TCP options are skipped, IPv4 options too, but not source routes', async () => {
-  await expectPass(tcp({ ...V4, sport: 1 }).syn().tcpOptions(40));
-  await expectPass(tcp({ ...V6, sport: 1 }).syn().tcpOptions(40));
-  const event = await expectPass(tcp({ ...V4, sport: 2, dport: 81 }).syn().options(148, 4, 0, 0)); // router alert
+  await expectPass(
+    tcp({ ...V4, sport: 1 })
+      .syn()
+      .tcpOptions(40),
+  );
+  await expectPass(
+    tcp({ ...V6, sport: 1 })
+      .syn()
+      .tcpOptions(40),
+  );
+  const event = await expectPass(
+    tcp({ ...V4, sport: 2, dport: 81 })
+      .syn()
+      .options(148, 4, 0, 0),
+  ); // router alert
   assert.equal([event?.sourcePort, event?.destinationPort], [2, 81]);
   await expectPass(udp({ ...V4, sport: 3 }).options(1, 1, 1, 1, 7, 7, 4, 0, 0, 0, 0, 0)); // no-ops, record route
   await expectPass(udp({ ...V4, sport: 4 }).options(0, 131, 7, 4)); // behind end-of-options nothing is read
@@ -102,8 +124,10 @@ test('TCP options are skipped, IPv4 options too, but not source routes', async (
   await expectDrop(udp(V4).options(7, 0, 0, 0), 'MALFORMED');
   await expectDrop(udp(V4).options(7, 1, 0, 0), 'MALFORMED');
   await expectDrop(udp(V4).options(7, 5, 0, 0), 'MALFORMED');
-  await expectPass(udp({ ...V4, sport: 5 }).options(...Array.from({ length: 40 }, () => 1)));
-  await expectDrop(udp(V4).options(...Array.from({ length: 37 }, () => 1), 131, 3, 4), 'IP_OPTIONS');
+  const noOps = (count: number): number[] => Array.from({ length: count }, () => 1);
+  await expectPass(udp({ ...V4, sport: 5 }).options(...noOps(16)));
+  await expectDrop(udp(V4).options(...noOps(20)), 'IP_OPTIONS');
+  await expectDrop(udp(V4).options(...noOps(37), 131, 3, 4), 'IP_OPTIONS');
 });
 
 test('IPv6 extension headers: ports are found behind them', async () => {
@@ -113,7 +137,10 @@ test('IPv6 extension headers: ports are found behind them', async () => {
     ['a long one', (p) => p.extension(IPPROTO.dstopts, ...new Array(100).fill(0))],
     ['authentication', (p) => p.extension(IPPROTO.ah, ...new Array(22).fill(0))],
     ['an atomic fragment', (p) => p.atomicFragment(9)],
-    ['six', (p) => [1, 2, 3, 4, 5].reduce((q) => q.extension(IPPROTO.dstopts, 1, 4), p.extension(IPPROTO.hopopts, 1, 4))],
+    [
+      'six',
+      (p) => [1, 2, 3, 4, 5].reduce((q) => q.extension(IPPROTO.dstopts, 1, 4), p.extension(IPPROTO.hopopts, 1, 4)),
+    ],
   ];
   for (const [i, [name, chain]] of chains.entries()) {
     const event = await expectPass(chain(udp({ ...V6, sport: 100 + i, dport: 53 })));
@@ -122,14 +149,22 @@ test('IPv6 extension headers: ports are found behind them', async () => {
 });
 
 test('IPv6 extension headers: what is refused', async () => {
-  const seven = [1, 2, 3, 4, 5, 6].reduce((p) => p.extension(IPPROTO.dstopts, 1, 4), udp(V6).extension(IPPROTO.hopopts, 1, 4));
+  const seven = [1, 2, 3, 4, 5, 6].reduce(
+    (p) => p.extension(IPPROTO.dstopts, 1, 4),
+    udp(V6).extension(IPPROTO.hopopts, 1, 4),
+  );
   await expectDrop(seven, 'EXTENSION_CHAIN');
   await expectDrop(udp(V6).extension(IPPROTO.routing, 0, 0), 'IP_OPTIONS');
   await expectDrop(udp(V6).extension(IPPROTO.dstopts, 1, 4).extension(IPPROTO.routing, 4, 0), 'IP_OPTIONS');
   await expectDrop(udp(V6).extension(IPPROTO.dstopts, 1, 4).extension(IPPROTO.hopopts, 1, 4), 'EXTENSION_CHAIN');
   await expectDrop(udp(V6).extension(IPPROTO.hopopts, 194, 4, 0, 1, 0, 0), 'EXTENSION_CHAIN');
   await expectDrop(udp(V6).extension(IPPROTO.hopopts, 194, 4, 0, 1, 0, 0).statedLength(0), 'EXTENSION_CHAIN');
-  await expectDrop(udp(V6).extension(IPPROTO.dstopts, 1, 4).patch(14 + 40 + 1, 200), 'MALFORMED');
+  await expectDrop(
+    udp(V6)
+      .extension(IPPROTO.dstopts, 1, 4)
+      .patch(14 + 40 + 1, 200),
+    'MALFORMED',
+  );
   await expectDrop(udp(V6).extension(IPPROTO.dstopts, 1, 4).statedLength(4), 'MALFORMED');
   await expectDrop(tcp(V6).syn().extension(IPPROTO.dstopts, 1, 4).cut(1), 'MALFORMED');
 });
@@ -144,11 +179,25 @@ test('protocols without ports never match a rule with a port, only one for the w
   }
   await expectPass(ip({ ...v4, protocol: IPPROTO.ah }), strict);
   /* the ports must be the packet's own, not those of what a longer chain hides */
-  await expectDrop(tcp({ ...v6, dport: 22 }).syn().extension(IPPROTO.dstopts, 1, 4), 'POLICY_DENIED', strict);
+  await expectDrop(
+    tcp({ ...v6, dport: 22 })
+      .syn()
+      .extension(IPPROTO.dstopts, 1, 4),
+    'POLICY_DENIED',
+    strict,
+  );
   await expectDrop(ip({ ...v6, protocol: IPPROTO.esp, payload: Uint8Array.of(0, 1, 0, 53) }), 'POLICY_DENIED', strict);
   /* the numbers of ICMP and ICMPv6 in the other family are protocols like any other */
-  await expectDrop(ip({ ...v4, protocol: IPPROTO.icmpv6, payload: Uint8Array.of(128, 0, 0, 0, 0, 1, 0, 1) }), 'POLICY_DENIED', strict);
-  await expectDrop(ip({ ...v6, protocol: IPPROTO.icmp, payload: Uint8Array.of(8, 0, 0, 0, 0, 1, 0, 1) }), 'POLICY_DENIED', strict);
+  await expectDrop(
+    ip({ ...v4, protocol: IPPROTO.icmpv6, payload: Uint8Array.of(128, 0, 0, 0, 0, 1, 0, 1) }),
+    'POLICY_DENIED',
+    strict,
+  );
+  await expectDrop(
+    ip({ ...v6, protocol: IPPROTO.icmp, payload: Uint8Array.of(8, 0, 0, 0, 0, 1, 0, 1) }),
+    'POLICY_DENIED',
+    strict,
+  );
 });
 
 test('fragments: in order they pass, with the ports of the first', async () => {
@@ -162,7 +211,10 @@ test('fragments: in order they pass, with the ports of the first', async () => {
       const first = await expectPass(pieces[0] as Packet, strict);
       assert.ok((first?.flags ?? 0) & EventFlags.EVENT_FRAGMENT);
       for (const piece of pieces.slice(1)) await expectPass(piece, strict);
-      const [connection] = datapath.connections().filter(({ key }) => key.protocol === packet.parts.protocol).slice(-1);
+      const [connection] = datapath
+        .connections()
+        .filter(({ key }) => key.protocol === packet.parts.protocol)
+        .slice(-1);
       assert.ok(connection);
     }
   }
@@ -197,7 +249,9 @@ test('fragments: the memory of a first one ends', async () => {
   const [first, later] = fragments(udp(V4, 2000), 1480, 90) as [Packet, Packet];
   await expectPass(first);
   const { keys, values, count } = mapEntries(datapath.map('fragments'));
-  const at = Array.from({ length: count }, (_, i) => i).find((i) => fragmentKey.decode(keys, i * fragmentKey.size).id === 90 << 16);
+  const at = Array.from({ length: count }, (_, i) => i).find(
+    (i) => fragmentKey.decode(keys, i * fragmentKey.size).id === 90 << 16,
+  );
   assert.ok(at !== undefined);
   const key = fragmentKey.decode(keys, at * fragmentKey.size);
   const memory = fragment.decode(values, at * fragment.size);
@@ -215,7 +269,10 @@ test('fragments: a first one without its whole transport header', async () => {
         await expectDrop(packet.fragment({ id: 1, offset: 0, length, more: true }), 'FRAGMENT_TINY');
       }
     }
-    await expectDrop(tcp(ends).syn().tcpOptions(20).fragment({ id: 1, offset: 0, length: 24, more: true }), 'FRAGMENT_TINY');
+    await expectDrop(
+      tcp(ends).syn().tcpOptions(20).fragment({ id: 1, offset: 0, length: 24, more: true }),
+      'FRAGMENT_TINY',
+    );
   }
 });
 

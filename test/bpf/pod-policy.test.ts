@@ -2,8 +2,17 @@
 import * as assert from 'uvu/assert';
 import { Direction, EventFlags, EventType, type TierVerdict } from '../../agent/datapath/layout.gen.ts';
 import { DatapathFixture, type Run, type TestPod } from '../kit/datapath-fixture.ts';
-import { allow, deny, pass, redirect, setAddressClass, setIdentity, setPolicy, setVerdict } from '../kit/datapath-policy.ts';
-import { icmp, icmpEcho, IPPROTO, tcp, udp } from '../kit/packet.ts';
+import {
+  allow,
+  deny,
+  pass,
+  redirect,
+  setAddressClass,
+  setIdentity,
+  setPolicy,
+  setVerdict,
+} from '../kit/datapath-policy.ts';
+import { IPPROTO, icmp, icmpEcho, tcp, udp } from '../kit/packet.ts';
 import { privileged } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';
 
@@ -94,7 +103,13 @@ test('between two pods of the node both policies are asked, and the event says w
   setVerdict(datapath, { policy, class: 0, direction: 'egress' }, { normal: allow(1, 31) });
   const second = await leave(local.ipv4);
   assert.equal([second.reason, second.events[0]?.direction], ['POLICY_DENIED', Direction.DIRECTION_INGRESS]);
-  assert.equal([second.events[0]?.policy, second.events[0]?.rule], [[other, policy], [0, 31]]);
+  assert.equal(
+    [second.events[0]?.policy, second.events[0]?.rule],
+    [
+      [other, policy],
+      [0, 31],
+    ],
+  );
   assert.is(datapath.drops()['POLICY_DENIED/ingress'] !== undefined, true);
   datapath.setEndpoint(local, { policy: OPEN });
   assert.is(outcome(await leave(local.ipv6), 'egress'), 'pass 31');
@@ -156,8 +171,18 @@ test('the tiers, in order', async () => {
     ['nothing, open', {}, false, 'pass 0'],
     ['nothing, isolated', {}, true, 'POLICY_DENIED 0'],
     ['admin allow over all', { admin: allow(1, 1), normal: deny(1, 2), baseline: deny(1, 3) }, true, 'pass 1'],
-    ['admin deny over all', { admin: deny(1, 1), normal: allow(1, 2), baseline: allow(1, 3) }, false, 'POLICY_DENY_RULE 1'],
-    ['admin pass to normal', { admin: pass(9, 1), normal: deny(1, 2), baseline: allow(1, 3) }, false, 'POLICY_DENY_RULE 2'],
+    [
+      'admin deny over all',
+      { admin: deny(1, 1), normal: allow(1, 2), baseline: allow(1, 3) },
+      false,
+      'POLICY_DENY_RULE 1',
+    ],
+    [
+      'admin pass to normal',
+      { admin: pass(9, 1), normal: deny(1, 2), baseline: allow(1, 3) },
+      false,
+      'POLICY_DENY_RULE 2',
+    ],
     ['admin pass, isolated', { admin: pass(9, 1), baseline: allow(1, 3) }, true, 'POLICY_DENIED 0'],
     ['admin pass to baseline', { admin: pass(9, 1), baseline: deny(1, 3) }, false, 'POLICY_DENY_RULE 3'],
     ['admin pass to nothing', { admin: pass(9, 1) }, false, 'pass 0'],
@@ -189,7 +214,11 @@ test('of identity class, address class and any, the best precedence per tier', a
   for (const [winner, best] of classes) {
     const policy = policyOf({ ingress: { isolated: true, hasAny: true, identitySet: 51, addressSet: 50 } });
     for (const [, one] of classes) {
-      setVerdict(datapath, { policy, class: one, direction: 'ingress' }, { normal: one === best ? deny(9, 61) : allow(8, 62) });
+      setVerdict(
+        datapath,
+        { policy, class: one, direction: 'ingress' },
+        { normal: one === best ? deny(9, 61) : allow(8, 62) },
+      );
     }
     assert.is(outcome(await enter(REMOTE[4])), 'POLICY_DENY_RULE 61', `denied by ${winner}`);
   }
@@ -200,7 +229,11 @@ test('of identity class, address class and any, the best precedence per tier', a
   }
   const policy = policyOf({ ingress: { isolated: true, hasAny: true, identitySet: 51, addressSet: 50 } });
   setVerdict(datapath, { policy, class: CLASS, direction: 'ingress' }, { admin: pass(2, 64), normal: allow(5, 65) });
-  setVerdict(datapath, { policy, class: ADDRESS_CLASS, direction: 'ingress' }, { admin: deny(1, 66), normal: deny(4, 67) });
+  setVerdict(
+    datapath,
+    { policy, class: ADDRESS_CLASS, direction: 'ingress' },
+    { admin: deny(1, 66), normal: deny(4, 67) },
+  );
   assert.is(outcome(await enter(REMOTE[4])), 'pass 65', 'tiers are settled one by one');
 });
 
@@ -276,7 +309,11 @@ test('host is what local sockets send, whatever the address; its addresses from 
     datapath.peer(address, { identity: 1, kind: 'node' });
     const own = await datapath.toPod(pod, udp({ from: address, to, sport: nextPort++ }), 'host');
     assert.equal([own.verdict, own.events[0]?.identity], ['stack', [1, 1001]]);
-    const unlisted = await datapath.toPod(pod, udp({ from: address.replace(/100$/, '101'), to, sport: nextPort++ }), 'host');
+    const unlisted = await datapath.toPod(
+      pod,
+      udp({ from: address.replace(/100$/, '101'), to, sport: nextPort++ }),
+      'host',
+    );
     assert.is(unlisted.events[0]?.identity[0], 1);
     const spoof = await datapath.toPod(pod, udp({ from: address, to, sport: nextPort++ }), 'outside');
     assert.equal([spoof.verdict, spoof.reason], ['drop', 'HOST_SPOOF']);
@@ -327,7 +364,12 @@ test('audit: the event says what would differ, and by which rule', async () => {
   const place = { policy, class: 0, direction: 'ingress', protocol: IPPROTO.tcp } as const;
   setVerdict(datapath, { ...place, port: 80 }, {}, { normal: allow(1, 101) });
   setVerdict(datapath, { ...place, port: 81 }, {}, { normal: deny(1, 102) });
-  setVerdict(datapath, { ...place, port: 82 }, { normal: deny(1, 103) }, { admin: allow(1, 104), normal: deny(1, 103) });
+  setVerdict(
+    datapath,
+    { ...place, port: 82 },
+    { normal: deny(1, 103) },
+    { admin: allow(1, 104), normal: deny(1, 103) },
+  );
   const audit = async (port: number): Promise<unknown> => {
     const run = await enter(REMOTE[4], port);
     const event = run.events.find((one) => one.type === EventType.EVENT_AUDIT);

@@ -89,7 +89,9 @@ for (const { name, own, next, other } of FAMILIES) {
   });
 
   test(`${name}: multicast and broadcast`, async () => {
-    for (const to of name === 'IPv4' ? ['224.0.0.22', '239.1.2.3', '255.255.255.255', '240.0.0.1'] : ['ff02::fb', 'ff0e::1']) {
+    for (const to of name === 'IPv4'
+      ? ['224.0.0.22', '239.1.2.3', '255.255.255.255', '240.0.0.1']
+      : ['ff02::fb', 'ff0e::1']) {
       await expectDrop(udp({ from: own, to }), 'MULTICAST');
     }
   });
@@ -97,9 +99,16 @@ for (const { name, own, next, other } of FAMILIES) {
   test(`${name}: DHCP answers, but not DHCP questions to a server`, async () => {
     const [server, client] = name === 'IPv4' ? [67, 68] : [547, 546];
     await expectDrop(udp({ from: own, to: next, sport: server, dport: client }), 'DHCP_SERVER');
-    if (name === 'IPv4') await expectDrop(udp({ from: own, to: '255.255.255.255', sport: 67, dport: 68 }), 'DHCP_SERVER');
-    assert.is((await datapath.fromPod(pod, udp({ from: own, to: next, sport: client, dport: server }))).verdict, 'redirect');
-    assert.is((await datapath.fromPod(pod, tcp({ from: own, to: next, sport: server, dport: client }).syn())).verdict, 'redirect');
+    if (name === 'IPv4')
+      await expectDrop(udp({ from: own, to: '255.255.255.255', sport: 67, dport: 68 }), 'DHCP_SERVER');
+    assert.is(
+      (await datapath.fromPod(pod, udp({ from: own, to: next, sport: client, dport: server }))).verdict,
+      'redirect',
+    );
+    assert.is(
+      (await datapath.fromPod(pod, tcp({ from: own, to: next, sport: server, dport: client }).syn())).verdict,
+      'redirect',
+    );
   });
 
   test(`${name}: the unspecified address is nobody's, also where a pod has none of the family`, async () => {
@@ -129,7 +138,13 @@ test('an interface without an endpoint', async () => {
 test('ARP: the gateway is answered, back to who asked', async () => {
   const before = datapath.counter(DatapathCounter.COUNTER_ANSWERED);
   const run = await datapath.fromPod(pod, arp({ senderMac: pod.mac, senderIp: pod.ipv4, targetIp: '169.254.1.1' }));
-  const answer = arp({ operation: 'reply', senderMac: GATEWAY_MAC, senderIp: '169.254.1.1', targetMac: pod.mac, targetIp: pod.ipv4 });
+  const answer = arp({
+    operation: 'reply',
+    senderMac: GATEWAY_MAC,
+    senderIp: '169.254.1.1',
+    targetMac: pod.mac,
+    targetIp: pod.ipv4,
+  });
   assert.is(run.verdict, 'redirect');
   assert.equal(run.data, answer.bytes());
   assert.is(datapath.counter(DatapathCounter.COUNTER_ANSWERED), before + 1);
@@ -139,7 +154,15 @@ test('ARP: what the pod says about itself is swallowed', async () => {
   await expectConsumed(arp({ senderMac: pod.mac, senderIp: '0.0.0.0', targetIp: pod.ipv4 }));
   await expectConsumed(arp({ senderMac: pod.mac, senderIp: pod.ipv4, targetIp: pod.ipv4 }));
   await expectConsumed(arp({ senderMac: pod.mac, senderIp: pod.ipv4, targetIp: neighbour.ipv4 }));
-  await expectConsumed(arp({ operation: 'reply', senderMac: pod.mac, senderIp: pod.ipv4, targetMac: GATEWAY_MAC, targetIp: '169.254.1.1' }));
+  await expectConsumed(
+    arp({
+      operation: 'reply',
+      senderMac: pod.mac,
+      senderIp: pod.ipv4,
+      targetMac: GATEWAY_MAC,
+      targetIp: '169.254.1.1',
+    }),
+  );
 });
 
 test('ARP: what it says about others is a spoof', async () => {
@@ -147,11 +170,20 @@ test('ARP: what it says about others is a spoof', async () => {
   await expectDrop(arp({ fromMac, senderMac: OTHER_MAC, senderIp: pod.ipv4, targetIp: '169.254.1.1' }), 'ARP_SPOOF');
   await expectDrop(arp({ senderMac: pod.mac, senderIp: neighbour.ipv4, targetIp: '169.254.1.1' }), 'ARP_SPOOF');
   await expectDrop(
-    arp({ operation: 'reply', senderMac: pod.mac, senderIp: '169.254.1.1', targetMac: BROADCAST_MAC, targetIp: pod.ipv4 }),
+    arp({
+      operation: 'reply',
+      senderMac: pod.mac,
+      senderIp: '169.254.1.1',
+      targetMac: BROADCAST_MAC,
+      targetIp: pod.ipv4,
+    }),
     'ARP_SPOOF',
   );
   await expectDrop(arp({ senderMac: only6.mac, senderIp: pod.ipv4, targetIp: '169.254.1.1' }), 'ARP_SPOOF', only6);
-  await expectDrop(arp({ fromMac: OTHER_MAC, senderMac: pod.mac, senderIp: pod.ipv4, targetIp: '169.254.1.1' }), 'SOURCE_MAC');
+  await expectDrop(
+    arp({ fromMac: OTHER_MAC, senderMac: pod.mac, senderIp: pod.ipv4, targetIp: '169.254.1.1' }),
+    'SOURCE_MAC',
+  );
   const frame = arp({ senderMac: pod.mac, senderIp: pod.ipv4, targetIp: '169.254.1.1' });
   await expectDrop(frame.bytes().slice(0, 34), 'MALFORMED');
 });
@@ -177,7 +209,9 @@ test('neighbour discovery: what a fresh pod says from :: and fe80 is swallowed',
   await expectConsumed(routerSolicitation({ from: '::', to: 'ff02::2' }));
   await expectConsumed(routerSolicitation({ from: OWN_LINK_LOCAL, to: 'ff02::2' }));
   await expectConsumed(neighbourAdvertisement({ from: pod.ipv6, to: ALL_NODES, target: pod.ipv6, mac: pod.mac }));
-  await expectConsumed(neighbourAdvertisement({ from: OWN_LINK_LOCAL, to: ALL_NODES, target: OWN_LINK_LOCAL, mac: pod.mac }));
+  await expectConsumed(
+    neighbourAdvertisement({ from: OWN_LINK_LOCAL, to: ALL_NODES, target: OWN_LINK_LOCAL, mac: pod.mac }),
+  );
 });
 
 test('neighbour discovery: what it says about others is a spoof', async () => {

@@ -420,7 +420,8 @@ function measureHz(): number {
   try {
     const program = object.programs.sample_clock;
     if (!program) throw new Error('the object has no program sample_clock');
-    const sample = (): { jiffies: bigint; ns: bigint } => clockOf(testRun(program, { data: new Uint8Array(SMALLEST_FRAME) }).data);
+    const sample = (): { jiffies: bigint; ns: bigint } =>
+      clockOf(testRun(program, { data: new Uint8Array(SMALLEST_FRAME) }).data);
     const tickAfter = (jiffies: bigint): { jiffies: bigint; ns: bigint } => {
       for (;;) {
         const now = sample();
@@ -430,7 +431,9 @@ function measureHz(): number {
     const first = tickAfter(sample().jiffies);
     const last = tickAfter(first.jiffies + 9n);
     const measured = (Number(last.jiffies - first.jiffies) * 1e9) / Number(last.ns - first.ns);
-    return [100, 250, 300, 1000].reduce((best, hz) => (Math.abs(hz - measured) < Math.abs(best - measured) ? hz : best));
+    return [100, 250, 300, 1000].reduce((best, hz) =>
+      Math.abs(hz - measured) < Math.abs(best - measured) ? hz : best,
+    );
   } finally {
     object.close();
   }

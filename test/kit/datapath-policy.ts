@@ -26,8 +26,15 @@ export interface DirectionWords {
 }
 
 /** Left out: a direction that isolates nothing and has no rules. */
-export function setPolicy(datapath: DatapathFixture, id: number, words: { ingress?: DirectionWords; egress?: DirectionWords }): void {
-  datapath.put('policies', id, { revision: 1n, direction: [directionRow(words.ingress ?? {}), directionRow(words.egress ?? {})] });
+export function setPolicy(
+  datapath: DatapathFixture,
+  id: number,
+  words: { ingress?: DirectionWords; egress?: DirectionWords },
+): void {
+  datapath.put('policies', id, {
+    revision: 1n,
+    direction: [directionRow(words.ingress ?? {}), directionRow(words.egress ?? {})],
+  });
 }
 
 function directionRow(words: DirectionWords): PolicyDirection {
@@ -69,8 +76,17 @@ export interface VerdictPlace {
 }
 
 /** The audited verdict equals the enforced one unless given. */
-export function setVerdict(datapath: DatapathFixture, place: VerdictPlace, enforced: TierWords, audited: TierWords = enforced): void {
-  const tiers = (words: TierWords): TierVerdict[] => [words.admin ?? NO_RULE, words.normal ?? NO_RULE, words.baseline ?? NO_RULE];
+export function setVerdict(
+  datapath: DatapathFixture,
+  place: VerdictPlace,
+  enforced: TierWords,
+  audited: TierWords = enforced,
+): void {
+  const tiers = (words: TierWords): TierVerdict[] => [
+    words.admin ?? NO_RULE,
+    words.normal ?? NO_RULE,
+    words.baseline ?? NO_RULE,
+  ];
   const { policy, direction, protocol, port, portBits = 16 } = place;
   const prefixLen =
     protocol === undefined
