@@ -81,6 +81,7 @@ export const RULES: readonly ImportRule[] = [
   },
   { of: 'bpf/gen/', may: [], why: 'the generator reads BTF and nothing of the agent' },
   { of: 'docs/', may: ['agent/'], why: 'the reference is generated from the code' },
+  { of: 'setup/bundle.ts', may: [], packages: ['esbuild'], why: 'it reads the code as text, for esbuild' },
   { of: 'setup/', may: [], why: 'setup comes before everything' },
   {
     of: 'demo/',
