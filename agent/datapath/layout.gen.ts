@@ -211,7 +211,7 @@ export const DropReason = {
   DROP_DHCP_SERVER: 12,
   /** truncated or contradictory header */
   DROP_MALFORMED: 13,
-  /** IPv4 source route, IPv6 routing header */
+  /** IPv4 source route or too many options, IPv6 routing header */
   DROP_IP_OPTIONS: 14,
   /** more IPv6 extension headers than IPV6_EXT_MAX_CHAIN, or a jumbogram */
   DROP_EXTENSION_CHAIN: 15,
@@ -301,7 +301,7 @@ export const DROP_REASON_DOC: Readonly<Record<number, string>> = {
   11: "a pod sent a router advertisement or an ICMPv6 redirect",
   12: "a pod answered as a DHCP server",
   13: "truncated or contradictory header",
-  14: "IPv4 source route, IPv6 routing header",
+  14: "IPv4 source route or too many options, IPv6 routing header",
   15: "more IPv6 extension headers than IPV6_EXT_MAX_CHAIN, or a jumbogram",
   16: "a later fragment whose first one was not seen or not allowed",
   17: "a first fragment without the whole transport header",
