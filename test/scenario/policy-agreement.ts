@@ -39,7 +39,8 @@ export function disagreement(scenario: Scenario, seed: number): Disagreement | u
   return undefined;
 }
 
-function ruleName(info: RuleInfo | undefined): string {
+/** How the oracle names the rule. */
+export function ruleName(info: RuleInfo | undefined): string {
   if (!info) return 'a rule nobody knows';
   return info.path.length === 0 ? LOCAL_HOST : `${refKey(info.policy)} ${formatPath(info.path)}`;
 }
