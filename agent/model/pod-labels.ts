@@ -36,6 +36,9 @@ export function isIdentityLabel(key: string): boolean {
   return !OWNED_BY_CLUSTER.test(key) && !IGNORED.some((pattern) => pattern.test(key));
 }
 
+/** The API server gives every Namespace this label with its name, and refuses another value (KEP-2161). */
+const NAMESPACE_NAME_LABEL = 'kubernetes.io/metadata.name';
+
 /**
  * The labels of the pod's identity. `namespace` may be undefined while the Namespace object is not known: then only its
  * name is in the identity. `clusterName` is Cilium's cluster.name, "default" unless configured.
@@ -52,6 +55,8 @@ export function podLabels(
   for (const [key, value] of Object.entries(namespace?.labels ?? {})) {
     labels.set(`${NAMESPACE_LABELS_PREFIX}${key}`, value);
   }
+  // Manifests written by hand lack it, and selecting a namespace by its name must work there too.
+  labels.set(NAMESPACE_LABELS_PREFIX + NAMESPACE_NAME_LABEL, pod.namespace);
   labels.set(NAMESPACE_LABEL, pod.namespace);
   labels.set(SERVICE_ACCOUNT_LABEL, pod.serviceAccount || 'default');
   labels.set(CLUSTER_LABEL, options.clusterName);

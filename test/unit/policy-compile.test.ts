@@ -269,20 +269,20 @@ test('labels of a pod: its own that do not change per pod, its namespace’s, ac
     'io.cilium.k8s.namespace.labels.env': 'prod',
   };
   const pod = { namespace: 'default', labels, serviceAccount: '' };
-  const found = podLabels(
-    pod,
-    { name: 'default', labels: { 'kubernetes.io/metadata.name': 'default' } },
-    { clusterName: 'one' },
-  );
+  const found = podLabels(pod, { name: 'default', labels: { env: 'prod' } }, { clusterName: 'one' });
   assert.equal(Object.fromEntries(found), {
     'k8s:app': 'web',
     'k8s:app.kubernetes.io/name': 'web',
+    'k8s:io.cilium.k8s.namespace.labels.env': 'prod',
     'k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name': 'default',
     'k8s:io.kubernetes.pod.namespace': 'default',
     'k8s:io.cilium.k8s.policy.serviceaccount': 'default',
     'k8s:io.cilium.k8s.policy.cluster': 'one',
   });
-  assert.is(podLabels(pod, undefined, { clusterName: 'one' }).size, 5);
+  assert.is(podLabels(pod, undefined, { clusterName: 'one' }).size, 6);
+  const lying = { name: 'default', labels: { 'kubernetes.io/metadata.name': 'kube-system' } };
+  const key = 'k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name';
+  assert.is(podLabels(pod, lying, { clusterName: 'one' }).get(key), 'default');
 });
 
 test('the key of a subject does not depend on the order of its ports', () => {
