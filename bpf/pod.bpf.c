@@ -32,8 +32,7 @@ __force_inline int send_ipv4(struct __sk_buff *ctx, struct passage *p, const str
 	int outcome;
 
 	if ((outcome = parse_ipv4(ctx, p, &cursor)) || (outcome = parse_transport(ctx, p, &cursor, FAMILY_IPV4)) ||
-	    (outcome = check_sender(p, pod, FAMILY_IPV4)) ||
-	    (outcome = judge_or_follow(ctx, p, &cursor, FAMILY_IPV4)))
+	    (outcome = check_sender(p, pod, FAMILY_IPV4)) || (outcome = judge_or_follow(ctx, p, &cursor, FAMILY_IPV4)))
 		return outcome;
 	return deliver(ctx, p, FAMILY_IPV4);
 }
@@ -47,17 +46,16 @@ __force_inline int send_ipv6(struct __sk_buff *ctx, struct passage *p, const str
 		return outcome;
 	if (is_neighbour_discovery(p))
 		return neighbour_from_pod(ctx, p, pod, &cursor);
-	if ((outcome = check_sender(p, pod, FAMILY_IPV6)) ||
-	    (outcome = judge_or_follow(ctx, p, &cursor, FAMILY_IPV6)))
+	if ((outcome = check_sender(p, pod, FAMILY_IPV6)) || (outcome = judge_or_follow(ctx, p, &cursor, FAMILY_IPV6)))
 		return outcome;
 	return deliver(ctx, p, FAMILY_IPV6);
 }
 
 __force_inline int unsupported(__u16 ethertype)
 {
-	return ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ || ethertype < ETHERTYPE_MIN ?
-		       -DROP_UNSUPPORTED_L2 :
-		       -DROP_UNSUPPORTED_L3;
+	return ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ || ethertype < ETHERTYPE_MIN
+		       ? -DROP_UNSUPPORTED_L2
+		       : -DROP_UNSUPPORTED_L3;
 }
 
 __force_inline int send(struct __sk_buff *ctx, struct passage *p)

@@ -97,7 +97,7 @@ export const ConntrackFlags = {
   CONNTRACK_FIN_RESPONDER: 8,
   /** TCP: handshake seen; mid-stream entries once both sides spoke */
   CONNTRACK_ESTABLISHED: 16,
-  /** judged again and denied: initiator drops, reply in flight passes, no renewal */
+  /** judged again and denied: initiator drops, replies pass, no renewal */
   CONNTRACK_REVOKED: 256,
   /** allowed at the initiator's pod, in `epoch` */
   CONNTRACK_EGRESS_JUDGED: 512,
@@ -121,7 +121,7 @@ export const conntrackFlagsName: Readonly<Record<number, string>> = {
 export const CONNTRACK_FLAGS_DOC: Readonly<Record<number, string>> = {
   2: "the responder has answered",
   16: "TCP: handshake seen; mid-stream entries once both sides spoke",
-  256: "judged again and denied: initiator drops, reply in flight passes, no renewal",
+  256: "judged again and denied: initiator drops, replies pass, no renewal",
   512: "allowed at the initiator's pod, in `epoch`",
   1024: "allowed at the responder's pod, in `epoch`",
   2048: "`weir.dev/established: keep`: not judged again (reserved)",

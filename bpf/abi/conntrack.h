@@ -36,15 +36,15 @@ _Static_assert(sizeof(struct conntrack_key6) == 40, "abi");
  * the high one only where the connection is judged. */
 enum conntrack_flags {
 	CONNTRACK_INITIATOR_IS_LOW = 1 << 0,
-	CONNTRACK_REPLIED = 1 << 1,          /* the responder has answered */
+	CONNTRACK_REPLIED = 1 << 1, /* the responder has answered */
 	CONNTRACK_FIN_INITIATOR = 1 << 2,
 	CONNTRACK_FIN_RESPONDER = 1 << 3,
-	CONNTRACK_ESTABLISHED = 1 << 4,      /* TCP: handshake seen; mid-stream entries once both sides spoke */
+	CONNTRACK_ESTABLISHED = 1 << 4, /* TCP: handshake seen; mid-stream entries once both sides spoke */
 
-	CONNTRACK_REVOKED = 1 << 8,          /* judged again and denied: initiator drops, reply in flight passes, no renewal */
-	CONNTRACK_EGRESS_JUDGED = 1 << 9,    /* allowed at the initiator's pod, in `epoch` */
-	CONNTRACK_INGRESS_JUDGED = 1 << 10,  /* allowed at the responder's pod, in `epoch` */
-	CONNTRACK_KEEP = 1 << 11,            /* `weir.dev/established: keep`: not judged again (reserved) */
+	CONNTRACK_REVOKED = 1 << 8,         /* judged again and denied: initiator drops, replies pass, no renewal */
+	CONNTRACK_EGRESS_JUDGED = 1 << 9,   /* allowed at the initiator's pod, in `epoch` */
+	CONNTRACK_INGRESS_JUDGED = 1 << 10, /* allowed at the responder's pod, in `epoch` */
+	CONNTRACK_KEEP = 1 << 11,           /* `weir.dev/established: keep`: not judged again (reserved) */
 };
 
 /* Index of counters and tuples of one side of the connection. */

@@ -15,11 +15,15 @@ enum endpoint_limits {
 enum gateway {
 	GATEWAY_IPV4 = 0xa9fe0101, /* 169.254.1.1, host order */
 };
+/* Read from their lines by bpf/gen. */
+/* clang-format off */
 #define GATEWAY_IPV6 { 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 } /* fe80::1 */
 #define GATEWAY_MAC  { 0x0a, 0x77, 0x65, 0x69, 0x72, 0x01 } /* every host-side veth has it: locally administered */
+/* clang-format on */
 
 struct endpoint {
-	/* identity and policy share one aligned word: array values are copied word by word, so a packet sees both or neither */
+	/* identity and policy share one aligned word: array values are copied word by word, so a packet sees both or
+	 * neither */
 	__u32 identity;
 	__u32 policy __doc("key of `policies`; 0 = none yet: everything is dropped (no_policy)");
 	__u32 ifindex __doc("host-side veth; 0 = this index is free");

@@ -10,17 +10,17 @@ enum event_type {
 	EVENT_UPDATE = 3, /* still alive: flags changed or the report interval passed */
 	EVENT_END = 4,    /* closed or expired, with totals */
 	EVENT_DROP = 5,
-	EVENT_AUDIT = 6,  /* the verdict would differ if audited policies were enforced */
+	EVENT_AUDIT = 6, /* the verdict would differ if audited policies were enforced */
 };
 
 enum event_flags {
-	EVENT_IS_REPLY = 1 << 0,        /* the packet came from the responder */
+	EVENT_IS_REPLY = 1 << 0, /* the packet came from the responder */
 	EVENT_REVOKED = 1 << 1,
-	EVENT_EXPIRED = 1 << 2,         /* end by timeout, not by close */
+	EVENT_EXPIRED = 1 << 2,          /* end by timeout, not by close */
 	EVENT_AUDIT_WOULD_DENY = 1 << 3, /* EVENT_AUDIT: allowed now, denied if enforced (else the other way round) */
 	EVENT_FRAGMENT = 1 << 4,
-	EVENT_RELATED = 1 << 5,         /* an ICMP error that belongs to a connection */
-	EVENT_TO_HOST = 1 << 6,         /* handed to the node's stack */
+	EVENT_RELATED = 1 << 5, /* an ICMP error that belongs to a connection */
+	EVENT_TO_HOST = 1 << 6, /* handed to the node's stack */
 };
 
 struct flow_event {

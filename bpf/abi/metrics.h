@@ -12,12 +12,12 @@ struct traffic_counter {
 enum datapath_counter {
 	COUNTER_FORWARD_INGRESS = 0,
 	COUNTER_FORWARD_EGRESS = 1,
-	COUNTER_EVENTS_LOST = 2,       /* the ring buffer was full */
-	COUNTER_CONSUMED = 3,          /* MLD, DAD, router solicitation, own ARP: swallowed by design */
-	COUNTER_ANSWERED = 4,          /* ARP and neighbour requests answered by the program */
+	COUNTER_EVENTS_LOST = 2, /* the ring buffer was full */
+	COUNTER_CONSUMED = 3,    /* MLD, DAD, router solicitation, own ARP: swallowed by design */
+	COUNTER_ANSWERED = 4,    /* ARP and neighbour requests answered by the program */
 	COUNTER_CONNTRACK_NEW = 5,
 	COUNTER_CONNTRACK_CLOSED = 6,
-	COUNTER_JUDGED_AGAIN = 7,      /* established packets judged again after an epoch change */
+	COUNTER_JUDGED_AGAIN = 7, /* established packets judged again after an epoch change */
 	COUNTER_COUNT = 8,
 };
 

@@ -100,7 +100,8 @@ struct address_class_key {
 };
 _Static_assert(sizeof(struct address_class_key) == 28, "abi");
 
-/* One class per kind of peer, each flattened on its own: a deny for outside must not hide an allow for pods behind it. */
+/* One class per kind of peer, each flattened on its own: a deny for outside must not hide an allow for pods behind it.
+ */
 struct address_classes {
 	__u32 outside;
 	__u32 node;

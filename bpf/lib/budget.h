@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* New connections per pod: a token bucket, so that one pod's flood ends at its own limit and not in the others' entries.
- * Refilling races between CPUs at worst hand out a few tokens twice. */
+/* New connections per pod: a token bucket, so that one pod's flood ends at its own limit and not in the others'
+ * entries. Refilling races between CPUs at worst hand out a few tokens twice. */
 #pragma once
 #include "lib/passage.h"
 

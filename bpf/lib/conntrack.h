@@ -6,19 +6,17 @@
 
 /* Seconds without a packet after which an entry is free. RFC 5382 asks for 2h04 on established TCP; the rest follows
  * Linux' own conntrack, shorter where the other side never answered. */
-#define TCP_OPENING_SECONDS	60
+#define TCP_OPENING_SECONDS     60
 #define TCP_ESTABLISHED_SECONDS 8000
 #define TCP_HALF_CLOSED_SECONDS 600
-#define TCP_CLOSED_SECONDS	10
-#define UDP_ASKED_SECONDS	30
-#define UDP_ANSWERED_SECONDS	180
-#define ECHO_SECONDS		30
-#define OTHER_ASKED_SECONDS	60
-#define OTHER_ANSWERED_SECONDS	180
+#define TCP_CLOSED_SECONDS      10
+#define UDP_ASKED_SECONDS       30
+#define UDP_ANSWERED_SECONDS    180
+#define ECHO_SECONDS            30
+#define OTHER_ASKED_SECONDS     60
+#define OTHER_ANSWERED_SECONDS  180
 
 #define CONNTRACK_FIN_BOTH (CONNTRACK_FIN_INITIATOR | CONNTRACK_FIN_RESPONDER)
-/* Of the entry's flags, what judging writes: the high byte. */
-#define CONNTRACK_JUDGING  0xff00
 
 /* The two bytes of `flags` are written apart: see enum conntrack_flags. */
 __force_inline __u8 *flag_byte(struct conntrack_entry *entry, const int high)
@@ -116,8 +114,7 @@ __force_inline bool is_opening(const struct passage *p)
 __force_inline bool belongs(const struct passage *p, const struct conntrack_entry *entry)
 {
 	if (is_opening(p))
-		return p->sender == SIDE_INITIATOR &&
-		       !(entry->flags & (CONNTRACK_ESTABLISHED | CONNTRACK_FIN_BOTH));
+		return p->sender == SIDE_INITIATOR && !(entry->flags & (CONNTRACK_ESTABLISHED | CONNTRACK_FIN_BOTH));
 	if (is_icmp(p, p->family)) {
 		bool request = p->icmp_type == (p->family == FAMILY_IPV4 ? ICMPV4_ECHO_REQUEST : ICMPV6_ECHO_REQUEST);
 
@@ -132,8 +129,8 @@ __force_inline __u64 patience(const struct passage *p, __u8 flags)
 	if (is_tcp(p)) {
 		if (!(flags & CONNTRACK_FIN_BOTH))
 			return seconds(flags & CONNTRACK_ESTABLISHED ? TCP_ESTABLISHED_SECONDS : TCP_OPENING_SECONDS);
-		return seconds((flags & CONNTRACK_FIN_BOTH) == CONNTRACK_FIN_BOTH ? TCP_CLOSED_SECONDS :
-										    TCP_HALF_CLOSED_SECONDS);
+		return seconds((flags & CONNTRACK_FIN_BOTH) == CONNTRACK_FIN_BOTH ? TCP_CLOSED_SECONDS
+										  : TCP_HALF_CLOSED_SECONDS);
 	}
 	if (p->tuple.protocol == IPPROTO_UDP)
 		return seconds(flags & CONNTRACK_REPLIED ? UDP_ANSWERED_SECONDS : UDP_ASKED_SECONDS);

@@ -9,21 +9,21 @@
 #define ARP_REQUEST  1
 #define ARP_REPLY    2
 
-#define ICMPV6_MLD_QUERY       130
-#define ICMPV6_MLD_REPORT      131
-#define ICMPV6_MLD_DONE	       132
-#define ICMPV6_ROUTER_SOLICIT  133
-#define ICMPV6_ROUTER_ADVERT   134
+#define ICMPV6_MLD_QUERY         130
+#define ICMPV6_MLD_REPORT        131
+#define ICMPV6_MLD_DONE          132
+#define ICMPV6_ROUTER_SOLICIT    133
+#define ICMPV6_ROUTER_ADVERT     134
 #define ICMPV6_NEIGHBOUR_SOLICIT 135
-#define ICMPV6_NEIGHBOUR_ADVERT 136
-#define ICMPV6_REDIRECT	       137
-#define ICMPV6_MLD2_REPORT     143
+#define ICMPV6_NEIGHBOUR_ADVERT  136
+#define ICMPV6_REDIRECT          137
+#define ICMPV6_MLD2_REPORT       143
 
 #define ND_OPTION_SOURCE_MAC 1
 #define ND_OPTION_TARGET_MAC 2
-#define ND_HOP_LIMIT	     255
-#define ND_SOLICITED	     0x40000000
-#define ND_OVERRIDE	     0x20000000
+#define ND_HOP_LIMIT         255
+#define ND_SOLICITED         0x40000000
+#define ND_OVERRIDE          0x20000000
 
 /* Ethernet over IPv4, the only ARP there is: RFC 826. */
 struct arp_frame {
@@ -165,7 +165,8 @@ __force_inline bool is_link_local(const __u8 *address)
 	return address[0] == 0xfe && (address[1] & 0xc0) == 0x80;
 }
 
-/* May the pod speak for this address in neighbour discovery? Its own, and link-local ones: those never leave its veth. */
+/* May the pod speak for this address in neighbour discovery? Its own, and link-local ones: those never leave its veth.
+ */
 __force_inline bool may_claim(const struct endpoint *pod, const __u8 *address)
 {
 	if (is_gateway_ipv6(address))

@@ -11,40 +11,39 @@
 /* Extension headers before the transport header, at most. Real packets have one or two. */
 #define IPV6_EXT_MAX_CHAIN 6
 
-#define ETHERTYPE_VLAN	   0x8100
-#define ETHERTYPE_QINQ	   0x88a8
+#define ETHERTYPE_VLAN 0x8100
+#define ETHERTYPE_QINQ 0x88a8
 /* Below this the field is a length (IEEE 802.3), not a type. */
-#define ETHERTYPE_MIN	   0x0600
+#define ETHERTYPE_MIN 0x0600
 
 #define IPV4_MORE_FRAGMENTS 0x2000
 #define IPV4_OFFSET_MASK    0x1fff
 #define IPV6_MORE_FRAGMENTS 0x0001
 #define IPV6_OFFSET_MASK    0xfff8
-#define IP_MAX_LENGTH	    65535
+#define IP_MAX_LENGTH       65535
 
-#define IPV4_OPTION_END		       0
-#define IPV4_OPTION_NOP		       1
-#define IPV4_OPTION_LOOSE_SOURCE_ROUTE 131
+#define IPV4_OPTION_END                 0
+#define IPV4_OPTION_NOP                 1
+#define IPV4_OPTION_LOOSE_SOURCE_ROUTE  131
 #define IPV4_OPTION_STRICT_SOURCE_ROUTE 137
-#define IPV6_OPTION_JUMBO	       194
+#define IPV6_OPTION_JUMBO               194
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
-
 /* <linux/icmp.h> and <linux/if_arp.h> pull in the C library's socket headers, which clang -target bpf cannot read. */
-#define ICMPV4_ECHO_REPLY	 0
-#define ICMPV4_UNREACHABLE	 3
-#define ICMPV4_SOURCE_QUENCH	 4
-#define ICMPV4_ECHO_REQUEST	 8
-#define ICMPV4_TIME_EXCEEDED	 11
+#define ICMPV4_ECHO_REPLY        0
+#define ICMPV4_UNREACHABLE       3
+#define ICMPV4_SOURCE_QUENCH     4
+#define ICMPV4_ECHO_REQUEST      8
+#define ICMPV4_TIME_EXCEEDED     11
 #define ICMPV4_PARAMETER_PROBLEM 12
-#define ICMPV6_UNREACHABLE	 1
+#define ICMPV6_UNREACHABLE       1
 #define ICMPV6_PARAMETER_PROBLEM 4
-#define ICMPV6_ECHO_REQUEST	 128
-#define ICMPV6_ECHO_REPLY	 129
+#define ICMPV6_ECHO_REQUEST      128
+#define ICMPV6_ECHO_REPLY        129
 
 struct icmp_header {
 	__u8 type;
@@ -63,7 +62,7 @@ struct sctp_ports {
 
 struct ipv6_extension {
 	__u8 next;
-	__u8 length; /* in units of 8 bytes, without the first 8; AH: of 4 bytes, without the first 8 */
+	__u8 length;  /* in units of 8 bytes, without the first 8; AH: of 4 bytes, without the first 8 */
 	__be16 first; /* fragment header: offset and flags; hop-by-hop: type and length of the first option */
 	__be32 id;
 };
@@ -202,10 +201,12 @@ __slow int walk_ipv6_extensions(struct __sk_buff *ctx, struct passage *p, __u32 
 		}
 		if (protocol == IPPROTO_ROUTING)
 			return -DROP_IP_OPTIONS;
-		/* Behind a fragment header only the first fragment has the rest of the chain: later ones could not be told apart. */
+		/* Behind a fragment header only the first fragment has the rest of the chain: later ones could not be
+		 * told apart. */
 		if (p->fragment != FRAGMENT_WHOLE)
 			return -DROP_EXTENSION_CHAIN;
-		if (at + sizeof(extension) > left || bpf_skb_load_bytes(ctx, offset + at, &extension, sizeof(extension)))
+		if (at + sizeof(extension) > left ||
+		    bpf_skb_load_bytes(ctx, offset + at, &extension, sizeof(extension)))
 			return -DROP_MALFORMED;
 		length = 8 + extension.length * 8;
 		if (protocol == IPPROTO_HOPOPTS && (i > 0 || bpf_ntohs(extension.first) >> 8 == IPV6_OPTION_JUMBO))

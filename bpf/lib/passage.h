@@ -15,23 +15,23 @@
 
 #define __force_inline static __always_inline
 /* Verified once per call, compiled once: for what established packets do not pay. */
-#define __slow	       static __noinline
-/* The same, and verified on its own, once: such a function takes scalars and the context only (Linux 5.6), and finds the
- * passage by itself. For what is called from many places. */
-#define __apart	       __noinline
+#define __slow static __noinline
+/* The same, and verified on its own, once: such a function takes scalars and the context only (Linux 5.6), and finds
+ * the passage by itself. For what is called from many places. */
+#define __apart __noinline
 
 /* Linux' own number for "not my business, next program": also what a classifier on clsact passes with. */
-#define TCX_NEXT      -1
-#define TCX_DROP      2
-#define TCX_REDIRECT  7
+#define TCX_NEXT     (-1)
+#define TCX_DROP     2
+#define TCX_REDIRECT 7
 
 /* What a step answers: 0 go on, negative a drop reason, positive the end of the way. */
 enum outcome {
 	OUTCOME_GO_ON = 0,
-	OUTCOME_STACK = 1,    /* to the node's stack, or from it to the pod */
-	OUTCOME_DELIVER = 2,  /* into a pod of this node, past the stack */
-	OUTCOME_ANSWER = 3,   /* turned into the answer, back to the sender */
-	OUTCOME_CONSUME = 4,  /* swallowed by design: neither forwarded nor a drop */
+	OUTCOME_STACK = 1,   /* to the node's stack, or from it to the pod */
+	OUTCOME_DELIVER = 2, /* into a pod of this node, past the stack */
+	OUTCOME_ANSWER = 3,  /* turned into the answer, back to the sender */
+	OUTCOME_CONSUME = 4, /* swallowed by design: neither forwarded nor a drop */
 };
 
 /* Which part of a datagram the packet is. */
@@ -81,27 +81,27 @@ enum end {
 struct passage {
 	struct tuple tuple;
 	union conntrack_key key __attribute__((aligned(8)));
-	__u64 now;            /* jiffies */
-	__u32 epoch;          /* read before anything else */
-	__u32 own;            /* index of the pod this program runs for */
-	__u32 target;         /* from_pod: index of the destination pod on this node, 0 = to the stack */
-	__u32 length;         /* IP bytes */
+	__u64 now;    /* jiffies */
+	__u32 epoch;  /* read before anything else */
+	__u32 own;    /* index of the pod this program runs for */
+	__u32 target; /* from_pod: index of the destination pod on this node, 0 = to the stack */
+	__u32 length; /* IP bytes */
 	__be32 fragment_id;
 	__u16 fragment_offset; /* bytes */
 	__u16 pad;
 	__u8 family;
-	__u8 direction;       /* of the program */
-	__u8 decided;         /* enum direction: whose policy had the last word */
-	__u8 fragment;        /* enum fragment_part */
-	__u8 conversation;    /* enum conversation */
-	__u8 sender;          /* enum side: who sent this packet */
-	__u8 source_is_low;   /* in `key` */
-	__u8 reason;          /* enum drop_reason */
+	__u8 direction;     /* of the program */
+	__u8 decided;       /* enum direction: whose policy had the last word */
+	__u8 fragment;      /* enum fragment_part */
+	__u8 conversation;  /* enum conversation */
+	__u8 sender;        /* enum side: who sent this packet */
+	__u8 source_is_low; /* in `key` */
+	__u8 reason;        /* enum drop_reason */
 	__u8 tcp_flags;
 	__u8 icmp_type;
 	__u8 icmp_code;
-	__u8 no_payload;      /* TCP: nothing behind the header */
-	__u32 audit;          /* enum audit_result */
+	__u8 no_payload; /* TCP: nothing behind the header */
+	__u32 audit;     /* enum audit_result */
 	struct party party[END_COUNT];
 	/* by enum direction: the policy that judged and the rule that decided */
 	__u32 policy[DIRECTION_COUNT];

@@ -44,8 +44,8 @@ __slow int identify(struct passage *p, __u32 end)
 	index = *(const volatile __u32 *)&peer->endpoint;
 	if (index) {
 		pod = find_endpoint(index);
-		if (!pod || !(p->family == FAMILY_IPV4 ? owns_address(pod, address, FAMILY_IPV4) :
-							 owns_address(pod, address, FAMILY_IPV6)))
+		if (!pod || !(p->family == FAMILY_IPV4 ? owns_address(pod, address, FAMILY_IPV4)
+						       : owns_address(pod, address, FAMILY_IPV6)))
 			return end == END_SOURCE ? -DROP_UNKNOWN_ENDPOINT : -DROP_DESTINATION_GONE;
 		take_endpoint(party, pod, index);
 		return 0;
@@ -60,8 +60,8 @@ __force_inline bool is_from_this_host(const struct __sk_buff *ctx)
 	return !ctx->ingress_ifindex;
 }
 
-/* In to_pod, for what came in by a device: nobody has the node's own addresses there, and a pod of this node comes by its
- * own veth. */
+/* In to_pod, for what came in by a device: nobody has the node's own addresses there, and a pod of this node comes by
+ * its own veth. */
 __force_inline int check_source_origin(const struct __sk_buff *ctx, const struct party *source)
 {
 	if (source->identity == IDENTITY_HOST)

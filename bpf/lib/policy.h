@@ -9,8 +9,8 @@
 struct question {
 	__u32 policy;
 	__u32 direction;
-	__u32 identity;           /* of the peer */
-	__u32 kind;               /* of the peer, enum peer_kind */
+	__u32 identity;            /* of the peer */
+	__u32 kind;                /* of the peer, enum peer_kind */
 	struct ip_address address; /* of the peer */
 };
 
@@ -27,7 +27,8 @@ enum audit_result {
 	AUDIT_WOULD_ALLOW = 2,
 };
 
-/* What a rule's port is compared with: the responder's port; ICMP: type << 8 | code, of the request where there is one. */
+/* What a rule's port is compared with: the responder's port; ICMP: type << 8 | code, of the request where there is one.
+ */
 __force_inline __be16 rule_port(const struct passage *p)
 {
 	if (!is_icmp(p, p->family))
@@ -52,7 +53,8 @@ __force_inline struct verdict *find_verdict(const struct passage *p, const struc
 	return bpf_map_lookup_elem(&verdicts, &key);
 }
 
-/* The class of the peer's identity into `class`, 0 for none. False: the policy is not compiled for this identity yet. */
+/* The class of the peer's identity into `class`, 0 for none. False: the policy is not compiled for this identity yet.
+ */
 __force_inline bool find_identity_class(const struct policy_direction *direction, const struct question *q,
 					__u32 *class)
 {
@@ -65,7 +67,8 @@ __force_inline bool find_identity_class(const struct policy_direction *direction
 	if (!found) {
 		if (!bpf_map_lookup_elem(&identities, &identity))
 			return false;
-		/* Classes are written before the identity is made known: now that it is, the first miss may be outdated. */
+		/* Classes are written before the identity is made known: now that it is, the first miss may be
+		 * outdated. */
 		found = bpf_map_lookup_elem(&identity_class, &key);
 	}
 	if (found)

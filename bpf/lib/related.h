@@ -4,8 +4,7 @@
 #include "lib/conntrack.h"
 
 /* The quoted packet, turned round: as if its receiver had sent it. False: cannot be read, or has no ports. */
-__force_inline bool read_quote(struct __sk_buff *ctx, __u32 at, struct tuple *t,
-			       const enum family family)
+__force_inline bool read_quote(struct __sk_buff *ctx, __u32 at, struct tuple *t, const enum family family)
 {
 	struct icmp_header transport; /* its first four bytes are the ports of TCP, UDP and SCTP */
 	__be16 ports[2];

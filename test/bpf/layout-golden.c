@@ -1,5 +1,5 @@
-/* Prints "name size hex" for values of the shared structs, as this machine's C compiler lays them out. The same values
- * stand in layout.test.ts. */
+/* Prints "name size hex" for values of the shared structs, as this machine's C compiler lays them out. The
+ * same values stand in layout.test.ts. */
 #include <arpa/inet.h>
 #include <linux/types.h>
 #include <stdio.h>
@@ -32,12 +32,12 @@ static void fill(void *to, size_t size, unsigned char first)
 
 int main(void)
 {
-	struct endpoint endpoint = { .identity = 1, .policy = 2, .ifindex = 0x100003, .flags = 4 };
-	struct policy policy = { .revision = 0x0102030405060708, .direction = { { 1, 2, 3 }, { 4, 5, 6 } } };
-	struct verdict_key verdict_key = { 96, 16, 0x80000001, DIRECTION_EGRESS, 6, htons(8080) };
-	struct verdict verdict = { { { 1, 2 }, { 3, 4 }, { 5, 6 } }, { { 7, 8 }, { 9, 10 }, { 11, 12 } } };
-	struct address_class_key address_class_key = { .prefix_len = 88, .set = 3, .family = FAMILY_IPV4 };
-	struct peer peer = { .identity = 1001, .endpoint = 7, .kind = PEER_POD };
+	struct endpoint endpoint = {.identity = 1, .policy = 2, .ifindex = 0x100003, .flags = 4};
+	struct policy policy = {.revision = 0x0102030405060708, .direction = {{1, 2, 3}, {4, 5, 6}}};
+	struct verdict_key verdict_key = {96, 16, 0x80000001, DIRECTION_EGRESS, 6, htons(8080)};
+	struct verdict verdict = {{{1, 2}, {3, 4}, {5, 6}}, {{7, 8}, {9, 10}, {11, 12}}};
+	struct address_class_key address_class_key = {.prefix_len = 88, .set = 3, .family = FAMILY_IPV4};
+	struct peer peer = {.identity = 1001, .endpoint = 7, .kind = PEER_POD};
 	struct conntrack_key4 conntrack_key4 = {
 		.low_address = htonl(0x0a000001),
 		.high_address = htonl(0x0a000002),
@@ -49,21 +49,21 @@ int main(void)
 		.expires = 1,
 		.created = 2,
 		.reported = 3,
-		.packets = { 4, 5 },
-		.bytes = { 6, ~0ull },
-		.identity = { 8, 9 },
-		.endpoint = { 10, 11 },
-		.policy = { 12, 13 },
-		.rule = { 14, ~0u },
+		.packets = {4, 5},
+		.bytes = {6, ~0ull},
+		.identity = {8, 9},
+		.endpoint = {10, 11},
+		.policy = {12, 13},
+		.rule = {14, ~0u},
 		.epoch = 16,
 		.flags = 0x0102,
-		.tcp_flags = { 0x12, 0x10 },
+		.tcp_flags = {0x12, 0x10},
 	};
 	struct flow_event flow_event = {
 		.time = 1,
 		.created = 2,
-		.packets = { 3, 4 },
-		.bytes = { 5, 6 },
+		.packets = {3, 4},
+		.bytes = {5, 6},
 		.source_port = htons(40000),
 		.destination_port = htons(443),
 		.family = FAMILY_IPV6,
@@ -75,10 +75,10 @@ int main(void)
 		.icmp_type = 3,
 		.icmp_code = 4,
 		.flags = EVENT_TO_HOST | EVENT_IS_REPLY,
-		.identity = { 7, 8 },
-		.endpoint = { 9, 10 },
-		.policy = { 11, 12 },
-		.rule = { 13, 14 },
+		.identity = {7, 8},
+		.endpoint = {9, 10},
+		.policy = {11, 12},
+		.rule = {13, 14},
 		.length = 1500,
 		.ifindex = 0x100001,
 	};
