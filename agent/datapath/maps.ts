@@ -36,11 +36,6 @@ export class KernelMap<Key, Value> {
     this.value = value;
   }
 
-  /** Entries it can hold. */
-  get capacity(): number {
-    return this.handle.maxEntries;
-  }
-
   get(key: Key): Value | undefined {
     const found = native.mapLookup(this.handle, pack(this.key, [key]));
     return found && this.value.decode(found);
@@ -48,11 +43,6 @@ export class KernelMap<Key, Value> {
 
   set(key: Key, value: Value): void {
     native.mapUpdate(this.handle, pack(this.key, [key]), pack(this.value, [value]));
-  }
-
-  /** False: it was absent. */
-  delete(key: Key): boolean {
-    return native.mapDelete(this.handle, pack(this.key, [key]));
   }
 
   /** Writes all, in order. On failure KernelError.done says how many were written. */
@@ -73,11 +63,6 @@ export class KernelMap<Key, Value> {
     for (let i = 0; i < count; i++) {
       yield [this.key.decode(keys, i * this.key.size), this.value.decode(values, i * this.value.size)];
     }
-  }
-
-  /** Reads the whole map: for tables the agent writes, not for the connections. */
-  count(): number {
-    return native.mapEntries(this.handle).count;
   }
 }
 

@@ -18,8 +18,6 @@ export interface Pins {
   mapNames(): string[];
   program(name: string): string;
   link(endpoint: number, direction: Direction): string;
-  /** Endpoints that have a pinned link. */
-  linkedEndpoints(): number[];
 }
 
 /**
@@ -45,7 +43,6 @@ export function openPins(directory: string): Pins {
     mapNames: () => readdirSync(folders.maps),
     program: (name) => join(folders.programs, name),
     link: (endpoint, direction) => join(folders.links, `${endpoint}-${direction}`),
-    linkedEndpoints: () => [...new Set(readdirSync(folders.links).map((name) => Number.parseInt(name, 10)))],
   };
 }
 

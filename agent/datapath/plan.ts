@@ -98,11 +98,6 @@ export function plan(changes: Changes, held: Held): Plan {
   return { ops, later };
 }
 
-/** The number of single writes in a plan. */
-export function operationsIn(of: Plan): number {
-  return of.ops.length + of.later.length;
-}
-
 function departingPolicies(changes: Changes, held: Held): PolicyRow[] {
   const removed = new Set(changes.policies.remove.map((key) => key.id));
   return [...held.policies()].filter((policy) => removed.has(policy.id));

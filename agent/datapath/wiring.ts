@@ -5,7 +5,7 @@
  *                                                                            | then the pod's end: up, addresses, routes
  *
  * The node's end has no address: a pod sees 169.254.1.1 and fe80::1 as gateway through permanent neighbour entries
- * (reference: "Gateway" in docs/architecture). The end that comes up last has a carrier at once and can send at once, the
+ * (bpf/abi/endpoint.h). The end that comes up last has a carrier at once and can send at once, the
  * other a moment later (net/core/link_watch.c); so the pod's is last. Removing the device undoes everything.
  */
 import {

@@ -28,7 +28,7 @@ export interface Probe {
   readonly port: number;
 }
 
-type Peer = Pick<PeerRow, 'identity' | 'kind'>;
+export type Party = Pick<PeerRow, 'identity' | 'kind'>;
 
 const TCP = 6;
 const verdictSlot = (key: VerdictKey): string =>
@@ -135,16 +135,19 @@ export class Memory {
   }
 
   judge(probe: Probe): Verdict {
-    const endpoint = this.endpoints.get(probe.endpoint);
+    return this.judgeBetween(probe, this.endpoints.get(probe.endpoint), this.who(probe.peer));
+  }
+
+  /** What these tables say when the pod's row and the peer are such. */
+  judgeBetween(probe: Probe, endpoint: EndpointRow | undefined, peer: Party | undefined): Verdict {
     if (!endpoint) return 'no endpoint';
     const policy = this.policies.get(endpoint.policy);
     if (!policy) return 'no policy';
-    const peer = this.peerOf(probe.peer);
     return peer ? this.judgePeer(policy, probe, peer) : 'no endpoint';
   }
 
   /** Verdict of one policy about one peer. */
-  private judgePeer(policy: PolicyRow, probe: Probe, peer: Peer): Verdict {
+  private judgePeer(policy: PolicyRow, probe: Probe, peer: Party): Verdict {
     const header = policy[probe.direction];
     const byIdentity =
       header.selectorSet === 0 ? 0 : (this.identityClasses.get(`${header.selectorSet}:${peer.identity}`)?.classId ?? 0);
@@ -162,15 +165,14 @@ export class Memory {
     return 'allow';
   }
 
-  private peerOf(peer: Address | number): Peer | undefined {
-    if (typeof peer === 'number') {
-      const endpoint = this.endpoints.get(peer);
-      return endpoint && { identity: endpoint.identity, kind: 'pod' };
-    }
-    return this.peerAt(peer);
+  /** Who the peer of a probe is; undefined: nobody. */
+  who(peer: Address | number): Party | undefined {
+    if (typeof peer !== 'number') return this.peerAt(peer);
+    const endpoint = this.endpoints.get(peer);
+    return endpoint && { identity: endpoint.identity, kind: 'pod' };
   }
 
-  private peerAt(address: Address): Peer {
+  private peerAt(address: Address): Party {
     return this.peers.get(address) ?? longest(this.ranges.values(), address) ?? { identity: 9, kind: 'outside' };
   }
 
