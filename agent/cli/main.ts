@@ -4,7 +4,7 @@ import { type Command, runCli } from './command.ts';
 import { ENDPOINT_GET, ENDPOINT_LIST } from './verbs/endpoint.ts';
 import { IDENTITY_GET, IDENTITY_LIST } from './verbs/identity.ts';
 import { OBSERVE } from './verbs/observe.ts';
-import { POLICY_GET, POLICY_LIST } from './verbs/policy.ts';
+import { POLICY_GET, POLICY_LIST, POLICY_WAIT } from './verbs/policy.ts';
 import { STATUS } from './verbs/status.ts';
 
 const COMMANDS: readonly Command[] = [
@@ -15,6 +15,7 @@ const COMMANDS: readonly Command[] = [
   IDENTITY_GET,
   POLICY_LIST,
   POLICY_GET,
+  POLICY_WAIT,
   OBSERVE,
 ];
 

@@ -11,7 +11,11 @@ export function isolatedBy(flow: StoredFlow): readonly ObjectRef[] | undefined {
     : wouldDeny(flow);
   if (!denied || flow.ruleId(flow.direction) !== 0) return undefined;
   const policy = flow.policy(flow.direction);
-  return flow.direction === Direction.DIRECTION_INGRESS ? policy?.ingressIsolatedBy : policy?.egressIsolatedBy;
+  if (!policy) return undefined;
+  const ingress = flow.direction === Direction.DIRECTION_INGRESS;
+  const enforced = ingress ? policy.ingressIsolatedBy : policy.egressIsolatedBy;
+  if (flow.isDrop) return enforced;
+  return [...enforced, ...(ingress ? policy.ingressAuditedBy : policy.egressAuditedBy)];
 }
 
 export function reasonOf(flow: StoredFlow): string {

@@ -142,4 +142,7 @@ export interface PolicyInfo {
   readonly subject: string;
   readonly ingressIsolatedBy: readonly ObjectRef[];
   readonly egressIsolatedBy: readonly ObjectRef[];
+  /** Audited documents that would isolate too, were they enforced. */
+  readonly ingressAuditedBy: readonly ObjectRef[];
+  readonly egressAuditedBy: readonly ObjectRef[];
 }

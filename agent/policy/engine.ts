@@ -208,6 +208,8 @@ export function createEngine(options: EngineOptions = {}): Engine {
       subject: state.key,
       ingressIsolatedBy: next.plan.ingress.isolation.enforcedBy,
       egressIsolatedBy: next.plan.egress.isolation.enforcedBy,
+      ingressAuditedBy: next.plan.ingress.isolation.auditedBy,
+      egressAuditedBy: next.plan.egress.isolation.auditedBy,
     });
     discard(old);
   }

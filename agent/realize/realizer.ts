@@ -33,8 +33,8 @@ export interface Realizer extends Sink {
   readonly names: Names;
   /** Problems of the source by place. */
   readonly problemsByPlace: ReadonlyMap<string, readonly Problem[]>;
-  /** Revisions asked for and in force; equal when there is nothing to do. */
-  readonly revision: { readonly desired: number; readonly realized: number };
+  /** The engine's revisions asked for and in force; equal when there is nothing to do. */
+  revision(): { readonly desired: number; readonly realized: number };
   readonly isSynced: boolean;
   /** Why the last apply failed; undefined when it did not. */
   readonly failure: WeirError | undefined;
@@ -71,7 +71,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
   const problemsByPlace = new Map<string, readonly Problem[]>();
   const lockedDown = new Map<PolicyId, Error>();
   const podWaiters = new Map<string, Set<(pod: Pod) => void>>();
-  const revision = { desired: 0, realized: 0 };
+  let realized = 0;
   const first = Promise.withResolvers<void>();
   let localAddresses = '';
   let documentsChanged = false;
@@ -100,7 +100,6 @@ export function createRealizer(options: RealizerOptions): Realizer {
   }
 
   async function turn(): Promise<void> {
-    const asked = revision.desired;
     engine.setNow(options.now());
     await desired.resolve();
     const { delta, endpoints } = desired.delta();
@@ -114,7 +113,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
       member.state = lockedDown.has(member.policy) ? 'not-ready' : 'ready';
       member.revision = engine.revision();
     }
-    revision.realized = asked;
+    realized = engine.revision();
     first.resolve();
     await keepDocuments();
     const deadline = engine.nextDeadline();
@@ -164,7 +163,6 @@ export function createRealizer(options: RealizerOptions): Realizer {
 
   /** Asks for one more revision: after the one being applied, and shared by everything that arrives in the same tick. */
   function wake(): Promise<void> {
-    revision.desired += 1;
     if (stopped || !synced) return Promise.resolve();
     next ??= (async () => {
       await new Promise(setImmediate);
@@ -192,7 +190,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
     desired,
     names,
     problemsByPlace,
-    revision,
+    revision: () => ({ desired: engine.revision() + (next || engine.pending() ? 1 : 0), realized }),
     lockedDown,
     firstRealized: first.promise,
     get failure() {

@@ -82,7 +82,7 @@ export function createView(options: ViewOptions): State {
       node: options.nodeName,
       startedAt: options.startedAt,
       pending: options.pending(),
-      revision: realizer.revision,
+      revision: realizer.revision(),
       source: { name: options.sourceName, synced: realizer.isSynced },
       problems: [...own, ...options.problems(), ...source, ...documents],
       attachments: { expected: 2 * desired.members.size, missing: options.unattached() },

@@ -78,6 +78,8 @@ const policyInfo: PolicyInfo = {
   subject: 'backend',
   ingressIsolatedBy: [POLICY_REF],
   egressIsolatedBy: [],
+  ingressAuditedBy: [],
+  egressAuditedBy: [],
 };
 
 export function podName(name: string, party: Party, namespace = 'default'): PartyName {
