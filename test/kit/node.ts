@@ -129,9 +129,10 @@ export class NodeUnderTest {
     if (agent.stderr) agent.stderr.on('data', (chunk: Buffer) => this.keep(chunk));
   }
 
-  /** Runs one more agent with the same settings to its end. */
-  runAgent(): Promise<CommandResult> {
-    return tryCommand(this.netns.enter([process.execPath, AGENT, ...this.flags()]), { timeoutMs: 20_000 });
+  /** Runs one more agent with the same settings to its end, in the checkout. `words` go before its own: `unshare --mount`, say. */
+  runAgent(words: readonly string[] = []): Promise<CommandResult> {
+    const all = [...words, process.execPath, AGENT, ...this.flags()];
+    return tryCommand(this.netns.enter(all), { timeoutMs: 20_000, cwd: ROOT });
   }
 
   /** Resolves when /healthz says so; rejects with the agent's log when it ends before. */

@@ -9,6 +9,7 @@ import {
   rmSync,
   symlinkSync,
   unlinkSync,
+  utimesSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -63,7 +64,10 @@ async function watching(
 ): Promise<Watched> {
   const directory = options.directory ?? join(context.root, 'manifests');
   mkdirSync(directory, { recursive: true });
-  for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
+  for (const [name, text] of Object.entries(files)) {
+    writeFileSync(join(directory, name), text);
+    utimesSync(join(directory, name), 0, 0); // Nobody is writing it any more.
+  }
   const watched = start(context, directory, options);
   await eventually(() => watched.log.includes('synced'), 'synced');
   return watched;
@@ -142,6 +146,27 @@ test('what is there at the start comes before synced, as one change', async (con
   });
   assert.equal(watched.log, ['+Namespace a=1', '+Namespace b=1', 'synced']);
   assert.equal(said(watched, 'c.json'), ['1 missing-field', '1 missing-field']);
+});
+
+test('a file that is being written at the start is waited for, and nothing is complete before it is', async (context) => {
+  const clock = fakeClock();
+  const directory = join(context.root, 'manifests');
+  mkdirSync(directory);
+  const file = join(directory, 'a.yaml');
+  const half = namespace('a', 'half');
+  writeFileSync(file, half);
+  const watched = start(context, directory, { clock });
+  for (let step = 0; step < 10; step++) {
+    clock.advance(40); // less than a writer may pause
+    appendFileSync(file, '# more to come');
+  }
+  assert.equal(watched.log, []);
+  writeFileSync(file, namespace('a', 'whole'));
+  await eventually(() => {
+    clock.advance(20);
+    return watched.log.length > 0;
+  }, 'the whole file');
+  assert.equal(watched.log, ['+Namespace a=whole', 'synced']);
 });
 
 test('rename() over a file is one change, and waits for no timer', async (context) => {

@@ -43,6 +43,8 @@ class Watched {
   /** dev:inode of the directory that is watched: a path can come to mean another one. */
   #watchedInode = '';
   #events: WatchEvent[] = [];
+  /** The directory was there, and its names are known. */
+  #listed = false;
   #synced = false;
   #cancelSettle: (() => void) | undefined;
   #cancelRescan = (): void => {};
@@ -137,12 +139,16 @@ class Watched {
       return;
     }
     this.#setOwnProblem('directory', undefined);
-    this.#look([...new Set([...names, ...this.#folder.names()])], () => moved || !this.#synced);
-    if (!this.#synced) {
-      this.#synced = true;
-      this.#lastGood?.keepOnly(names);
-      this.#sink.synced();
-    }
+    this.#listed = true;
+    this.#look([...new Set([...names, ...this.#folder.names()])], () => moved);
+  }
+
+  /** The first reading is complete when every file was believed: one that is just being written may open what it should close. */
+  #endFirstReading(): void {
+    if (this.#synced || !this.#listed || this.#settling.waiting().length > 0) return;
+    this.#synced = true;
+    this.#lastGood?.keepOnly(this.#folder.names());
+    this.#sink.synced();
   }
 
   #look(names: readonly string[], isMoved: (name: string) => boolean): void {
@@ -170,6 +176,7 @@ class Watched {
       if (this.#settling.believe(name, undefined, renamed, this.#clock.nowMs())) this.#forget(name);
     }
     this.#deliver();
+    this.#endFirstReading();
     this.#lookAgainSoon();
   }
 
