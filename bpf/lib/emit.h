@@ -43,7 +43,7 @@ __slow int emit(struct __sk_buff *ctx, struct passage *p, struct conntrack_entry
 	event->protocol = p->tuple.protocol;
 	event->type = type;
 	event->reason = type == EVENT_DROP ? p->reason : DROP_NONE;
-	event->direction = type == EVENT_DROP ? p->decided : p->direction;
+	event->direction = type == EVENT_DROP ? p->decided : type == EVENT_AUDIT ? p->audit_direction : p->direction;
 	event->tcp_flags = p->tcp_flags;
 	event->icmp_type = p->icmp_type;
 	event->icmp_code = p->icmp_code;

@@ -100,8 +100,9 @@ struct passage {
 	__u8 tcp_flags;
 	__u8 icmp_type;
 	__u8 icmp_code;
-	__u8 no_payload; /* TCP: nothing behind the header */
-	__u32 audit;     /* enum audit_result */
+	__u8 no_payload;       /* TCP: nothing behind the header */
+	__u32 audit;           /* enum audit_result */
+	__u32 audit_direction; /* enum direction: whose audited policy disagrees */
 	struct party party[END_COUNT];
 	/* by enum direction: the policy that judged and the rule that decided */
 	__u32 policy[DIRECTION_COUNT];

@@ -181,8 +181,10 @@ __slow int judge_side(struct passage *p, __u32 direction)
 	if (rules->flags & POLICY_HAS_AUDIT) {
 		audited = decide(&found, rules->flags & POLICY_AUDIT_ISOLATED, true, &rule);
 		p->audit_rule[direction] = rule;
-		if (!reason != !audited)
+		if (!reason != !audited) {
 			p->audit = audited ? AUDIT_WOULD_DENY : AUDIT_WOULD_ALLOW;
+			p->audit_direction = direction;
+		}
 	}
 	return reason;
 }
