@@ -237,10 +237,13 @@ function quietly(program: string, ...args: string[]): void {
 }
 
 let listening = false;
-/** Ends through process.exit, so that the exit hooks above run when the runner's time limit strikes. */
+/**
+ * Ends through process.exit, so that the exit hooks above run when the runner's time limit strikes. The handlers stay: a
+ * second signal (timeout(1) sends two) must not kill the process while it cleans up.
+ */
 function endOnSignals(): void {
   if (listening) return;
   listening = true;
-  process.once('SIGTERM', () => process.exit(143));
-  process.once('SIGINT', () => process.exit(130));
+  process.on('SIGTERM', () => process.exit(143));
+  process.on('SIGINT', () => process.exit(130));
 }

@@ -80,7 +80,7 @@ process.on('exit', () => {
 });
 
 /** The runner's time limit: say what was going on, then leave through process.exit so that cleaning up happens. */
-process.once('SIGTERM', () => {
+process.on('SIGTERM', () => {
   const open = process.getActiveResourcesInfo().join(', ');
   console.error(`✘ told to end ${current === '' ? 'outside of any test' : `in "${current}"`}; still open: ${open}`);
   process.exit(143);
