@@ -187,6 +187,13 @@ for (const family of [4, 6] as const) {
     assert.is((await t.get(t.back.data())).verdict, 'stack');
   });
 
+  test(`IPv${family}: neither does a SYN from the other side ride on one that is half open`, async () => {
+    const t = talk(family);
+    await t.send(t.there.syn());
+    assert.is((await t.get(t.back.syn())).reason, 'POLICY_DENIED');
+    assert.is((await t.get(t.back.synAck())).verdict, 'stack');
+  });
+
   test(`IPv${family}: a SYN on an established connection is a new one`, async () => {
     const t = talk(family);
     await establish(t);
@@ -287,6 +294,31 @@ for (const family of [4, 6] as const) {
       const stray = await datapath.fromPod(pod, icmpEcho({ ...there, id }).reply());
       assert.equal([stray.verdict, names(stray)], ['stack', []], 'a reply from the asking side is no part of it');
     }
+  });
+
+  test(`IPv${family}: where both may ask, a request with the other's id passes and leaves its entry alone`, async () => {
+    const own = family === 4 ? pod.ipv4 : pod.ipv6;
+    const ends = { from: own, to: OTHERS[family].replace('7', '9') };
+    datapath.setEndpoint(pod, { policy: OPEN });
+    datapath.bumpEpoch();
+    await datapath.fromPod(pod, icmpEcho({ ...ends, id: 0 }));
+    const before = datapath.connections();
+    const run = await datapath.toPod(pod, icmpEcho({ from: ends.to, to: own, id: 0 }));
+    assert.equal([run.verdict, names(run)], ['stack', []]);
+    assert.equal(datapath.connections(), before);
+    datapath.setEndpoint(pod, { policy: CLOSED });
+    datapath.bumpEpoch();
+  });
+
+  test(`IPv${family}: an established connection to a pod whose endpoint is somebody else by now`, async () => {
+    const own = family === 4 ? pod.ipv4 : pod.ipv6;
+    const gone = datapath.pod({ identity: 1009, policy: OPEN, ipv4: '10.9.0.99', ipv6: 'fd09::99' });
+    const packet = udp({ from: own, to: family === 4 ? gone.ipv4 : gone.ipv6, sport: nextPort++ });
+    assert.is((await datapath.fromPod(pod, packet)).verdict, 'redirect');
+    datapath.setEndpoint(gone, { ipv4: 1, ipv6: new Uint8Array(16).fill(1) });
+    assert.is((await datapath.fromPod(pod, packet)).reason, 'DESTINATION_GONE');
+    datapath.setEndpoint(gone, { ifindex: 0 });
+    assert.is((await datapath.fromPod(pod, packet)).reason, 'DESTINATION_GONE');
   });
 
   test(`IPv${family}: a living connection is reported every few seconds`, async () => {
