@@ -11,6 +11,8 @@ export interface Effort {
   readonly rounds: number;
   /** Of one run. */
   readonly seconds: number;
+  /** A look, not a measurement. */
+  readonly quick: boolean;
 }
 
 export interface Sites {
@@ -22,6 +24,7 @@ export interface Sites {
 export class Bench {
   readonly rounds: number;
   readonly seconds: number;
+  readonly quick: boolean;
   readonly bed: Testbed;
   readonly load: Load;
   private made: Promise<Sites> | undefined;
@@ -30,6 +33,7 @@ export class Bench {
   private constructor(effort: Effort, bed: Testbed, load: Load) {
     this.rounds = effort.rounds;
     this.seconds = effort.seconds;
+    this.quick = effort.quick;
     this.bed = bed;
     this.load = load;
   }

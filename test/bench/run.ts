@@ -11,16 +11,20 @@ import { stream } from './w1-stream.ts';
 import { requestResponse } from './w2-request-response.ts';
 import { connections } from './w3-connections.ts';
 import { packetCost } from './w5-packet-cost.ts';
+import { policyFlip } from './w8-policy-flip.ts';
+import { cni } from './w9-cni.ts';
 
 const WORKLOADS: Readonly<Record<string, (bench: Bench) => Promise<Figure[]>>> = {
   W1: stream,
   W2: requestResponse,
   W3: connections,
   W5: packetCost,
+  W8: policyFlip,
+  W9: cni,
 };
 
-const FULL = { rounds: 7, seconds: 5 };
-const QUICK = { rounds: 3, seconds: 1 };
+const FULL = { rounds: 7, seconds: 5, quick: false };
+const QUICK = { rounds: 3, seconds: 1, quick: true };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -19,13 +19,13 @@ const GATEWAY = { ipv4: '169.254.1.1', ipv6: 'fe80::1', mac: '0a:77:65:69:72:01'
  * Bare veth pairs and the kernel's routing, wired as Weir wires pods (a /32 and /128, a gateway with a permanent
  * neighbour, no bridge), and nothing attached. `rules` are nftables rules of the node in between.
  */
-export async function routed(bed: Testbed, name: string, rules?: string): Promise<Site> {
+export async function routed(bed: Testbed, name: string, rules?: string): Promise<Site & { readonly node: Netns }> {
   const node = await bed.netns('node');
   await node.run(['sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1']);
   const client = await routedPod(bed, node, 'client', 10);
   const server = await routedPod(bed, node, 'server', 20);
   if (rules !== undefined) await node.run(['nft', '-f', '-'], { input: rules });
-  return { name, client, server, ...addressesOf(20) };
+  return { name, node, client, server, ...addressesOf(20) };
 }
 
 /** nftables as kube-proxy and kindnet use it: conntrack, then one verdict map by address, protocol and port. */
