@@ -86,6 +86,9 @@ export interface TestPod {
   /** Index of the endpoint. */
   readonly id: number;
   readonly ifindex: number;
+  /** The veth end with that index, and the other one, which a test may move into a namespace. */
+  readonly link: string;
+  readonly innerLink: string;
   readonly mac: string;
   readonly ipv4: string;
   readonly ipv6: string;
@@ -168,10 +171,10 @@ export class DatapathFixture implements Disposable {
 
   /** A pod on this node: device, endpoint row, and peer rows of both addresses. */
   pod(pod: { identity: number; policy: number; ipv4?: string; ipv6?: string }): TestPod {
-    const { id, ifindex } = this.#newDevice();
+    const { id, ifindex, link } = this.#newDevice();
     const mac = `0a:58:00:00:${(id >> 8).toString(16).padStart(2, '0')}:${(id & 255).toString(16).padStart(2, '0')}`;
     const { identity, policy, ipv4 = '', ipv6 = '' } = pod;
-    const made = { id, ifindex, mac, ipv4, ipv6 };
+    const made = { id, ifindex, link, innerLink: `${link}p`, mac, ipv4, ipv6 };
     this.setEndpoint(made, { identity, policy });
     for (const address of [ipv4, ipv6]) if (address) this.peer(address, { identity, endpoint: id, kind: 'pod' });
     return made;
@@ -226,6 +229,13 @@ export class DatapathFixture implements Disposable {
   ): Promise<Run> {
     const ingress = from === 'host' ? 0 : from === 'outside' ? OUTSIDE_IFINDEX : from.ifindex;
     return this.#run('to_pod', frame(packet, GATEWAY, pod.mac), pod.ifindex, ingress);
+  }
+
+  /** Events of packets that were not run by this fixture but came over a device. */
+  async eventsOfTraffic(): Promise<readonly FlowEvent[]> {
+    const events = this.#last.then(() => this.#eventsSoFar());
+    this.#last = events.catch(() => undefined);
+    return events;
   }
 
   /** One run without waiting for its events, which are left to the next run that does. `ns`: mean of `repeat` runs. */
@@ -374,7 +384,7 @@ export class DatapathFixture implements Disposable {
   }
 
   /** A link whose index is that of a free endpoint. Tests running at the same time pick from the same range. */
-  #newDevice(): { id: number; ifindex: number } {
+  #newDevice(): { id: number; ifindex: number; link: string } {
     for (let attempt = 0; attempt < 100; attempt++) {
       const id = 1 + Math.floor(Math.random() * (EndpointLimits.ENDPOINT_MAX - 1));
       const ifindex = EndpointLimits.ENDPOINT_IFINDEX_BASE + id;
@@ -395,7 +405,7 @@ export class DatapathFixture implements Disposable {
       const { status, stderr } = spawnSync('ip', words, { encoding: 'utf8' });
       if (status === 0) {
         this.#links.push(name);
-        return { id, ifindex };
+        return { id, ifindex, link: name };
       }
       if (!/exists|busy/i.test(stderr)) throw new Error(`ip ${words.join(' ')}: ${stderr}`);
     }
