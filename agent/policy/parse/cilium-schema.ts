@@ -108,7 +108,7 @@ function spec(clusterwide: boolean): ObjectSchema {
   );
 }
 
-export function ciliumPolicy(clusterwide: boolean): ObjectSchema {
+function policy(clusterwide: boolean): ObjectSchema {
   return object(
     {
       apiVersion: ANYTHING,
@@ -126,6 +126,9 @@ export function ciliumPolicy(clusterwide: boolean): ObjectSchema {
     },
   );
 }
+
+export const CILIUM_POLICY = policy(false);
+export const CILIUM_CLUSTERWIDE_POLICY = policy(true);
 
 function checkCidr(text: string, path: Path, report: Report): void {
   if (!parsePrefix(text)) report.error('bad-cidr', path, `expected an address or a CIDR, found ${found(text)}`);

@@ -6,7 +6,7 @@ import type { PolicyRule, PolicySpec } from '../rule.ts';
 import { type Requirement, type Selector, selector } from '../select/selector.ts';
 import { rulePeers, type Scope } from './cilium-peers.ts';
 import { icmpsMatches, toPortsMatches } from './cilium-ports.ts';
-import { ciliumPolicy, DIRECTION_FIELDS } from './cilium-schema.ts';
+import { CILIUM_CLUSTERWIDE_POLICY, CILIUM_POLICY, DIRECTION_FIELDS } from './cilium-schema.ts';
 import { inNamespace, labelSelector, type RawSelector, requirements } from './label-selector.ts';
 import type { ParsedLanguage, ParseOptions } from './language.ts';
 import { createReport, type Report } from './report.ts';
@@ -17,7 +17,7 @@ import { nearest } from './suggest.ts';
 export function parseCilium(document: Document, report: Report, options: ParseOptions): ParsedLanguage {
   const clusterwide = document.ref.kind === 'CiliumClusterwideNetworkPolicy';
   const scope: Scope = clusterwide ? '' : document.ref.namespace || 'default';
-  checkSchema(document.raw, ciliumPolicy(clusterwide), [], report);
+  checkSchema(document.raw, clusterwide ? CILIUM_CLUSTERWIDE_POLICY : CILIUM_POLICY, [], report);
   const specs = rawSpecs(document.raw);
   if (report.failed()) return { specs: [], isolation: specs.flatMap(({ raw }) => isolation(raw, document, scope)) };
   const make = ruleMaker(document, 'normal');

@@ -8,7 +8,7 @@ import { ALL_KINDS, type Peer, type PolicyRule, type PolicySpec, type PortMatch 
 import { type Selector, selector } from '../select/selector.ts';
 import { cidrPeer } from './cilium-peers.ts';
 import { portsOf } from './cluster-ports.ts';
-import { clusterPolicySchema, type Dialect, SUBJECT } from './cluster-schema.ts';
+import { CLUSTER_POLICIES, type Dialect, SUBJECT } from './cluster-schema.ts';
 import { IS_POD, type RawSelector, requirements } from './label-selector.ts';
 import type { ParsedLanguage } from './language.ts';
 import { createReport, type Report } from './report.ts';
@@ -38,7 +38,7 @@ const RULES_PER_PRIORITY = 1000;
 
 export function parseClusterNetworkPolicy(document: Document, report: Report): ParsedLanguage {
   const dialect = document.ref.kind as Dialect;
-  checkSchema(document.raw, clusterPolicySchema(dialect), [], report);
+  checkSchema(document.raw, CLUSTER_POLICIES[dialect], [], report);
   if (report.failed()) return { specs: [], isolation: isolation(document) };
   const spec = (document.raw as Fields).spec as Fields;
   const make = ruleMaker(document, tierOf(dialect, spec));

@@ -44,7 +44,7 @@ function rules(dialect: Dialect, direction: 'from' | 'to'): Schema {
   return list(object(fields, { required: ['action', direction] }), { max });
 }
 
-export function clusterPolicySchema(dialect: Dialect): ObjectSchema {
+function policy(dialect: Dialect): ObjectSchema {
   const priority: Schema = { type: 'integer', min: 0, max: 1000 };
   const tier: Schema = { type: 'text', values: ['Admin', 'Baseline'] };
   const place = {
@@ -57,3 +57,9 @@ export function clusterPolicySchema(dialect: Dialect): ObjectSchema {
   const top = { apiVersion: ANYTHING, kind: ANYTHING, metadata: ANYTHING, status: ANYTHING, spec };
   return object(top, { required: ['spec'] });
 }
+
+export const CLUSTER_POLICIES: Readonly<Record<Dialect, ObjectSchema>> = {
+  ClusterNetworkPolicy: policy('ClusterNetworkPolicy'),
+  AdminNetworkPolicy: policy('AdminNetworkPolicy'),
+  BaselineAdminNetworkPolicy: policy('BaselineAdminNetworkPolicy'),
+};

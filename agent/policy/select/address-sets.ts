@@ -3,14 +3,7 @@
  * CIDR rules that match it; the longest prefix that contains the address holds it, once per kind of peer, because a rule
  * may speak of some kinds only. Sets never change: another list of CIDRs is another set.
  */
-import {
-  addressBytes,
-  familyOf,
-  type Prefix,
-  prefixAddress,
-  prefixContains,
-  prefixLength,
-} from '../../model/address.ts';
+import { addressBytes, familyOf, type Prefix, prefixAddress, prefixLength } from '../../model/address.ts';
 import { ADDRESS_CLASS_BIT, type AddressClassRow, CLASS_ANY, type ClassId, type SetId } from '../../model/verdict.ts';
 import type { Cidr, PeerKind } from '../rule.ts';
 import type { Table } from '../table.ts';
@@ -77,15 +70,23 @@ export function createAddressSets(nextSet: () => SetId, rows: Table<AddressClass
 
 /** One stretch of addresses between a prefix and the longer ones inside it. */
 interface Stretch {
-  readonly prefix: Prefix;
+  readonly bits: string;
   /** Indexes of the CIDR rules that contain it and do not except it. */
   readonly matches: readonly number[];
-  readonly row: AddressClassRow;
+  readonly row: Omit<AddressClassRow, 'set' | 'prefix'>;
 }
 
+/** What is matched where no prefix is around. */
+const NOTHING: Stretch = {
+  bits: '',
+  matches: [],
+  row: { outside: CLASS_ANY, node: CLASS_ANY, pod: CLASS_ANY },
+};
+
 /**
- * The rows of a set. Prefixes either contain each other or are apart, so sorted by first address, shorter first, each
- * prefix's matches are those of the one around it plus the rules that begin here minus those that except it.
+ * The rows of a set. Prefixes either contain each other or are apart; in the order of their bits an outer one comes right
+ * before those inside it. So each prefix's matches are those of the one around it, plus the rules that begin here, minus
+ * those that except it.
  */
 function addressRows(
   set: SetId,
@@ -108,24 +109,21 @@ function addressRows(
   };
 
   const rows: AddressClassRow[] = [];
-  const around: Stretch[] = [];
-  for (const prefix of [...new Set([...begins.keys(), ...ends.keys()])].sort(byAddress)) {
-    while (around.length > 0 && !prefixContains((around.at(-1) as Stretch).prefix, prefix)) around.pop();
-    const outer = around.at(-1);
+  const prefixes = [...new Set([...begins.keys(), ...ends.keys()])].map((prefix) => ({
+    prefix,
+    bits: bitText(prefix),
+  }));
+  const around: Stretch[] = [NOTHING];
+  for (const { prefix, bits } of prefixes.sort((a, b) => (a.bits < b.bits ? -1 : 1))) {
+    while (!bits.startsWith(around.at(-1)?.bits ?? '')) around.pop();
+    const outer = around.at(-1) ?? NOTHING;
     const gone = ends.get(prefix) ?? [];
-    const matches = [...(outer?.matches ?? []), ...(begins.get(prefix) ?? [])].filter((i) => !gone.includes(i));
-    matches.sort((a, b) => a - b);
-    const row = {
-      set,
-      prefix,
-      outside: classOf(matches, 'outside'),
-      node: classOf(matches, 'node'),
-      pod: classOf(matches, 'pod'),
-    };
-    around.push({ prefix, matches, row });
-    const same = outer ?? { row: { outside: CLASS_ANY, node: CLASS_ANY, pod: CLASS_ANY } };
-    const { outside, node, pod } = same.row;
-    if (row.outside !== outside || row.node !== node || row.pod !== pod) rows.push(row);
+    const inside = [...outer.matches, ...(begins.get(prefix) ?? [])];
+    const matches = inside.filter((i) => !gone.includes(i)).sort((a, b) => a - b);
+    const row = { outside: classOf(matches, 'outside'), node: classOf(matches, 'node'), pod: classOf(matches, 'pod') };
+    around.push({ bits, matches, row });
+    const same = row.outside === outer.row.outside && row.node === outer.row.node && row.pod === outer.row.pod;
+    if (!same) rows.push({ set, prefix, ...row });
   }
   return { classes, rows };
 }
@@ -133,15 +131,17 @@ function addressRows(
 function positions(cidrs: readonly Cidr[], prefixesOf: (cidr: Cidr) => readonly Prefix[]): Map<Prefix, number[]> {
   const out = new Map<Prefix, number[]>();
   for (const [i, cidr] of cidrs.entries()) {
-    for (const prefix of new Set(prefixesOf(cidr))) out.set(prefix, [...(out.get(prefix) ?? []), i]);
+    for (const prefix of new Set(prefixesOf(cidr))) {
+      const list = out.get(prefix);
+      if (list) list.push(i);
+      else out.set(prefix, [i]);
+    }
   }
   return out;
 }
 
-function byAddress(a: Prefix, b: Prefix): number {
-  return familyOf(a) - familyOf(b) || compareBytes(a, b) || prefixLength(a) - prefixLength(b);
-}
-
-function compareBytes(a: Prefix, b: Prefix): number {
-  return Buffer.compare(addressBytes(prefixAddress(a)), addressBytes(prefixAddress(b)));
+/** "4" or "6" and the prefix's own bits as 0 and 1: a prefix lies inside another if its text begins with the other's. */
+function bitText(prefix: Prefix): string {
+  const bytes = [...addressBytes(prefixAddress(prefix))].map((byte) => byte.toString(2).padStart(8, '0'));
+  return familyOf(prefix) + bytes.join('').slice(0, prefixLength(prefix));
 }

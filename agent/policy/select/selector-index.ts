@@ -12,45 +12,58 @@ export interface SelectorIndex {
   matching(labels: Labels): Selector[];
 }
 
-/** Bucket of selectors that no label leads to. */
-const ALWAYS = '';
+/** A place of the index: a label's key without its source, and its value or undefined for any value. */
+interface Place {
+  readonly key: string;
+  readonly value: string | undefined;
+}
+/** Where selectors are that no label leads to: no label has an empty key. */
+const ALWAYS: Place = { key: '', value: undefined };
 
 export function createSelectorIndex(): SelectorIndex {
-  const buckets = new Map<string, Set<Selector>>();
-  const bucketsOf = (selector: Selector): Set<string> => new Set(selector.alternatives.flatMap(anchor));
+  const byKey = new Map<string, Map<string | undefined, Set<Selector>>>();
+  const placesOf = (selector: Selector): Place[] => selector.alternatives.flatMap(places);
   return {
     add(selector) {
-      for (const name of bucketsOf(selector)) {
-        const bucket = buckets.get(name);
-        if (bucket) bucket.add(selector);
-        else buckets.set(name, new Set([selector]));
+      for (const { key, value } of placesOf(selector)) {
+        const byValue = byKey.get(key) ?? new Map<string | undefined, Set<Selector>>();
+        byKey.set(key, byValue);
+        byValue.set(value, (byValue.get(value) ?? new Set()).add(selector));
       }
     },
     remove(selector) {
-      for (const name of bucketsOf(selector)) {
-        const bucket = buckets.get(name);
-        bucket?.delete(selector);
-        if (bucket?.size === 0) buckets.delete(name);
+      for (const { key, value } of placesOf(selector)) {
+        const byValue = byKey.get(key);
+        const here = byValue?.get(value);
+        here?.delete(selector);
+        if (here?.size === 0) byValue?.delete(value);
+        if (byValue?.size === 0) byKey.delete(key);
       }
     },
     matching(labels) {
-      const candidates = new Set(buckets.get(ALWAYS));
+      const found = new Set<Selector>();
+      const look = (candidates: ReadonlySet<Selector> | undefined): void => {
+        for (const one of candidates ?? []) if (!found.has(one) && selectorMatches(one, labels)) found.add(one);
+      };
+      look(byKey.get(ALWAYS.key)?.get(ALWAYS.value));
       for (const [key, value] of labels) {
-        const plain = withoutSource(key);
-        for (const name of [plain, pair(plain, value)]) for (const one of buckets.get(name) ?? []) candidates.add(one);
+        const byValue = byKey.get(withoutSource(key));
+        if (!byValue) continue;
+        look(byValue.get(value));
+        look(byValue.get(undefined));
       }
-      return [...candidates].filter((selector) => selectorMatches(selector, labels));
+      return [...found];
     },
   };
 }
 
-/** The buckets of one alternative: its most telling requirement, which is a value of something other than the namespace. */
-function anchor(all: readonly Requirement[]): string[] {
+/** The places of one alternative: its most telling requirement, which is a value of something other than the namespace. */
+function places(all: readonly Requirement[]): Place[] {
   const [best] = all.filter(isValue).sort((a, b) => weight(a) - weight(b));
-  if (best) return best.values.map((value) => pair(withoutSource(best.key), value));
+  if (best) return best.values.map((value) => ({ key: withoutSource(best.key), value }));
   const present = all.filter(({ operator }) => operator === 'Exists');
   const telling = present.find(({ key }) => key !== NAMESPACE_LABEL) ?? present[0];
-  return [telling ? withoutSource(telling.key) : ALWAYS];
+  return [telling ? { key: withoutSource(telling.key), value: undefined } : ALWAYS];
 }
 
 type Value = Extract<Requirement, { values: readonly string[] }>;
@@ -66,9 +79,4 @@ function weight(requirement: Value): number {
 /** Sources are not told apart here, because a selector's "any" means each of them; the match itself does. */
 function withoutSource(key: string): string {
   return key.slice(key.indexOf(':') + 1);
-}
-
-/** Label values contain no "=", so a pair never reads like a key. */
-function pair(key: string, value: string): string {
-  return `${key}=${value}`;
 }

@@ -11,7 +11,7 @@ import { type Labels, NAMESPACE_LABEL } from '../../model/labels.ts';
 import type { NamedPort } from '../../model/object.ts';
 import type { ClassId, IdentityClassRow, SetId } from '../../model/verdict.ts';
 import type { Table } from '../table.ts';
-import { type Selector, selectorMatches } from './selector.ts';
+import type { Selector } from './selector.ts';
 import { createSelectorIndex } from './selector-index.ts';
 
 export interface PeerClass {
@@ -143,25 +143,34 @@ export function createSelectorSets(nextSet: () => SetId, rows: Table<IdentityCla
     labels.delete(identity);
   }
 
-  /** Identities the selector can match at all, as far as its namespace tells. */
-  function candidates(selector: Selector): Iterable<IdentityNumber> {
-    const [only] = selector.alternatives;
-    const inNamespace = only?.find(({ key, operator }) => key === NAMESPACE_LABEL && operator === 'In');
-    if (selector.alternatives.length !== 1 || inNamespace?.operator !== 'In') return labels.keys();
-    return inNamespace.values.flatMap((namespace) => [...(byNamespace.get(namespace) ?? [])]);
+  /** Identities some of the selectors may match, as far as their namespaces tell. */
+  function candidates(selectors: readonly Selector[]): Iterable<IdentityNumber> {
+    const namespaces = new Set<string>();
+    for (const one of selectors.flatMap(({ alternatives }) => alternatives)) {
+      const own = one.find(({ key, operator }) => key === NAMESPACE_LABEL && operator === 'In');
+      if (own?.operator !== 'In') return labels.keys();
+      for (const namespace of own.values) namespaces.add(namespace);
+    }
+    return [...namespaces].flatMap((namespace) => [...(byNamespace.get(namespace) ?? [])]);
   }
 
   function fill(set: OwnSet): void {
-    const matches = new Map<IdentityNumber, number[]>();
-    for (const [position, selector] of set.selectors.entries()) {
-      for (const identity of candidates(selector)) {
-        if (!selectorMatches(selector, labels.get(identity) as Labels)) continue;
-        const list = matches.get(identity);
-        if (list) list.push(position);
-        else matches.set(identity, [position]);
-      }
+    const own = createSelectorIndex();
+    const positions = new Map<Selector, number>();
+    for (const [position, one] of set.selectors.entries()) {
+      own.add(one);
+      positions.set(one, position);
     }
-    for (const [identity, list] of matches) classify(set, identity, list, false);
+    for (const identity of candidates(set.selectors)) {
+      const matching = own.matching(labels.get(identity) as Labels);
+      if (matching.length > 0)
+        classify(
+          set,
+          identity,
+          matching.map((one) => positions.get(one) as number),
+          false,
+        );
+    }
   }
 
   return {
