@@ -22,6 +22,12 @@ __force_inline __u32 current_epoch(void)
 	return value ? *value : 0;
 }
 
+/* Signed: another CPU may have reported at a later jiffy than this packet came. */
+__force_inline bool is_report_due(const struct passage *p, const struct conntrack_entry *entry)
+{
+	return (__s64)(p->now - entry->reported) >= (__s64)seconds(config_report_interval_seconds);
+}
+
 /* One more packet of an allowed connection. */
 __force_inline void follow(struct __sk_buff *ctx, struct passage *p, struct conntrack_entry *entry)
 {
@@ -43,7 +49,7 @@ __force_inline void follow(struct __sk_buff *ctx, struct passage *p, struct conn
 		*flags = after;
 	if ((after ^ before) & CONNTRACK_REPLIED)
 		event = EVENT_REPLY;
-	else if (fresh & (TCP_SYN | TCP_FIN) || p->now - entry->reported >= seconds(config_report_interval_seconds))
+	else if (fresh & (TCP_SYN | TCP_FIN) || is_report_due(p, entry))
 		event = EVENT_UPDATE;
 	if (event) {
 		entry->reported = p->now;
@@ -52,32 +58,24 @@ __force_inline void follow(struct __sk_buff *ctx, struct passage *p, struct conn
 	renew(p, entry, after);
 }
 
-/* A packet of a revoked connection: what the responder still sends may arrive, nothing is prolonged. */
-__force_inline int pass_revoked(struct passage *p, struct conntrack_entry *entry)
+__force_inline void report_audit(struct __sk_buff *ctx, struct passage *p)
 {
-	bool egress_allowed = entry->flags & CONNTRACK_EGRESS_JUDGED || !entry->endpoint[SIDE_INITIATOR];
+	if (p->audit)
+		emit(ctx, p, NULL, EVENT_AUDIT, p->audit == AUDIT_WOULD_DENY ? EVENT_AUDIT_WOULD_DENY : 0);
+}
 
-	p->target = entry->endpoint[~p->sender & 1];
-	if (p->sender == SIDE_RESPONDER) {
-		count_traffic(p, entry);
-		return OUTCOME_GO_ON;
-	}
-	for (__u32 end = 0; end < END_COUNT; end++) {
-		p->party[end].identity = entry->identity[end];
-		p->party[end].endpoint = entry->endpoint[end];
-	}
-	p->policy[DIRECTION_EGRESS] = entry->policy[SIDE_INITIATOR];
-	p->policy[DIRECTION_INGRESS] = entry->policy[SIDE_RESPONDER];
-	p->rule[DIRECTION_EGRESS] = entry->rule[SIDE_INITIATOR];
-	p->rule[DIRECTION_INGRESS] = entry->rule[SIDE_RESPONDER];
-	p->decided = egress_allowed ? DIRECTION_INGRESS : DIRECTION_EGRESS;
-	return -DROP_POLICY_REVOKED;
+/* What the responder of a revoked connection still sends may arrive; nothing is prolonged or reported. */
+__force_inline int pass_late_reply(struct passage *p, struct conntrack_entry *entry)
+{
+	p->target = entry->endpoint[SIDE_INITIATOR];
+	count_traffic(p, entry);
+	return OUTCOME_GO_ON;
 }
 
 /* Writes what judging said into the entry: all but the epoch first, so that nobody trusts half of it. */
 __force_inline void record_judgement(struct passage *p, struct conntrack_entry *entry, int reason)
 {
-	__u16 flags = reason ? CONNTRACK_REVOKED : 0;
+	__u16 flags = (entry->flags & CONNTRACK_KEEP) | (reason ? CONNTRACK_REVOKED : 0);
 
 	if (current_epoch() != p->epoch)
 		return; /* outdated already: the next packet judges again */
@@ -98,14 +96,16 @@ __force_inline void record_judgement(struct passage *p, struct conntrack_entry *
 	*(volatile __u32 *)&entry->epoch = p->epoch;
 }
 
-/* The epoch has changed, or this pod's side was not judged yet. */
+/* The epoch has changed, or this pod's side was not judged yet, or the connection is revoked: then the initiator asks
+ * with every packet, like one that was never allowed, and is heard as soon as a rule allows it. */
 __force_inline int judge_again(struct __sk_buff *ctx, struct passage *p, struct conntrack_entry *entry)
 {
+	bool outdated = entry->epoch != p->epoch;
 	int outcome, reason;
 
-	if (entry->epoch == p->epoch && entry->flags & CONNTRACK_REVOKED)
-		return pass_revoked(p, entry);
-	if (entry->epoch != p->epoch)
+	if (!outdated && entry->flags & CONNTRACK_REVOKED && p->sender == SIDE_RESPONDER)
+		return pass_late_reply(p, entry);
+	if (outdated)
 		count(COUNTER_JUDGED_AGAIN);
 	outcome = identify_parties(ctx);
 	if (outcome)
@@ -116,13 +116,10 @@ __force_inline int judge_again(struct __sk_buff *ctx, struct passage *p, struct 
 		p->party[end_of(p, SIDE_INITIATOR)].kind = PEER_NODE;
 	}
 	reason = judge(p->sender);
-	if (p->audit)
-		emit(ctx, p, NULL, EVENT_AUDIT, p->audit == AUDIT_WOULD_DENY ? EVENT_AUDIT_WOULD_DENY : 0);
+	report_audit(ctx, p);
 	record_judgement(p, entry, reason);
-	if (reason) {
-		p->target = p->party[END_DESTINATION].endpoint;
-		return p->sender == SIDE_INITIATOR ? -DROP_POLICY_REVOKED : OUTCOME_GO_ON;
-	}
+	if (reason)
+		return p->sender == SIDE_INITIATOR ? -DROP_POLICY_REVOKED : pass_late_reply(p, entry);
 	follow(ctx, p, entry);
 	return OUTCOME_GO_ON;
 }
@@ -168,8 +165,7 @@ __slow int judge_packet(struct __sk_buff *ctx, struct passage *p, struct conntra
 		if (reason) /* neither: report the direction it travels in */
 			reason = judge(SIDE_INITIATOR);
 	}
-	if (p->audit)
-		emit(ctx, p, NULL, EVENT_AUDIT, p->audit == AUDIT_WOULD_DENY ? EVENT_AUDIT_WOULD_DENY : 0);
+	report_audit(ctx, p);
 	if (reason == DROP_POLICY_DENIED && p->conversation == CONVERSATION_QUOTING)
 		reason = DROP_ICMP_UNRELATED;
 	if (reason)

@@ -140,6 +140,19 @@ for (const family of [4, 6] as const) {
       assert.is(has(t, ConntrackFlags.CONNTRACK_REVOKED), false);
     });
 
+    test(`${name}: a rule that comes without a new epoch is enough to revive it`, async () => {
+      const t = await talk(family, to);
+      setPolicy(datapath, 25, { egress: { isolated: true, hasAny: true } });
+      switchTo(client, 25);
+      assert.is((await t.send()).reason, 'POLICY_REVOKED');
+      const place = { policy: 25, class: 0, direction: 'egress', protocol: IPPROTO.tcp } as const;
+      setVerdict(datapath, place, { normal: allow(1, 250) });
+      assert.is((await t.send()).verdict, passes);
+      assert.is(has(t, ConntrackFlags.CONNTRACK_REVOKED), false);
+      assert.is(t.entry().rule[0], 250);
+      setVerdict(datapath, place, { normal: deny(1, 251) });
+    });
+
     test(`${name}: a reply is judged by the initiator's tuple, not by its own`, async () => {
       const t = await talk(family, to);
       /* the client may send, and nobody may open connections to it: the answer is no new connection */

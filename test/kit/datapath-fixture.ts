@@ -9,7 +9,7 @@
  * A program looks a pod up by the device it runs on, and BPF_PROG_TEST_RUN takes only devices that exist: each pod has a
  * veth pair of which one end has its index, removed with the fixture or when the process exits.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import {
   CONFIG_GLOBALS,
@@ -25,7 +25,6 @@ import {
   DropReason,
   dropReasonName,
   type Endpoint,
-  EndpointLimits,
   EventType,
   type FlowEvent,
   flowEvent,
@@ -35,15 +34,7 @@ import {
   MetricsLimits,
   trafficCounter,
 } from '../../agent/datapath/layout.gen.ts';
-import {
-  addressBytes,
-  bitsOf,
-  familyOf,
-  parseAddress,
-  parsePrefix,
-  prefixAddress,
-  prefixLength,
-} from '../../agent/model/address.ts';
+import { familyOf, parsePrefix, prefixAddress, prefixLength } from '../../agent/model/address.ts';
 import {
   type LoadedObject,
   mapDelete,
@@ -51,10 +42,14 @@ import {
   mapLookup,
   mapUpdate,
   openObject,
+  type ProgramHandle,
   type RingConsumer,
   ringConsumer,
   testRun,
 } from '../../native/index.ts';
+import { decodeWith, encodeWith, type KeyOf, paddedAddress, rawAddress, type ValueOf } from './datapath-rows.ts';
+import { makeEndpointLink, removeEndpointLink } from './endpoint-link.ts';
+import { jiffiesPerSecond, type KernelTime, kernelTime } from './jiffies.ts';
 import { type Frame, macBytes, macText, Packet } from './packet.ts';
 
 const BPF_FOLDER = fileURLToPath(new URL('../../bpf', import.meta.url));
@@ -99,9 +94,7 @@ export interface Connection {
   readonly entry: ConntrackEntry;
 }
 
-type Field<C> = C extends Codec<infer T> ? T : C extends '__u64' ? bigint : number;
-export type KeyOf<N extends MapName> = Field<(typeof MAPS)[N]['key']>;
-export type ValueOf<N extends MapName> = Field<(typeof MAPS)[N]['value']>;
+export type { KeyOf, ValueOf } from './datapath-rows.ts';
 
 export interface FixtureOptions {
   /** Over the defaults of bpf/config.h; hz is always this kernel's. */
@@ -112,7 +105,7 @@ export interface FixtureOptions {
 /** So that a test's load takes milliseconds: full-sized LRU maps are preallocated. */
 const SMALL_MAPS = { conntrack4: 1024, conntrack6: 1024, fragments: 256 };
 
-let devices = 0;
+const devices = 0;
 
 export class DatapathFixture implements Disposable {
   readonly object: LoadedObject;
@@ -141,7 +134,7 @@ export class DatapathFixture implements Disposable {
   static open(options: FixtureOptions = {}): DatapathFixture {
     execFileSync('make', ['-s', '-C', BPF_FOLDER]);
     const config: Partial<DatapathConfig> = { ...options.config };
-    config.hz ??= kernelHz();
+    config.hz ??= jiffiesPerSecond(OBJECT, SMALL_MAPS);
     const rodata = Object.fromEntries(
       Object.entries(config).map(([name, value]) => [CONFIG_GLOBALS[name as keyof DatapathConfig].global, value]),
     );
@@ -171,7 +164,8 @@ export class DatapathFixture implements Disposable {
 
   /** A pod on this node: device, endpoint row, and peer rows of both addresses. */
   pod(pod: { identity: number; policy: number; ipv4?: string; ipv6?: string }): TestPod {
-    const { id, ifindex, link } = this.#newDevice();
+    const { id, ifindex, name: link } = makeEndpointLink(GATEWAY);
+    this.#links.push(link);
     const mac = `0a:58:00:00:${(id >> 8).toString(16).padStart(2, '0')}:${(id & 255).toString(16).padStart(2, '0')}`;
     const { identity, policy, ipv4 = '', ipv6 = '' } = pod;
     const made = { id, ifindex, link, innerLink: `${link}p`, mac, ipv4, ipv6 };
@@ -302,8 +296,8 @@ export class DatapathFixture implements Disposable {
   }
 
   /** This kernel's jiffies and CLOCK_MONOTONIC, by the program the agent uses. */
-  clock(): { jiffies: bigint; ns: bigint } {
-    return clockOf(this.#test('sample_clock', new Uint8Array(SMALLEST_FRAME), undefined, 0, 1).data);
+  clock(): KernelTime {
+    return kernelTime(this.#program('sample_clock'));
   }
 
   [Symbol.dispose](): void {
@@ -332,18 +326,21 @@ export class DatapathFixture implements Disposable {
   #test(
     program: string,
     data: Uint8Array,
-    ifindex: number | undefined,
+    ifindex: number,
     ingress: number,
     repeat: number,
   ): ReturnType<typeof testRun> {
-    const handle = this.object.programs[program];
-    if (!handle) throw new Error(`the object has no program ${program}`);
-    if (ifindex === undefined) return testRun(handle, { data, repeat });
     const ctx = new Uint8Array(SKB.size);
     const view = new DataView(ctx.buffer);
     view.setUint32(SKB.ingressIfindex, ingress, true);
     view.setUint32(SKB.ifindex, ifindex, true);
-    return testRun(handle, { data, repeat, ctx });
+    return testRun(this.#program(program), { data, repeat, ctx });
+  }
+
+  #program(name: string): ProgramHandle {
+    const program = this.object.programs[name];
+    if (!program) throw new Error(`the object has no program ${name}`);
+    return program;
   }
 
   /**
@@ -383,75 +380,9 @@ export class DatapathFixture implements Disposable {
     return Array.from({ length: value.length / stride }, (_, cpu) => value.slice(cpu * stride, cpu * stride + size));
   }
 
-  /** A link whose index is that of a free endpoint. Tests running at the same time pick from the same range. */
-  #newDevice(): { id: number; ifindex: number; link: string } {
-    for (let attempt = 0; attempt < 100; attempt++) {
-      const id = 1 + Math.floor(Math.random() * (EndpointLimits.ENDPOINT_MAX - 1));
-      const ifindex = EndpointLimits.ENDPOINT_IFINDEX_BASE + id;
-      const name = `wt-b${process.pid}-${devices++}`;
-      const words = [
-        'link',
-        'add',
-        name,
-        'index',
-        String(ifindex),
-        'address',
-        GATEWAY,
-        'type',
-        'veth',
-        'peer',
-        `${name}p`,
-      ];
-      const { status, stderr } = spawnSync('ip', words, { encoding: 'utf8' });
-      if (status === 0) {
-        this.#links.push(name);
-        return { id, ifindex, link: name };
-      }
-      if (!/exists|busy/i.test(stderr)) throw new Error(`ip ${words.join(' ')}: ${stderr}`);
-    }
-    throw new Error('100 random endpoint indexes were all taken');
-  }
-
   #removeLinks(): void {
-    for (const name of this.#links.splice(0)) spawnSync('ip', ['link', 'delete', name]);
+    for (const name of this.#links.splice(0)) removeEndpointLink(name);
   }
-}
-
-let measuredHz: number | undefined;
-
-/** Jiffies per second: the time from one tick to a later one, rounded to what kernels can be built with. */
-function kernelHz(): number {
-  measuredHz ??= measureHz();
-  return measuredHz;
-}
-
-function measureHz(): number {
-  const object = openObject(OBJECT, { maxEntries: SMALL_MAPS });
-  try {
-    const program = object.programs.sample_clock;
-    if (!program) throw new Error('the object has no program sample_clock');
-    const sample = (): { jiffies: bigint; ns: bigint } =>
-      clockOf(testRun(program, { data: new Uint8Array(SMALLEST_FRAME) }).data);
-    const tickAfter = (jiffies: bigint): { jiffies: bigint; ns: bigint } => {
-      for (;;) {
-        const now = sample();
-        if (now.jiffies > jiffies) return now;
-      }
-    };
-    const first = tickAfter(sample().jiffies);
-    const last = tickAfter(first.jiffies + 9n);
-    const measured = (Number(last.jiffies - first.jiffies) * 1e9) / Number(last.ns - first.ns);
-    return [100, 250, 300, 1000].reduce((best, hz) =>
-      Math.abs(hz - measured) < Math.abs(best - measured) ? hz : best,
-    );
-  } finally {
-    object.close();
-  }
-}
-
-function clockOf(data: Uint8Array): { jiffies: bigint; ns: bigint } {
-  const view = new DataView(data.buffer, data.byteOffset);
-  return { jiffies: view.getBigUint64(0, true), ns: view.getBigUint64(8, true) };
 }
 
 function frame(packet: Packet | Frame | Uint8Array, fromMac: string, toMac: string): Uint8Array {
@@ -474,39 +405,4 @@ function peerValue(peer: { identity: number; endpoint?: number; kind: 'outside' 
 
 function family(address: string): number {
   return address.includes(':') ? 6 : 4;
-}
-
-function rawAddress(text: string): Uint8Array {
-  const address = parseAddress(text);
-  if (address === undefined) throw new TypeError(`not an IP address: ${text}`);
-  return addressBytes(address).slice(0, bitsOf(familyOf(address)) / 8);
-}
-
-/** As struct ip_address has it: IPv4 in the first four bytes. */
-export function paddedAddress(text: string): Uint8Array {
-  const out = new Uint8Array(16);
-  out.set(rawAddress(text));
-  return out;
-}
-
-function encodeWith(codec: unknown, value: unknown): Uint8Array {
-  if (codec === '__u32') {
-    const out = new Uint8Array(4);
-    new DataView(out.buffer).setUint32(0, Number(value), true);
-    return out;
-  }
-  if (codec === '__u64') {
-    const out = new Uint8Array(8);
-    new DataView(out.buffer).setBigUint64(0, BigInt(value as bigint), true);
-    return out;
-  }
-  if (codec === undefined) throw new TypeError('this map has no rows to write');
-  return (codec as Codec<unknown>).encode(value);
-}
-
-function decodeWith(codec: unknown, bytes: Uint8Array): unknown {
-  const view = new DataView(bytes.buffer, bytes.byteOffset);
-  if (codec === '__u32') return view.getUint32(0, true);
-  if (codec === '__u64') return view.getBigUint64(0, true);
-  return (codec as Codec<unknown>).decode(bytes);
 }

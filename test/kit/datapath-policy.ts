@@ -13,7 +13,8 @@ import {
   VerdictPrefix,
 } from '../../agent/datapath/layout.gen.ts';
 import { familyOf, parsePrefix, prefixAddress, prefixLength } from '../../agent/model/address.ts';
-import { type DatapathFixture, paddedAddress } from './datapath-fixture.ts';
+import type { DatapathFixture } from './datapath-fixture.ts';
+import { paddedAddress } from './datapath-rows.ts';
 
 export interface DirectionWords {
   readonly isolated?: boolean;
