@@ -285,6 +285,12 @@ const TABLE: readonly [Document, readonly string[]][] = [
       '(warning) metadata.annotations.weir.dev/expires-at: expected a time like 2026-01-31T12:00:00Z, found "tomorrow"; it counts as past',
     ],
   ],
+  [
+    cnp({ endpointSelector: {}, ingress: [] }, { annotations: { 'weir.dev/established': 'keep' } }),
+    [
+      '(warning) metadata.annotations.weir.dev/established: established: keep is not supported yet; running connections are judged by every change',
+    ],
+  ],
 ];
 
 for (const [i, [document, expected]] of TABLE.entries()) {

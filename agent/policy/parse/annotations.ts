@@ -18,6 +18,10 @@ export function readAnnotations(document: Document, report: Report): Lifetime {
     const hint = guess ? `did you mean ${PREFIX}${guess}?` : `expected one of ${NAMES.join(', ')}`;
     report.warning('unknown-annotation', at(key), `unknown annotation, ${hint}`);
   }
+  if (annotations[`${PREFIX}established`] === 'keep') {
+    const message = 'established: keep is not supported yet; running connections are judged by every change';
+    report.warning('unsupported-annotation', at(`${PREFIX}established`), message);
+  }
   return {
     audit: flag(document, 'audit', ['true', 'false'], 'enforced', report) === 'true',
     auditUntil: time(document, 'audit-until', report),
