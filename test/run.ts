@@ -3,7 +3,7 @@
  * ends; the whole output of those that failed; what was skipped and why; what was left behind. The last line is
  * "N passed, N failed, N skipped".
  */
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -43,6 +43,7 @@ async function main(): Promise<number> {
 
   // Short, for sockets are made in it and their paths have at most 107 bytes.
   const temporary = await mkdtemp(join(tmpdir(), 'wt'));
+  await chmod(temporary, 0o711); // As the usual /tmp: a test that becomes another user still reaches its files.
   const before = belongings(run);
   const totals: Totals = { passed: 0, failed: 0, skipped: 0 };
   const skips: string[] = [];
