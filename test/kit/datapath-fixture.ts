@@ -105,8 +105,6 @@ export interface FixtureOptions {
 /** So that a test's load takes milliseconds: full-sized LRU maps are preallocated. */
 const SMALL_MAPS = { conntrack4: 1024, conntrack6: 1024, fragments: 256 };
 
-const devices = 0;
-
 export class DatapathFixture implements Disposable {
   readonly object: LoadedObject;
   /** Jiffies per second. */
