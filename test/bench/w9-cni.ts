@@ -31,7 +31,7 @@ export async function cni(bench: Bench): Promise<Figure[]> {
       const [before, after] = [numbers(result.baseline, key), numbers(result.again, key)];
       const baseline = before.map((value, i) => (value + (after[i] ?? value)) / 2);
       const noise = noiseOf(before, after);
-      return figureOf(metric, { ours: numbers(result.ours, key), baseline, baselineName: 'ptp', noise });
+      return figureOf(metric, { ours: numbers(result.ours, key), baseline, baselineName: ptp.name, noise });
     });
     for (const [number, netns] of pods.entries()) await ours.call('ADD', netns, number);
     return [...figures, await memory(node)];
