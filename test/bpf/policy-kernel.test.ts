@@ -25,7 +25,7 @@ import { ruleName } from '../scenario/policy-agreement.ts';
 import { buildWorld, type World } from '../scenario/policy-world.ts';
 
 const PACKETS = 30;
-const LONG = process.env.WEIR_LONG === '1' || process.argv.includes('--long');
+const LONG = process.env.WEIR_TEST_LONG === '1';
 const SCENARIOS = LONG ? 600 : 60;
 const SEED = Number(process.env.WEIR_SEED ?? Math.floor(Math.random() * 2 ** 31));
 /** Source ports and echo ids that no packet of a scenario has used before. */

@@ -1,6 +1,6 @@
 /**
  * Random clusters, policies and packets: the engine's rows, read as the kernel reads them, against the oracle.
- * A fresh seed per run, printed; `WEIR_SEED=n` repeats one run, `WEIR_LONG=1` (npm run test:long) asks 100,000 cases.
+ * A fresh seed per run, printed; `WEIR_SEED=n` repeats one run, `WEIR_TEST_LONG=1` (npm run test:long) asks 100,000 cases.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,7 +16,7 @@ import { canonical } from './policy-compare.ts';
 import { buildWorld } from './policy-world.ts';
 
 const PACKETS = 40;
-const LONG = process.env.WEIR_LONG === '1' || process.argv.includes('--long');
+const LONG = process.env.WEIR_TEST_LONG === '1';
 const SCENARIOS = LONG ? 2600 : 250;
 const SEED = Number(process.env.WEIR_SEED ?? Math.floor(Math.random() * 2 ** 31));
 
