@@ -6,10 +6,10 @@ import { withLength } from './result.ts';
 
 /** CHECK: what ADD answered must still stand in prevResult and be true. What other plugins added is theirs. */
 export const check: VerbHandler = async ({ invocation, config }, { endpoints }) => {
-  const { prevResult, mtu } = parseNetconf(config);
+  const { prevResult } = parseNetconf(config);
   if (!prevResult) throw new WeirError('CNI_INVALID_CONFIG', 'CHECK', 'prevResult is missing, which CHECK needs');
   const { containerId, interfaceName, netns } = invocation;
-  const wrong = await endpoints.check({ containerId, interfaceName, netns, mtu });
+  const wrong = await endpoints.check({ containerId, interfaceName, netns });
   const record = endpoints.find(invocation);
   if (record) wrong.push(...missingFrom(prevResult, record));
   if (wrong.length > 0) throw new WeirError('ENDPOINT_CHECK_FAILED', 'CHECK', wrong.join('; '));

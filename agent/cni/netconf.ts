@@ -65,10 +65,14 @@ export function networkName(raw: Raw): string {
   return raw.name;
 }
 
-/** `cni.dev/valid-attachments`. @throws CNI_INVALID_CONFIG: without the list GC would remove every pod's interface */
-export function validAttachments(raw: Raw): AttachmentKey[] {
+/**
+ * `cni.dev/valid-attachments`. Undefined if the runtime gives no list, as cnitool does: it has sent a DEL for all it knew.
+ * @throws CNI_INVALID_CONFIG
+ */
+export function validAttachments(raw: Raw): AttachmentKey[] | undefined {
   const field = 'cni.dev/valid-attachments';
-  const list = raw[field];
+  if (raw[field] === undefined) return undefined;
+  const list = raw[field] ?? []; // libcni writes an empty list as null.
   const expected = 'a list of {"containerID": string, "ifname": string}';
   if (!Array.isArray(list)) throw invalid(field, expected);
   return list.map((entry: unknown) => {
@@ -111,10 +115,10 @@ const FIELDS: ReadonlyMap<string, Check> = new Map(
   }),
 );
 
-/** Absent in all but name: null, false, [] or {}. */
+/** Absent in all but name: null, false, 0, '', [], or an object of nothing but these, as Go writes what is not set. */
 function asksForNothing(value: unknown): boolean {
-  if (value === null || value === undefined || value === false) return true;
-  return typeof value === 'object' && Object.keys(value).length === 0;
+  if (Array.isArray(value)) return value.length === 0;
+  return isObject(value) ? Object.values(value).every(asksForNothing) : !value;
 }
 
 function mtuOf(value: unknown): number {

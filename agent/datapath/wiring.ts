@@ -30,6 +30,8 @@ import { addressOf, formatMac, ifindexOf } from './rows.ts';
 export const HOST_INTERFACE_PREFIX = 'weir';
 export const GATEWAY = { 4: '169.254.1.1', 6: addressOf(Uint8Array.from(GATEWAY_IPV6), 6) } as const;
 const HOST_MAC = formatMac(Uint8Array.from(GATEWAY_MAC));
+/** What every runtime calls it. */
+const FIRST_INTERFACE = 'eth0';
 const LOOPBACK = 1;
 const FALLBACK_MTU = 1500;
 
@@ -109,7 +111,9 @@ function hostSide({ id, hostInterface, addresses, mac }: PodWiring): NetlinkOp[]
   ];
 }
 
-function podSide({ interfaceName, addresses }: PodWiring, index: number): NetlinkOp[] {
+function podSide({ id, interfaceName, addresses }: PodWiring, index: number): NetlinkOp[] {
+  // A pod may have further interfaces (SPEC.md, ADD): theirs are default routes for who binds to them, and eth0's wins.
+  const metric = interfaceName === FIRST_INTERFACE ? {} : { metric: ifindexOf(id) };
   const families = [...new Set(addresses.map(familyOf))];
   const settings = { disable_ipv6: families.includes(6) ? '0' : '1', accept_ra: '0', accept_dad: '0' };
   return [
@@ -121,8 +125,8 @@ function podSide({ interfaceName, addresses }: PodWiring, index: number): Netlin
     }),
     ...families.flatMap((family): NetlinkOp[] => [
       { op: 'neighbourAdd', index, address: GATEWAY[family], mac: HOST_MAC, permanent: true },
-      ...(family === 4 ? [{ op: 'routeAdd', dst: `${GATEWAY[4]}/32`, index, scope: 'link' } as const] : []),
-      { op: 'routeAdd', dst: `default${family}`, gateway: GATEWAY[family], index, onlink: true },
+      ...(family === 4 ? [{ op: 'routeAdd', dst: `${GATEWAY[4]}/32`, index, scope: 'link', ...metric } as const] : []),
+      { op: 'routeAdd', dst: `default${family}`, gateway: GATEWAY[family], index, onlink: true, ...metric },
     ]),
   ];
 }

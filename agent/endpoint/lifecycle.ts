@@ -15,7 +15,6 @@ import { type Restored, restoreEndpoints } from './restore.ts';
 
 export interface CheckRequest extends AttachmentKey {
   readonly netns: string;
-  readonly mtu: number;
 }
 
 export interface EndpointCounters {
@@ -191,7 +190,7 @@ export function createEndpoints(options: EndpointsOptions): Endpoints {
       const { record } = entry;
       const moved =
         record.netns === request.netns ? [] : [`CNI_NETNS is ${request.netns}, at ADD it was ${record.netns}`];
-      return [...moved, ...(await datapath.check(wiringOf(record, request.mtu)))];
+      return [...moved, ...(await datapath.check(wiringOf(record, 0)))];
     },
     async gc(network, valid) {
       const listed = new Set(valid.map(attachmentKey));

@@ -211,7 +211,13 @@ stdin('what asks for nothing is no reason to refuse', () => {
   const empty = {
     ipam: {},
     ipMasq: false,
-    runtimeConfig: { portMappings: [], ips: null },
+    runtimeConfig: {
+      portMappings: [],
+      ips: null,
+      mac: '',
+      bandwidth: { ingressRate: 0, egressRate: 0 },
+      dns: { servers: [] },
+    },
     capabilities: { portMappings: true },
   };
   const { name, mtu, dns, prevResult } = parseNetconf(
@@ -220,12 +226,14 @@ stdin('what asks for nothing is no reason to refuse', () => {
   assert.equal([name, mtu, dns, prevResult], ['weir', 0, {}, undefined]);
   assert.is(parseNetconf(config({ mtu: 9000 })).mtu, 9000);
 });
-stdin('GC needs its list: without it every pod would go', () => {
+stdin('GC: no list is not an empty list, which libcni writes as null', () => {
   const right = { containerID: 'a', ifname: 'eth0' };
   assert.equal(validAttachments({ 'cni.dev/valid-attachments': [right] }), [
     { containerId: 'a', interfaceName: 'eth0' },
   ]);
-  for (const list of [undefined, null, {}, [1], [{ containerID: 'a' }], [{ ...right, ifname: 1 }]]) {
+  assert.is(validAttachments({}), undefined);
+  assert.equal(validAttachments({ 'cni.dev/valid-attachments': null }), []);
+  for (const list of [{}, '', [1], [{ containerID: 'a' }], [{ ...right, ifname: 1 }]]) {
     refused(() => validAttachments({ 'cni.dev/valid-attachments': list }), 'CNI_INVALID_CONFIG', /valid-attachments/);
   }
 });
