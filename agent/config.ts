@@ -28,10 +28,7 @@ import {
 
 /** Everything that can be set. The key gives the flag and the variable: podCidrV4, --pod-cidr-v4, WEIR_POD_CIDR_V4. */
 export const SETTINGS = {
-  manifests: path(
-    '/etc/weir/manifests',
-    'Directory whose *.yaml, *.yml and *.json files are the desired state.',
-  ),
+  manifests: path('/etc/weir/manifests', 'Directory whose *.yaml, *.yml and *.json files are the desired state.'),
   manifestsRescanSeconds: integer(
     10,
     [1, 3600],

@@ -5,7 +5,13 @@ import type { Labels } from './labels.ts';
 import type { NamedPort } from './object.ts';
 
 /** Names Cilium's users know (cilium/cilium api/v1/models/endpoint_state.go). */
-export type EndpointState = 'restoring' | 'waiting-for-identity' | 'regenerating' | 'ready' | 'not-ready' | 'disconnecting';
+export type EndpointState =
+  | 'restoring'
+  | 'waiting-for-identity'
+  | 'regenerating'
+  | 'ready'
+  | 'not-ready'
+  | 'disconnecting';
 
 /** What is written down durably before ADD answers; enough to free everything after any crash. */
 export interface EndpointRecord {

@@ -178,7 +178,8 @@ test('a label change gives a new identity and policy in one revision', async () 
   realizer.change([podChange(pod('web', 'db'))]);
   await until(
     () =>
-      realizer.desired.members.get(1)?.identity !== before && realizer.revision().desired === realizer.revision().realized,
+      realizer.desired.members.get(1)?.identity !== before &&
+      realizer.revision().desired === realizer.revision().realized,
     {
       what: 'the new identity',
     },
