@@ -9,7 +9,7 @@ const HISTORY = 4096;
 
 export interface Attribution {
   /** Registers the document's rules; gives a rule another number if its own belongs to another rule already. */
-  adopt(document: ParsedDocument): ParsedDocument;
+  adopt(document: ParsedDocument, audited: boolean): ParsedDocument;
   /** The document's rules are gone: they may be forgotten when room is needed. */
   retire(document: ParsedDocument): void;
   rule(id: RuleId): RuleInfo | undefined;
@@ -33,12 +33,12 @@ export function createAttribution(own: readonly PolicyRule[]): Attribution {
   }
 
   return {
-    adopt(document) {
+    adopt(document, audited) {
       const specs = document.specs.map((spec) => ({
         ...spec,
         rules: spec.rules.map((rule) => {
           const numbered = number(rule);
-          rules.put(numbered.id, ruleInfo(numbered, document.lifetime.audit));
+          rules.put(numbered.id, ruleInfo(numbered, audited));
           return numbered;
         }),
       }));

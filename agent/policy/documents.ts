@@ -27,7 +27,8 @@ export interface KnownDocument {
 }
 
 export interface Documents {
-  upsert(document: Document): { before: KnownDocument | undefined; now: KnownDocument };
+  /** `now` in milliseconds since 1970. */
+  upsert(document: Document, now: number): { before: KnownDocument | undefined; after: KnownDocument };
   remove(ref: ObjectRef): KnownDocument | undefined;
   all(): KnownDocument[];
   /** Documents that may select the subject: those of its namespace and the clusterwide ones. */
@@ -48,16 +49,16 @@ export function createDocuments(options: ParseOptions, attribution: Attribution)
   }
 
   return {
-    upsert(document) {
+    upsert(document, now) {
       const key = refKey(document.ref);
       const before = known.get(key);
       const parsed = parse(document, options);
       // Old rules go first: a rule at the same place keeps its number.
       if (parsed.document && before?.inForce) attribution.retire(before.inForce);
-      const adopted = parsed.document && attribution.adopt(parsed.document);
-      const now = judge(document, { ...parsed, document: adopted }, before);
-      put(key, now);
-      return { before, now };
+      const adopted = parsed.document && attribution.adopt(parsed.document, isAudited(parsed.document, now));
+      const after = judge(document, { ...parsed, document: adopted }, before);
+      put(key, after);
+      return { before, after };
     },
     remove(ref) {
       const key = refKey(ref);

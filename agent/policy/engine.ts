@@ -229,7 +229,7 @@ export function createEngine(options: EngineOptions = {}): Engine {
 
   return {
     upsertDocument(document) {
-      const { before, now: after } = documents.upsert(document);
+      const { before, after } = documents.upsert(document, now);
       carried.set(refKey(document.ref), revision + 1);
       documentsChanged = true;
       documentChanged(before, after);
@@ -309,7 +309,9 @@ export function createEngine(options: EngineOptions = {}): Engine {
       now = time;
       for (const { inForce } of documents.all()) {
         const change = inForce && nextChange(inForce, before);
-        if (change !== undefined && change <= now) touchSubjectsOf(inForce);
+        if (!inForce || change === undefined || change > now) continue;
+        attribution.adopt(inForce, isAudited(inForce, now));
+        touchSubjectsOf(inForce);
       }
     },
     nextDeadline() {

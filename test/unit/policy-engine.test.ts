@@ -366,10 +366,18 @@ test('audit-until and expires-at take effect when the time is given, and nextDea
   assert.is(world.receives(web, near, '80/TCP'), 'allowed');
   assert.equal(isolatedBy(), ['expires']);
   assert.is(world.engine.nextDeadline(), noon + 3_600_000);
+  assert.equal(
+    world.engine.documents().map(({ rules }) => rules[0]?.audit),
+    [true, false],
+  );
   world.engine.setNow(noon + 3_600_000);
   assert.is(world.receives(web, near, '80/TCP'), 'allowed');
   assert.equal(isolatedBy()?.sort(), ['audit', 'expires']);
   assert.is(world.engine.nextDeadline(), noon + 7_200_000);
+  assert.equal(
+    world.engine.documents().map(({ rules }) => rules[0]?.audit),
+    [false, false],
+  );
   world.engine.setNow(noon + 7_200_000);
   assert.is(world.receives(web, near, '80/TCP'), 'denied');
   assert.is(world.sends(web, near, '80/TCP'), 'denied');
