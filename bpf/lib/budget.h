@@ -10,7 +10,8 @@ __force_inline void refill(struct connection_budget *budget, __u64 now)
 	__u64 elapsed = now - budget->refilled;
 	__u64 earned, tokens;
 
-	if (!elapsed)
+	/* signed: another CPU may have refilled at a later jiffy than this packet came */
+	if ((__s64)elapsed <= 0)
 		return;
 	if (elapsed > seconds(3600))
 		elapsed = seconds(3600);

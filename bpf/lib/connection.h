@@ -72,6 +72,20 @@ __force_inline int pass_late_reply(struct passage *p, struct conntrack_entry *en
 	return OUTCOME_GO_ON;
 }
 
+/* Are both ends who they were when the connection was judged last? Of one that is elsewhere only the identity is known.
+ */
+__force_inline bool has_same_ends(const struct passage *p, const struct conntrack_entry *entry)
+{
+	for (__u32 side = 0; side < SIDE_COUNT; side++) {
+		const struct party *party = &p->party[end_of(p, side)];
+
+		if (party->endpoint != entry->endpoint[side] ||
+		    (!party->endpoint && party->identity != entry->identity[side]))
+			return false;
+	}
+	return true;
+}
+
 /* Writes what judging said into the entry: all but the epoch first, so that nobody trusts half of it. */
 __force_inline void record_judgement(struct passage *p, struct conntrack_entry *entry, int reason)
 {
@@ -79,6 +93,8 @@ __force_inline void record_judgement(struct passage *p, struct conntrack_entry *
 
 	if (current_epoch() != p->epoch)
 		return; /* outdated already: the next packet judges again */
+	if (reason && !(entry->flags & CONNTRACK_REVOKED) && entry->expires > p->now + seconds(LATE_REPLY_SECONDS))
+		entry->expires = p->now + seconds(LATE_REPLY_SECONDS);
 	for (__u32 side = 0; side < SIDE_COUNT; side++) {
 		struct party *party = &p->party[end_of(p, side)];
 		__u32 direction = side == SIDE_INITIATOR ? DIRECTION_EGRESS : DIRECTION_INGRESS;
@@ -110,13 +126,19 @@ __force_inline int judge_again(struct __sk_buff *ctx, struct passage *p, struct 
 	outcome = identify_parties(ctx);
 	if (outcome)
 		return outcome;
-	/* The node's own side was checked when the connection began; not each of its addresses is a peer. */
-	if (entry->identity[SIDE_INITIATOR] == IDENTITY_HOST && !p->party[end_of(p, SIDE_INITIATOR)].endpoint) {
+	/* To the node: its side was checked when the connection began; not each of its addresses is a peer. */
+	if (p->direction == DIRECTION_EGRESS && entry->identity[SIDE_INITIATOR] == IDENTITY_HOST &&
+	    !p->party[end_of(p, SIDE_INITIATOR)].endpoint) {
 		p->party[end_of(p, SIDE_INITIATOR)].identity = IDENTITY_HOST;
 		p->party[end_of(p, SIDE_INITIATOR)].kind = PEER_NODE;
 	}
 	reason = judge(p->sender);
 	report_audit(ctx, p);
+	if (reason && !has_same_ends(p, entry)) {
+		/* An address has changed hands: there is nobody whom a late reply could be from, or meant for. */
+		end_connection(ctx, p, entry, EVENT_REVOKED);
+		return -DROP_POLICY_REVOKED;
+	}
 	record_judgement(p, entry, reason);
 	if (reason)
 		return p->sender == SIDE_INITIATOR ? -DROP_POLICY_REVOKED : pass_late_reply(p, entry);
@@ -185,8 +207,21 @@ __slow int judge_packet(struct __sk_buff *ctx, struct passage *p, struct conntra
 	return OUTCOME_GO_ON;
 }
 
+/* In to_pod: a pod of this node comes by its own veth, the node itself by no device; everything else is forged. */
+__force_inline bool came_its_way(const struct __sk_buff *ctx, const struct passage *p,
+				 const struct conntrack_entry *entry)
+{
+	__u32 sender = p->sender & 1, pod = entry->endpoint[sender];
+
+	if (p->direction == DIRECTION_EGRESS)
+		return true;
+	if (pod)
+		return ctx->ingress_ifindex == ENDPOINT_IFINDEX_BASE + pod;
+	return is_from_this_host(ctx) || entry->identity[sender] != IDENTITY_HOST;
+}
+
 /* Is the entry one to follow, without a second look? This pod's side must have been judged in this epoch. */
-__force_inline bool holds(struct passage *p, const struct conntrack_entry *entry)
+__force_inline bool holds(const struct __sk_buff *ctx, struct passage *p, const struct conntrack_entry *entry)
 {
 	__u16 flags = entry->flags;
 	__u32 own_side;
@@ -195,7 +230,8 @@ __force_inline bool holds(struct passage *p, const struct conntrack_entry *entry
 		return false;
 	p->sender = sender_of(entry, p->source_is_low);
 	own_side = p->direction == DIRECTION_EGRESS ? p->sender : p->sender ^ 1;
-	return (flags & (CONNTRACK_REVOKED | judged_flag(own_side))) == judged_flag(own_side) && belongs(p, entry);
+	return (flags & (CONNTRACK_REVOKED | judged_flag(own_side))) == judged_flag(own_side) &&
+	       came_its_way(ctx, p, entry) && belongs(p, entry);
 }
 
 /* The whole question. `cursor` stands at the transport header. */
@@ -214,7 +250,7 @@ __force_inline int judge_or_follow(struct __sk_buff *ctx, struct passage *p, con
 		classify_icmp(p, family);
 	if (p->conversation == CONVERSATION_TRACKED) {
 		entry = conntrack_lookup(&p->tuple, &p->key, &p->source_is_low, family);
-		if (entry && holds(p, entry)) {
+		if (entry && holds(ctx, p, entry)) {
 			follow(ctx, p, entry);
 			goto passed;
 		}

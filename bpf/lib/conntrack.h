@@ -15,6 +15,8 @@
 #define ECHO_SECONDS            30
 #define OTHER_ASKED_SECONDS     60
 #define OTHER_ANSWERED_SECONDS  180
+/* What is left to a connection when it is revoked: as long as one waits for the answer to a question just put. */
+#define LATE_REPLY_SECONDS UDP_ASKED_SECONDS
 
 #define CONNTRACK_FIN_BOTH (CONNTRACK_FIN_INITIATOR | CONNTRACK_FIN_RESPONDER)
 

@@ -4,6 +4,7 @@
 #include "lib/budget.h"
 #include "lib/conntrack.h"
 #include "lib/count.h"
+#include "lib/peer.h"
 
 __force_inline __u32 event_flags(const struct passage *p, const struct conntrack_entry *entry, __u32 sender)
 {
@@ -102,8 +103,21 @@ __slow int end_connection(struct __sk_buff *ctx, struct passage *p, struct connt
 	return 0;
 }
 
+/* Who sends through this veth is known even where nothing of the frame could be read, or believed. */
+__force_inline void name_sender(const struct __sk_buff *ctx, struct passage *p)
+{
+	struct endpoint *pod;
+
+	if (p->direction != DIRECTION_EGRESS || p->party[END_SOURCE].endpoint)
+		return;
+	pod = find_endpoint(p->own);
+	if (pod && pod->ifindex == ctx->ifindex)
+		take_endpoint(&p->party[END_SOURCE], pod, p->own);
+}
+
 __slow int drop(struct __sk_buff *ctx, struct passage *p, int reason)
 {
+	name_sender(ctx, p);
 	if (p->family == 0)
 		p->length = ctx->len;
 	p->reason = reason;
