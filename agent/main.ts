@@ -23,7 +23,8 @@ import { labelFilter } from './identity/label-filter.ts';
 import { openIdentityStore } from './identity/store.ts';
 import { createPool } from './ipam/pool.ts';
 import { type Address, type Prefix, parseAddress } from './model/address.ts';
-import type { Problem } from './model/object.ts';
+import type { Labels } from './model/labels.ts';
+import type { Namespace, Pod, Problem } from './model/object.ts';
 import { podLabels } from './model/pod-labels.ts';
 import { createEngine } from './policy/engine.ts';
 import { readLastValid, writeLastValid } from './realize/last-valid.ts';
@@ -64,22 +65,26 @@ async function run(config: Config, log: Logger): Promise<void> {
     graceMs: config.identityGraceSeconds * 1000,
   });
   const lastValid = await readLastValid(config.stateDirectory);
-  const engine = createEngine({
+  const policySettings = {
     enforcement: config.policyEnforcement,
     clusterName: config.clusterName,
     allowLocalHost: config.allowLocalHost,
     cidrMatchesNodes: config.cidrMatchesNodes,
+  };
+  const engine = createEngine({
+    ...policySettings,
     ...(await datapath.firstNumbers()),
     now: startedAt,
   });
   const relevant = labelFilter(config.identityLabels);
+  const labelsOf = (pod: Pod, namespace: Namespace | undefined): Labels => relevant(podLabels(pod, namespace, config));
   const realizer = createRealizer({
     engine,
     datapath,
     identities,
     nodeName: config.nodeName,
     podCidrs,
-    labelsOf: (pod, namespace) => relevant(podLabels(pod, namespace, config)),
+    labelsOf,
     log: log.with({ part: 'realize' }),
     lastValid: lastValid.documents,
     keepDocuments: (documents) => writeLastValid(config.stateDirectory, documents),
@@ -125,6 +130,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     pending: readiness.pending,
     problems: () => [...ownProblems, ...identities.problems()],
     unattached: () => datapath.unattached(),
+    policy: () => ({ ...policySettings, labelsOf, lastValid: engine.lastValid(), now: Date.now() }),
   });
   const metrics = createMetrics(view);
   const api = await createApi({ state: view, metrics, log: log.with({ part: 'api' }) });

@@ -50,6 +50,8 @@ function idleState(): State {
     endpoints: () => [],
     identities: () => [],
     policies: () => [],
+    explain: () => [],
+    matrix: () => [],
     maps: () => [],
     flows: new FlowHistory({ node: '', names, memoryBytes: RECORD_BYTES, ringLost: () => 0 }),
     status() {

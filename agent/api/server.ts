@@ -6,6 +6,7 @@ import { WeirError } from '../errors.ts';
 import type { Logger } from '../run/log.ts';
 import { endpointRoutes } from './endpoints.ts';
 import { errorAnswer, httpStatus, type SchemaFault, schemaFaults, toWeirError } from './errors-answer.ts';
+import { explainRoutes } from './explain.ts';
 import { FLOW_LINE_SCHEMA, FLOW_SCHEMA, LOST_SCHEMA } from './flow-schema.ts';
 import { flowRoutes } from './flows.ts';
 import { identityRoutes } from './identities.ts';
@@ -113,6 +114,7 @@ export async function createApi({ state, metrics, log }: ApiOptions): Promise<Fa
     endpointRoutes(routes, state);
     identityRoutes(routes, state);
     policyRoutes(routes, state);
+    explainRoutes(routes, state);
     statusRoutes(routes, state);
     metricsRoute(routes, metrics);
     openapiRoute(routes);

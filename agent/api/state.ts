@@ -5,6 +5,7 @@
 import type { DatapathCounters, MapFill } from '../datapath/datapath.ts';
 import type { FlowHistory } from '../flow/history.ts';
 import type { Endpoint } from '../model/endpoint.ts';
+import type { Explanation, MatrixEntry } from '../model/explanation.ts';
 import type { Identity } from '../model/identity.ts';
 import type { ObjectRef, Problem } from '../model/object.ts';
 import type { RuleInfo } from '../model/verdict.ts';
@@ -18,6 +19,13 @@ export interface State {
   counters(): DatapathCounters;
   maps(): readonly MapFill[];
   readonly flows: FlowHistory;
+  /**
+   * Why a packet would pass or not, by the policies of now; one answer for each family in which the two may talk. Throws
+   * WeirError BAD_REQUEST or NOT_FOUND for what cannot be read or found. Words: policy/workbench/find-party.ts, port.ts.
+   */
+  explain(question: { readonly from: string; readonly to: string; readonly port: string }): readonly Explanation[];
+  /** Who may talk to whom; [] for ports: those the policies name. Throws TOO_LARGE where that would take too long. */
+  matrix(ports: readonly string[], peers: readonly string[]): readonly MatrixEntry[];
 }
 
 export const POLICY_STATES = ['valid', 'kept-previous', 'isolating', 'unreadable'] as const;

@@ -1,4 +1,5 @@
 /** What a verb is, and how a command line finds its verb. Knows no terminal and no process: tests run it in memory. */
+import { type ErrorCode, WeirError } from '../errors.ts';
 import { didYouMean } from '../model/did-you-mean.ts';
 import { describeFlags, type Flag, parseFlags } from '../run/flags.ts';
 import { SHARED_FLAGS } from './flags.ts';
@@ -33,7 +34,7 @@ export interface Call {
 export interface Command {
   /** As typed: ["endpoint", "get"]. */
   readonly words: readonly string[];
-  /** Names of what must follow: ["ID"]. */
+  /** Names of what must follow: ["ID"]; the last may be "FILE...": one or more. */
   readonly operands: readonly string[];
   readonly sentence: string;
   readonly flags: readonly Flag[];
@@ -92,11 +93,16 @@ export async function runCli(args: readonly string[], commands: readonly Command
   try {
     return await command.run({ operands: parsed.words, flags: new FlagValues(parsed.values), io });
   } catch (error) {
-    if (error instanceof UsageError) return usage([error.message], name, io);
-    if (!(error instanceof CliError)) throw error;
+    if (error instanceof UsageError || isCode(error, 'BAD_REQUEST')) return usage([error.message], name, io);
+    if (!(error instanceof CliError || isCode(error, 'NOT_FOUND'))) throw error;
     io.err(`weir: ${error.message}\n`);
     return EXIT.failed;
   }
+}
+
+/** What the policy engine finds wrong with a question, offline. */
+function isCode(error: unknown, code: ErrorCode): error is WeirError {
+  return error instanceof WeirError && error.code === code;
 }
 
 /** The command whose words the line starts with, the longest first. Flags come behind them. */
@@ -138,6 +144,7 @@ async function explainUnknown(args: readonly string[], commands: readonly Comman
 function operandErrors(command: Command, words: readonly string[]): string[] {
   const missing = command.operands.slice(words.length);
   if (missing.length > 0) return [`weir ${command.words.join(' ')} needs ${missing.join(' ')}`];
+  if (command.operands.at(-1)?.endsWith('...')) return [];
   const extra = words[command.operands.length];
   return extra === undefined ? [] : [`unexpected "${extra}"`];
 }

@@ -6,6 +6,7 @@ import { paint, printable } from './table.ts';
 export function problemLine(problem: ProblemAnswer, colors: boolean): string {
   const where = problem.line === undefined ? problem.place : `${problem.place}:${problem.line}`;
   const word = problem.severity === 'error' ? paint('red', 'error  ', colors) : paint('yellow', 'warning', colors);
-  const path = problem.path === '' ? '' : `${problem.path}: `;
+  const said = problem.path === '' || problem.message.startsWith(`${problem.path}:`);
+  const path = said ? '' : `${problem.path}: `;
   return `${word}  ${printable(`${where}  ${path}${problem.message}`)}`;
 }

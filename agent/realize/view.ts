@@ -7,6 +7,8 @@ import { FIRST_POD_IDENTITY, type Identity } from '../model/identity.ts';
 import { type Problem, refKey } from '../model/object.ts';
 import { POLICY_LOCKDOWN, type PolicyRow } from '../model/verdict.ts';
 import type { Engine } from '../policy/engine.ts';
+import type { WorkbenchOptions } from '../policy/workbench/workbench.ts';
+import { createQuestions } from './questions.ts';
 import type { Realizer } from './realizer.ts';
 
 export interface ViewOptions {
@@ -21,6 +23,8 @@ export interface ViewOptions {
   readonly pending: () => readonly string[];
   /** Problems of the agent's own state: damaged files, a full identity table, endpoints without programs. */
   readonly problems: () => readonly Problem[];
+  /** The engine's settings and the documents it fell back on, for questions about its policies. */
+  readonly policy: () => WorkbenchOptions;
   /** Endpoints whose programs were missing and could not be put back. */
   readonly unattached: () => readonly number[];
 }
@@ -97,5 +101,6 @@ export function createView(options: ViewOptions): State {
     counters: () => datapath.counters(),
     maps: () => datapath.maps(),
     flows,
+    ...createQuestions({ desired, nodeName: options.nodeName, policy: options.policy }),
   };
 }

@@ -66,10 +66,10 @@ export const RULES: readonly ImportRule[] = [
   },
   {
     of: 'agent/cli/',
-    may: [...FLOOR, 'agent/policy/'],
+    may: [...FLOOR, 'agent/policy/', 'agent/source/manifests/'],
     mayTypes: ['agent/api/', 'agent/flow/'],
     packages: ['yaml'],
-    why: 'it talks to the API, or runs policy/ offline',
+    why: 'it talks to the API, or runs policy/ offline on manifests',
   },
   { of: 'agent/realize/', may: ['agent/'], why: 'it joins the parts of the river; only main stands above it' },
   { of: 'agent/main.ts', may: ['agent/', 'native/', 'package.json'], why: 'it puts everything together' },

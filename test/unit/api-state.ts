@@ -5,8 +5,14 @@ import { createApi } from '../../agent/api/server.ts';
 import type { AgentStatus, PolicyReport, State } from '../../agent/api/state.ts';
 import { Direction, DropReason, EventFlags, EventType } from '../../agent/datapath/layout.gen.ts';
 import { IPPROTO } from '../../agent/flow/filter.ts';
+import type { Address } from '../../agent/model/address.ts';
 import type { Endpoint } from '../../agent/model/endpoint.ts';
 import { RESERVED } from '../../agent/model/identity.ts';
+import type { Document, Pod } from '../../agent/model/object.ts';
+import { explain } from '../../agent/policy/explain/explain.ts';
+import { matrix, readMatrixQuestion } from '../../agent/policy/matrix.ts';
+import { readPort } from '../../agent/policy/workbench/port.ts';
+import { createWorkbench } from '../../agent/policy/workbench/workbench.ts';
 import * as r from './flow-records.ts';
 
 export const ENDPOINT: Endpoint = {
@@ -69,6 +75,38 @@ export const STATUS: AgentStatus = {
   attachments: { expected: 1, missing: [3] },
 };
 
+const FAMILIES: readonly Address[] = [r.address(r.BACKEND.ip), r.address(r.BACKEND.ip6)];
+const POD: Pod = {
+  namespace: 'default',
+  name: 'backend-xyz',
+  uid: 'u-backend-xyz',
+  labels: { app: 'backend' },
+  annotations: {},
+  serviceAccount: 'default',
+  nodeName: 'node-1',
+  hostNetwork: false,
+  addresses: FAMILIES,
+  namedPorts: ENDPOINT.namedPorts,
+  workload: undefined,
+};
+const DENIES: Document = {
+  ref: { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', namespace: 'default', name: 'deny', uid: '' },
+  annotations: {},
+  raw: { spec: { policyTypes: ['Ingress'] } },
+  origin: { place: 'deny.yaml', line: () => 1 },
+};
+
+/** Questions about the policies, answered as the agent does. */
+function questions(): Pick<State, 'explain' | 'matrix'> {
+  const [nodes, namespaces] = [new Map(), new Map()];
+  const bench = createWorkbench({ namespaces, nodes, pods: [POD], services: [], documents: [DENIES] });
+  return {
+    explain: ({ from, to, port }) =>
+      explain(bench, { from: bench.party(from), to: bench.party(to), port: readPort(port) }),
+    matrix: (ports, peers) => [...matrix(bench, readMatrixQuestion(bench, ports, peers))],
+  };
+}
+
 export interface Api {
   readonly app: FastifyInstance;
   readonly metrics: Metrics;
@@ -97,6 +135,7 @@ export async function makeApi(records = 1000): Promise<Api> {
     }),
     maps: () => [{ name: 'conntrack4', entries: 12, capacity: 262144 }],
     flows: fake.history,
+    ...questions(),
   };
   const metrics = createMetrics(state);
   const app = await createApi({ state, metrics });

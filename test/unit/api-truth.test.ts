@@ -48,6 +48,10 @@ const ANSWERS: readonly [path: string, url: string, code: number][] = [
   ['/v1/policies', '/v1/policies', 200],
   ['/v1/policies/{namespace}/{name}', '/v1/policies/default/backend-policy', 200],
   ['/v1/policies/{namespace}/{name}', '/v1/policies/-/typo', 200],
+  ['/v1/explain', '/v1/explain?from=ip:203.0.113.7&to=default/backend-xyz&port=8080', 200],
+  ['/v1/explain', '/v1/explain?from=app=backend&to=entity:host&port=EchoRequest/ICMP', 200],
+  ['/v1/matrix', '/v1/matrix', 200],
+  ['/v1/matrix', '/v1/matrix?port=80&port=http&peer=entity:world', 200],
   ['/v1/status', '/v1/status', 200],
   ['/healthz', '/healthz', 200],
   ['/v1/openapi.json', '/v1/openapi.json', 200],
@@ -60,7 +64,7 @@ for (const [path, url, code] of ANSWERS) {
   });
 }
 
-for (const url of ['/v1/flows?x=1', '/v1/endpoints/9', '/v1/policies/a/b']) {
+for (const url of ['/v1/flows?x=1', '/v1/endpoints/9', '/v1/policies/a/b', '/v1/explain?from=a/b&to=c/d&port=1']) {
   test(`${url} fails as its schema says`, async () => {
     const { statusCode, body } = await app.inject(url);
     assert.ok(statusCode >= 400 && statusCode < 500);
@@ -121,8 +125,10 @@ test('every route is described, and every filter is a parameter with a sentence'
     '/metrics',
     '/v1/endpoints',
     '/v1/endpoints/{id}',
+    '/v1/explain',
     '/v1/flows',
     '/v1/identities',
+    '/v1/matrix',
     '/v1/openapi.json',
     '/v1/policies',
     '/v1/policies/{namespace}/{name}',

@@ -1,0 +1,50 @@
+/** The objects of a cluster by kind: what questions are about. */
+import {
+  type Document,
+  type Namespace,
+  type Node,
+  type Pod,
+  refKey,
+  type Service,
+  type SourceObject,
+} from '../../model/object.ts';
+
+export interface Objects {
+  readonly namespaces: ReadonlyMap<string, Namespace>;
+  /** By namespace and name. */
+  readonly pods: readonly Pod[];
+  readonly nodes: ReadonlyMap<string, Node>;
+  readonly services: readonly Service[];
+  readonly documents: readonly Document[];
+}
+
+export function podName({ namespace, name }: Pick<Pod, 'namespace' | 'name'>): string {
+  return `${namespace}/${name}`;
+}
+
+export function byName(pods: Iterable<Pod>): Pod[] {
+  return [...pods].sort((a, b) => (podName(a) < podName(b) ? -1 : 1));
+}
+
+/** Of several objects with one name the last counts. */
+export function objectsOf(list: readonly SourceObject[]): Objects {
+  const namespaces = new Map<string, Namespace>();
+  const nodes = new Map<string, Node>();
+  const pods = new Map<string, Pod>();
+  const services = new Map<string, Service>();
+  const documents = new Map<string, Document>();
+  for (const object of list) {
+    if (object.kind === 'Namespace') namespaces.set(object.value.name, object.value);
+    else if (object.kind === 'Node') nodes.set(object.value.name, object.value);
+    else if (object.kind === 'Pod') pods.set(podName(object.value), object.value);
+    else if (object.kind === 'Service') services.set(refKey(object.ref), object.value);
+    else documents.set(refKey(object.ref), object.value);
+  }
+  return {
+    namespaces,
+    pods: byName(pods.values()),
+    nodes,
+    services: [...services.values()],
+    documents: [...documents.values()],
+  };
+}

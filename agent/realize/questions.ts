@@ -1,0 +1,72 @@
+/**
+ * What people ask of the policies of now: answered on a bench of its own, from the objects and documents the agent works
+ * with, so that neither the engine nor the kernel is touched. Pods of other nodes are judged too: their policies are known.
+ */
+import type { State } from '../api/state.ts';
+import { WeirError } from '../errors.ts';
+import { RESERVED_IDENTITIES } from '../model/identity.ts';
+import { type Labels, labelsKey } from '../model/labels.ts';
+import type { Pod } from '../model/object.ts';
+import { explain } from '../policy/explain/explain.ts';
+import { matrix, readMatrixQuestion } from '../policy/matrix.ts';
+import { byName, type Objects, podName } from '../policy/workbench/objects.ts';
+import { readPort } from '../policy/workbench/port.ts';
+import { createWorkbench, type Workbench, type WorkbenchOptions } from '../policy/workbench/workbench.ts';
+import type { Desired } from './desired.ts';
+
+export interface QuestionOptions {
+  readonly desired: Desired;
+  readonly nodeName: string;
+  /** The settings and documents of the engine in force, and its time. */
+  readonly policy: () => WorkbenchOptions;
+}
+
+/** Pairs of parties, times ports, that are judged for one answer: about a second's work. */
+const MOST_MATRIX_QUESTIONS = 50_000;
+
+export function createQuestions({ desired, nodeName, policy }: QuestionOptions): Pick<State, 'explain' | 'matrix'> {
+  function bench(): Workbench {
+    const numbers = new Map([...desired.identityLabels].map(([number, labels]) => [labelsKey(labels), number]));
+    const identityOf = (labels: Labels): number | undefined => numbers.get(labelsKey(labels));
+    return createWorkbench(objectsNow(desired, nodeName), { ...policy(), identityOf });
+  }
+  return {
+    explain(question) {
+      const port = readPort(question.port);
+      const on = bench();
+      return explain(on, { from: on.party(question.from), to: on.party(question.to), port });
+    },
+    matrix(ports, peers) {
+      const on = bench();
+      const question = readMatrixQuestion(on, ports, peers);
+      const parties = on.pods.length + question.peers.length;
+      const questions = parties * parties * question.ports.length;
+      if (questions > MOST_MATRIX_QUESTIONS) {
+        const hint = 'ask about fewer ports, or use weir policy matrix --manifests';
+        const message = `${parties} parties and ${question.ports.length} ports are ${questions} questions, more than ${MOST_MATRIX_QUESTIONS}: ${hint}`;
+        throw new WeirError('TOO_LARGE', 'judge every pair', message);
+      }
+      return [...matrix(on, question)];
+    },
+  };
+}
+
+/** Pods wired here have the addresses they were given, whether or not their status shows them already. */
+function objectsNow({ inventory, members, peers }: Desired, nodeName: string): Objects {
+  const pods = new Map<string, Pod>(inventory.pods);
+  for (const { record, pod } of members.values()) {
+    if (pod) pods.set(podName(pod), { ...pod, addresses: record.addresses, nodeName });
+  }
+  const nodes = new Map(inventory.nodes);
+  const own = nodes.get(nodeName) ?? { name: nodeName, labels: {}, podCidrs: [], addresses: [] };
+  const local = peers.rows().filter(({ identity }) => identity === RESERVED_IDENTITIES.host);
+  const addresses = [...new Set([...own.addresses, ...local.map(({ address }) => address)])];
+  nodes.set(nodeName, { ...own, addresses });
+  return {
+    namespaces: inventory.namespaces,
+    pods: byName(pods.values()),
+    nodes,
+    services: [...inventory.services.values()],
+    documents: [...inventory.documents.values()],
+  };
+}
