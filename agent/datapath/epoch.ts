@@ -1,10 +1,12 @@
 /**
- * When established connections must be judged again. Rows that are purely new can take nothing away from a connection
- * that is open; anything else may, and then the epoch is bumped. Pure. Source: design.md, "One conntrack entry".
+ * When established connections must be judged again. Policies, classes and pods that are purely new can take nothing away
+ * from a connection that is open; anything else may, and then the epoch is bumped. Pure. Source: design.md, "One conntrack
+ * entry".
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { PolicyId, SetId } from '../model/verdict.ts';
 import type { Changes } from './changes.ts';
+import type { PeerRow } from './datapath.ts';
 import type { Held } from './held.ts';
 
 /** Why the change is not purely additive, in a few words for the log; undefined when it is. */
@@ -26,14 +28,18 @@ function endpointChanged({ endpoints }: Changes, held: Held): string | undefined
   return gone && `endpoint ${gone.id} removed`;
 }
 
+/**
+ * An address without a row is not nobody's: it was judged as the range around it, or as the world. So a new row changes
+ * it too, but for a pod of this node: its own program asks about connections that it has not judged.
+ */
 function addressChanged({ peers, ranges }: Changes, held: Held): string | undefined {
-  const differs = (before: unknown, row: unknown): boolean => before !== undefined && !isDeepStrictEqual(before, row);
+  const isNewHere = (row: PeerRow): boolean => row.endpoint !== 0 && held.peer(row.address) === undefined;
   const peer =
-    peers.set.find((row) => differs(held.peer(row.address), row)) ??
+    peers.set.find((row) => !isNewHere(row) && !isDeepStrictEqual(held.peer(row.address), row)) ??
     peers.remove.find(({ address }) => held.peer(address));
   if (peer) return `address ${peer.address} changed`;
   const range =
-    ranges.set.find((row) => differs(held.range(row.prefix), row)) ??
+    ranges.set.find((row) => !isDeepStrictEqual(held.range(row.prefix), row)) ??
     ranges.remove.find(({ prefix }) => held.range(prefix));
   return range && `range ${range.prefix} changed`;
 }

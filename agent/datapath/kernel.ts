@@ -4,7 +4,6 @@
  */
 import { features, mapEntries, type RingConsumer, ringConsumer } from '../../native/index.ts';
 import type { Config } from '../config.ts';
-import { FIRST_POLICY, type PolicyId, type SetId } from '../model/verdict.ts';
 import { type Clock, systemClock } from '../run/clock.ts';
 import type { Logger } from '../run/log.ts';
 import { createApplier } from './apply.ts';
@@ -20,6 +19,7 @@ import { flowEvent, type MapName } from './layout.gen.ts';
 import { type LoadOptions, load } from './loader.ts';
 import { policyMaps } from './maps.ts';
 import { prepareNode } from './node.ts';
+import { type FirstNumbers, numbersAbove } from './numbers.ts';
 import { openPins } from './pins.ts';
 import { repairEndpoints } from './repair.ts';
 import { chooseAttachMode, requireFeatures } from './requirements.ts';
@@ -56,7 +56,7 @@ const COUNTED = ['policies', 'verdicts', 'identity_class', 'address_class', 'ide
 
 export interface KernelDatapath extends Datapath {
   /** Numbers above all that the kernel holds: an engine that starts there can write beside what is in force. */
-  firstNumbers(): Promise<{ readonly firstPolicy: PolicyId; readonly firstSet: SetId }>;
+  firstNumbers(): Promise<FirstNumbers>;
   /** Endpoints that the last repair() could not attach. */
   unattached(): readonly number[];
   /** Rows in the maps that mean nothing to this version. */
@@ -144,9 +144,12 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
     replace: (desired) =>
       change(async () => {
         const result = await applier.replace(desired);
-        if (!isInForce) loaded.switchOver();
+        if (isInForce) return result;
+        loaded.switchOver();
         isInForce = true;
-        return result;
+        // What is established was allowed by the old maps. After the switch: old programs must not judge it meanwhile.
+        tables.write([{ kind: 'epoch.bump', because: 'the programs look into other maps now' }]);
+        return { ...result, epochBumped: true };
       }),
     apply: (delta) => change(() => applier.apply(changesOf(delta))),
 
@@ -194,19 +197,7 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
       ];
     },
     collectConnections: () => connections.collect(report),
-    async firstNumbers() {
-      const { policies, identityClasses, addressClasses } = (await inTurn(() => tables.rows())).policy;
-      return {
-        firstPolicy: above(
-          FIRST_POLICY - 1,
-          policies.map(({ id }) => id),
-        ),
-        firstSet: above(
-          0,
-          [...identityClasses, ...addressClasses].map(({ set }) => set),
-        ),
-      };
-    },
+    firstNumbers: async () => numbersAbove(await inTurn(() => tables.rows())),
     get unreadableRows() {
       return tables.unreadable;
     },
@@ -217,8 +208,4 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
       loaded.close();
     },
   };
-}
-
-function above(least: number, numbers: readonly number[]): number {
-  return numbers.reduce((most, number) => Math.max(most, number), least) + 1;
 }

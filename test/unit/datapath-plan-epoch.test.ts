@@ -88,8 +88,7 @@ const additive: [string, DatapathDelta][] = [
   ['nothing', NOTHING],
   ['a new endpoint', { ...NOTHING, setEndpoints: [{ ...web, id: 2 }] }],
   ['the same endpoint again', { ...NOTHING, setEndpoints: [{ ...web, mac: '0A:00:00:00:00:01' }] }],
-  ['a new peer', { ...NOTHING, setPeers: [{ ...webPeer, address: address('10.0.0.2') }] }],
-  ['a new range', { ...NOTHING, setRanges: [{ prefix: prefix('10.0.1.0/24'), identity: 3, kind: 'pod' }] }],
+  ['a new pod of this node', { ...NOTHING, setPeers: [{ ...webPeer, address: address('10.0.0.2') }] }],
   ['the removal of what is not there', { ...NOTHING, removePeers: [address('10.9.9.9')], removeEndpoints: [9] }],
   [
     'a new policy',
@@ -113,6 +112,11 @@ const notAdditive: [string, DatapathDelta][] = [
   ['endpoint 1 removed', { ...NOTHING, removeEndpoints: [1] }],
   ['address 10.0.0.1 changed', { ...NOTHING, setPeers: [{ ...webPeer, identity: 301 }] }],
   ['address 10.0.0.1 changed', { ...NOTHING, removePeers: [webPeer.address] }],
+  [
+    'range 10.0.1.0/24 changed',
+    { ...NOTHING, setRanges: [{ prefix: prefix('10.0.1.0/24'), identity: 3, kind: 'pod' }] },
+  ],
+  ['address 10.0.0.2 changed', { ...NOTHING, setPeers: [{ ...webPeer, address: address('10.0.0.2'), endpoint: 0 }] }],
   ['range 10.0.0.0/24 changed', { ...NOTHING, removeRanges: [prefix('10.0.0.0/24')] }],
   ['policy 20 changed', setRows({ policies: [policy(20, 6)] })],
   [
