@@ -2,6 +2,7 @@
  * The stubs on a pod's host-side veth: by pinned tcx links at the head of the hook, or as clsact filters where the kernel
  * has no tcx. Ingress of the veth is what the pod sends (from-pod), egress what is sent to it (to-pod).
  */
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   attachClsact,
@@ -32,6 +33,16 @@ const DETACHING = { tries: 100, waitMs: 10 };
 /** Programs for one hook of each direction. */
 export type HookPrograms = Readonly<Record<Direction, ProgramHandle>>;
 
+export interface AttachmentOptions {
+  readonly mode: AttachMode;
+  readonly stubs: HookPrograms;
+  /** What the stubs call: they stand in while a stub is put back. */
+  readonly programs: HookPrograms;
+  readonly pins: Pins;
+  /** Stubs of earlier agents are of no use: see Loaded.slotsAreNew. */
+  readonly earlierAreStale: boolean;
+}
+
 /** How programs get onto a device, and what has become of them. The device must be there for all but `forget`. */
 export interface Attachment {
   /** For a device that nothing is attached to. */
@@ -42,61 +53,86 @@ export interface Attachment {
   restore(endpoint: number, direction: Direction): Promise<void>;
   /** Removes what outlives the device. */
   forget(endpoint: number): void;
+  /** Lets go; what is attached and pinned stays. */
+  close(): void;
 }
 
-/** `programs` are what the stubs call: they stand in while a stub is put back. */
-export function createAttachment(
-  mode: AttachMode,
-  stubs: HookPrograms,
-  programs: HookPrograms,
-  pins: Pins,
-): Attachment {
-  const forget = (endpoint: number): void => {
-    for (const direction of DIRECTIONS) unpin(pins.link(endpoint, direction));
-  };
-  return { ...(mode === 'tcx' ? tcx(stubs, programs, pins) : clsact(stubs)), forget };
+export function createAttachment(options: AttachmentOptions): Attachment {
+  return options.mode === 'tcx' ? tcx(options) : clsact(options);
 }
 
-function tcx(stubs: HookPrograms, programs: HookPrograms, pins: Pins): Omit<Attachment, 'forget'> {
+/** Links are pinned for the time after us, and held open in ours: then wiped pins take no program off. */
+function tcx({ stubs, programs, pins, earlierAreStale }: AttachmentOptions): Attachment {
+  const held = new Map<string, LinkHandle>();
+
+  function hold(path: string, link: LinkHandle): void {
+    letGo(path);
+    held.set(path, link);
+  }
+
+  function letGo(path: string): void {
+    const link = held.get(path);
+    held.delete(path);
+    if (link) closeFd(link);
+  }
+
+  /** The link as we hold it, or as an earlier agent pinned it. */
+  function linkAt(path: string): LinkHandle | undefined {
+    const known = held.get(path);
+    if (known) return known;
+    const found = openPinned(path);
+    if (found?.kind === 'link' && !earlierAreStale) hold(path, found);
+    else if (found) closeFd(found);
+    return held.get(path);
+  }
+
   function attach(endpoint: number, direction: Direction): void {
     const path = pins.link(endpoint, direction);
     const link = attachTcx(stubs[direction], ifindexOf(endpoint), direction, { head: true });
-    try {
-      unpin(path); // Of an earlier device.
-      pin(link, path);
-    } finally {
-      closeFd(link);
-    }
+    hold(path, link);
+    unpin(path); // Of an earlier device.
+    pin(link, path);
   }
 
-  /** Calls `look` with the pinned link, or with undefined. */
-  function withLink<T>(endpoint: number, direction: Direction, look: (link: LinkHandle | undefined) => T): T {
-    const found = openPinned(pins.link(endpoint, direction));
-    try {
-      return look(found?.kind === 'link' ? found : undefined);
-    } finally {
-      if (found) closeFd(found);
-    }
+  /** A link that was wiped has ifindex 0; behind another program it may never see a packet. */
+  function isFirst(link: LinkHandle, endpoint: number, direction: Direction): boolean {
+    const { ifindex, programId } = linkInfo(link);
+    return ifindex === ifindexOf(endpoint) && queryTcx(ifindex, direction)[0]?.programId === programId;
   }
 
   return {
     attach,
-    fault: (endpoint, direction) =>
-      withLink(endpoint, direction, (link) => {
-        if (link === undefined) return 'pin missing';
-        const { ifindex, programId } = linkInfo(link); // A link that was wiped has ifindex 0.
-        const [first] = queryTcx(ifindexOf(endpoint), direction); // Behind another program it may never see a packet.
-        return ifindex === ifindexOf(endpoint) && first?.programId === programId ? undefined : 'program detached';
-      }),
+    fault(endpoint, direction) {
+      const path = pins.link(endpoint, direction);
+      const link = linkAt(path);
+      if (link && !isFirst(link, endpoint, direction)) return 'program detached';
+      return link && existsSync(path) ? undefined : 'pin missing';
+    },
     async restore(endpoint, direction) {
+      const path = pins.link(endpoint, direction);
+      const link = linkAt(path);
+      if (link && isFirst(link, endpoint, direction)) {
+        pin(link, path);
+        return;
+      }
       // A hook takes a program once: the stub can come back only when its old link is gone. Its program judges meanwhile.
       const standIn = attachTcx(programs[direction], ifindexOf(endpoint), direction, { head: true });
       try {
-        withLink(endpoint, direction, (link) => link && linkInfo(link).ifindex !== 0 && linkDetach(link));
+        if (link && linkInfo(link).ifindex !== 0) linkDetach(link);
         await once(() => attach(endpoint, direction));
       } finally {
         closeFd(standIn);
       }
+    },
+    forget(endpoint) {
+      for (const direction of DIRECTIONS) {
+        const path = pins.link(endpoint, direction);
+        letGo(path);
+        unpin(path);
+      }
+    },
+    close() {
+      for (const path of [...held.keys()]) letGo(path);
     },
   };
 }
@@ -114,17 +150,25 @@ async function once(attach: () => void): Promise<void> {
   }
 }
 
-function clsact(stubs: HookPrograms): Omit<Attachment, 'forget'> {
+function clsact({ stubs, earlierAreStale }: AttachmentOptions): Attachment {
+  const ours = new Set<string>();
+  const keyOf = (endpoint: number, direction: Direction): string => `${endpoint}-${direction}`;
   const attach = (endpoint: number, direction: Direction): void => {
     attachClsact(stubs[direction], ifindexOf(endpoint), direction, FILTER);
+    ours.add(keyOf(endpoint, direction));
   };
   return {
     attach,
     fault(endpoint, direction) {
+      if (earlierAreStale && !ours.has(keyOf(endpoint, direction))) return 'program detached';
       const [first] = queryClsact(ifindexOf(endpoint), direction);
       const inForce = first?.priority === FILTER.priority && first.name === stubs[direction].name;
       return inForce ? undefined : 'program detached';
     },
     restore: async (endpoint, direction) => attach(endpoint, direction),
+    forget(endpoint) {
+      for (const direction of DIRECTIONS) ours.delete(keyOf(endpoint, direction));
+    },
+    close() {},
   };
 }

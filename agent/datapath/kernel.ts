@@ -84,7 +84,8 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
   const maps = policyMaps(loaded.maps);
   const tables = kernelTables(maps);
   const applier = createApplier(tables, new Retired(GRACE_MS), clock);
-  const attachment = createAttachment(mode, loaded.stubs, loaded.programs, pins);
+  const { stubs, programs, slotsAreNew } = loaded;
+  const attachment = createAttachment({ mode, stubs, programs, pins, earlierAreStale: slotsAreNew });
   const gracePeriods = createGracePeriods((cause) => {
     log.warn('RCU grace periods cannot be expedited: wiring a pod takes tens of milliseconds longer', { cause });
   });
@@ -161,6 +162,9 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
     check: (pod) => checkPod(pod, attachment),
     async repair(endpoints) {
       nodeMtu = await defaultRouteMtu();
+      pins.make();
+      const missing = loaded.pinAgain();
+      if (missing.length > 0) log.error('somebody removed pins; they are back', { missing });
       const found = await repairEndpoints(endpoints, attachment, (endpoint, cause) => {
         log.error(`endpoint ${endpoint} could not be attached again`, { endpoint, cause });
       });
@@ -205,6 +209,7 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
       cancelCollection();
       await ring?.stop();
       await queue;
+      attachment.close();
       loaded.close();
     },
   };

@@ -3,6 +3,7 @@
  * and pins the stubs that pods attach. The programs come into force when {@link Loaded.switchOver} writes the tail-call
  * slots: one write per direction changes every pod, those wired by earlier agents too.
  */
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import {
   closeFd,
@@ -28,6 +29,7 @@ export const POD_OBJECT = fileURLToPath(new URL('../../bpf/build/pod.bpf.o', imp
 
 /** Program of the object -> slot that puts it in force. */
 const SLOTS = { from_pod: 'from_pod_slot', to_pod: 'to_pod_slot' } as const satisfies Record<string, MapName>;
+const PINNED_PROGRAMS = ['stub_from_pod', 'stub_to_pod', 'sample_clock'] as const;
 const FIRST_SLOT = new Uint8Array(4);
 const MAP_NAMES = Object.keys(MAPS) as MapName[];
 
@@ -54,8 +56,12 @@ export interface Loaded {
   readonly hz: number;
   /** Maps that take the place of others of another shape: they must be filled before the programs come into force. */
   readonly renewed: readonly MapName[];
+  /** The slots are new: a stub that an earlier agent attached calls programs that nobody can switch any more. */
+  readonly slotsAreNew: boolean;
   /** Puts the programs in force and removes the pins of maps they replaced. */
   switchOver(): void;
+  /** Pins again what somebody wiped; names of what was missing. */
+  pinAgain(): string[];
   close(): void;
 }
 
@@ -85,11 +91,16 @@ export async function load(options: LoadOptions): Promise<Loaded> {
     const maps = Object.fromEntries(
       MAP_NAMES.map((name) => [name, required(loaded.maps[name], `map ${name}`, object)]),
     ) as Record<MapName, MapHandle>;
-    for (const name of MAP_NAMES) if (chosen[name].isNew) pin(maps[name], pins.map(chosen[name].pin));
-    for (const name of ['stub_from_pod', 'stub_to_pod', 'sample_clock']) {
-      unpin(pins.program(name));
-      pin(program(name), pins.program(name));
-    }
+    const pinAgain = (): string[] => {
+      const missing = [
+        ...MAP_NAMES.map((name) => ({ handle: maps[name], path: pins.map(chosen[name].pin) })),
+        ...PINNED_PROGRAMS.map((name) => ({ handle: program(name), path: pins.program(name) })),
+      ].filter(({ path }) => !existsSync(path));
+      for (const { handle, path } of missing) pin(handle, path);
+      return missing.map(({ path }) => path);
+    };
+    for (const name of PINNED_PROGRAMS) unpin(pins.program(name));
+    pinAgain();
     return {
       maps,
       stubs: { ingress: program('stub_from_pod'), egress: program('stub_to_pod') },
@@ -97,6 +108,8 @@ export async function load(options: LoadOptions): Promise<Loaded> {
       sampleClock: program('sample_clock'),
       hz,
       renewed: MAP_NAMES.filter((name) => chosen[name].replaced.length > 0),
+      slotsAreNew: Object.values(SLOTS).some((slot) => chosen[slot].isNew),
+      pinAgain,
       switchOver() {
         for (const [name, slot] of Object.entries(SLOTS)) {
           mapUpdate(maps[slot], FIRST_SLOT, new Uint8Array(Uint32Array.of(program(name).fd).buffer));

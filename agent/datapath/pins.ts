@@ -13,6 +13,8 @@ export type Direction = 'ingress' | 'egress';
 
 export interface Pins {
   readonly directory: string;
+  /** Makes the folders; somebody may have wiped them. @throws WeirError KERNEL_UNSUPPORTED */
+  make(): void;
   map(name: string): string;
   /** Names of all pinned maps, of whatever version. */
   mapNames(): string[];
@@ -25,7 +27,10 @@ export interface Pins {
  * @throws WeirError CONFIG_INVALID when the directory is not on one, KERNEL_UNSUPPORTED when it cannot be mounted
  */
 export function openPins(directory: string): Pins {
-  if (directory.startsWith(`${USUAL_MOUNT}/`)) mountBpffs();
+  const mount = (): void => {
+    if (directory.startsWith(`${USUAL_MOUNT}/`)) mountBpffs();
+  };
+  mount();
   const parent = nearestExisting(directory);
   if (statfsSync(parent).type !== BPF_FS_MAGIC) {
     const message = `the pin directory ${directory} is not on a BPF file system; expected one below ${USUAL_MOUNT}`;
@@ -36,9 +41,14 @@ export function openPins(directory: string): Pins {
     programs: join(directory, 'programs'),
     links: join(directory, 'links'),
   };
-  for (const folder of Object.values(folders)) mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const make = (): void => {
+    mount();
+    for (const folder of Object.values(folders)) mkdirSync(folder, { recursive: true, mode: 0o700 });
+  };
+  make();
   return {
     directory,
+    make,
     map: (name) => join(folders.maps, name),
     mapNames: () => readdirSync(folders.maps),
     program: (name) => join(folders.programs, name),
