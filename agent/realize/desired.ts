@@ -3,6 +3,7 @@
  * and claims on addresses. Touches no kernel; the only thing it waits for is a new label set's number.
  */
 import type { DatapathDelta, DatapathRows, RangeRow } from '../datapath/datapath.ts';
+import { asWeirError, type WeirError } from '../errors.ts';
 import type { Address, Prefix } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
 import {
@@ -58,8 +59,11 @@ export interface Desired {
   askAgain(): boolean;
   /** Every address of the node itself, replacing what was said before. */
   setLocalAddresses(addresses: readonly Address[]): void;
-  /** Gives everything that changed its identity and subject. */
-  resolve(): Promise<void>;
+  /**
+   * Gives everything that changed its identity and subject. What could not get a number stays as it was, delays nothing
+   * else, and is tried again with the next call; the first such error is returned.
+   */
+  resolve(): Promise<WeirError | undefined>;
   /** What changed since the last call, and the endpoints whose own row is part of it. */
   delta(): { readonly delta: DatapathDelta; readonly endpoints: readonly number[] };
   /** Everything, as of the last {@link delta}. */
@@ -263,15 +267,28 @@ export function createDesired(options: DesiredOptions): Desired {
       );
     },
     async resolve() {
-      for (const key of drain(dirtyPods)) await resolvePod(key);
+      let failure: WeirError | undefined;
+      const failed = (cause: unknown): void => {
+        failure ??= asWeirError(cause, 'number an identity');
+      };
+      for (const key of drain(dirtyPods)) {
+        await resolvePod(key).catch((cause: unknown) => {
+          dirtyPods.add(key);
+          failed(cause);
+        });
+      }
       for (const id of drain(dirtyMembers)) {
         const member = members.get(id);
         if (!member) continue;
         resolving = member;
-        await resolveMember(member);
+        await resolveMember(member).catch((cause: unknown) => {
+          if (members.get(id) === member) dirtyMembers.add(id);
+          failed(cause);
+        });
         resolving = undefined;
         if (members.get(id) !== member) forget(member);
       }
+      return failure;
     },
     delta() {
       const policy = engine.take();

@@ -14,7 +14,7 @@ export const THIS_NODE = 'this node';
 interface Claim {
   readonly owner: string;
   readonly rank: number;
-  /** Later claims win among equals. */
+  /** Among equals the later owner wins: the earlier one's delete may still be on its way. */
   readonly order: number;
   readonly row: PeerRow;
 }
@@ -64,6 +64,9 @@ export function createPeerTable(): PeerTable {
 
   return {
     claim(owner, rank, rows) {
+      const since = new Map(
+        (owned.get(owner) ?? []).map((address) => [address, claims.get(address)?.get(owner)?.order]),
+      );
       withdraw(owner);
       for (const row of rows) {
         let at = claims.get(row.address);
@@ -71,7 +74,7 @@ export function createPeerTable(): PeerTable {
           at = new Map();
           claims.set(row.address, at);
         }
-        at.set(owner, { owner, rank, order: order++, row });
+        at.set(owner, { owner, rank, order: since.get(row.address) ?? order++, row });
         dirty.add(row.address);
       }
       if (rows.length > 0)

@@ -36,7 +36,7 @@ export interface Realizer extends Sink {
   /** The engine's revisions asked for and in force; equal when there is nothing to do. */
   revision(): { readonly desired: number; readonly realized: number };
   readonly isSynced: boolean;
-  /** Why the last apply failed; undefined when it did not. */
+  /** Why the last revision could not be realized as a whole; undefined when it was. */
   readonly failure: WeirError | undefined;
   /** Policies that do not fit the kernel's tables: their endpoints are locked down. */
   readonly lockedDown: ReadonlyMap<PolicyId, Error>;
@@ -101,7 +101,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
 
   async function turn(): Promise<void> {
     engine.setNow(options.now());
-    await desired.resolve();
+    const unresolved = await desired.resolve();
     const { delta, endpoints } = desired.delta();
     const result = await write(() => (replaceNext ? datapath.replace(desired.everything()) : datapath.apply(delta)));
     replaceNext = false;
@@ -118,6 +118,11 @@ export function createRealizer(options: RealizerOptions): Realizer {
     await keepDocuments();
     const deadline = engine.nextDeadline();
     if (deadline !== undefined) wakeAfter(deadline - options.now());
+    if (unresolved) {
+      failure = unresolved;
+      log.error('a pod has no identity of its own yet; trying again', { cause: unresolved });
+      wakeAfter(RETRY_MS);
+    }
   }
 
   async function write(apply: () => Promise<ApplyResult>): Promise<ApplyResult> {
@@ -238,9 +243,11 @@ export function createRealizer(options: RealizerOptions): Realizer {
         waiters.add(done);
       });
     },
-    admit(record, pod) {
+    async admit(record, pod) {
       desired.addEndpoint(record, pod);
-      return synced ? wake() : first.promise;
+      await (synced ? wake() : first.promise);
+      const member = desired.members.get(record.id);
+      if (member?.record === record && member.subject === '' && failure) throw failure;
     },
     withdraw(id) {
       desired.removeEndpoint(id);

@@ -23,8 +23,12 @@ export function readPod(object: Field, ref: ObjectRef): Pod {
   };
 }
 
+/** Phases in which a pod's addresses belong to the next pod already, while its status still has them. */
+const ENDED = ['Succeeded', 'Failed'];
+
 /** status.podIPs; older writers fill only status.podIP. */
 function readAddresses(status: Field): Address[] {
+  if (ENDED.includes(status.at('phase').text() ?? '')) return [];
   const listed = status.at('podIPs').items();
   const fields = listed.length > 0 ? listed.map((item) => item.at('ip')) : [status.at('podIP')];
   return fields.map(readAddress).filter((address) => address !== undefined);

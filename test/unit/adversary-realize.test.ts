@@ -1,0 +1,134 @@
+/** A disk that is full for a moment, pods that ended, deletes that come late: nobody may be forgotten or confused. */
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import type { ApplyResult, Datapath } from '../../agent/datapath/datapath.ts';
+import { WeirError } from '../../agent/errors.ts';
+import { type Address, type Prefix, parseAddress } from '../../agent/model/address.ts';
+import type { EndpointRecord } from '../../agent/model/endpoint.ts';
+import { labelsKey } from '../../agent/model/labels.ts';
+import type { Pod, SourceChange } from '../../agent/model/object.ts';
+import { podLabels } from '../../agent/model/pod-labels.ts';
+import { createEngine } from '../../agent/policy/engine.ts';
+import { CLAIM_RANK, createPeerTable } from '../../agent/realize/peer-table.ts';
+import { createRealizer, type Realizer } from '../../agent/realize/realizer.ts';
+import { createLogger } from '../../agent/run/log.ts';
+import { readManifests } from '../../agent/source/manifests/read.ts';
+import { suite } from '../kit/suite.ts';
+import { until } from '../kit/until.ts';
+
+const test = suite('adversary: realize');
+const NOTHING: ApplyResult = { epochBumped: false, operations: 0, lockedDown: [] };
+
+function start(): { realizer: Realizer; disk: { full: boolean } } {
+  const disk = { full: false };
+  const given = new Map<string, number>();
+  const realizer = createRealizer({
+    engine: createEngine(),
+    datapath: { replace: async () => NOTHING, apply: async () => NOTHING } as unknown as Datapath,
+    identities: {
+      acquire: async (labels) => {
+        const key = labelsKey(labels);
+        const known = given.get(key);
+        if (known !== undefined) return known;
+        if (disk.full) throw new WeirError('STATE_NOT_DURABLE', 'acquire', 'no space left on device');
+        given.set(key, 256 + given.size);
+        return 255 + given.size;
+      },
+      release: () => {},
+    },
+    nodeName: 'here',
+    podCidrs: ['10.244.0.0/24' as Prefix],
+    labelsOf: (pod, namespace) => podLabels(pod, namespace, { clusterName: 'default' }),
+    log: createLogger({ level: 'error', format: 'text', write: () => {} }),
+    lastValid: [],
+    keepDocuments: async () => {},
+    now: () => 0,
+  });
+  return { realizer, disk };
+}
+
+const at = (id: number): Address => parseAddress(`10.244.0.${id}`) as Address;
+const record = (id: number, podName: string): EndpointRecord => ({
+  id,
+  containerId: `c${id}`,
+  interfaceName: 'eth0',
+  netns: '/run/netns/x',
+  namespace: 'default',
+  podName,
+  podUid: '',
+  addresses: [at(id)],
+  mac: '0a:00:00:00:00:01',
+  hostInterface: `weir${id}`,
+});
+const pod = (name: string, app: string, addresses: Address[] = []): Pod => ({
+  namespace: 'default',
+  name,
+  uid: '',
+  labels: { app },
+  annotations: {},
+  serviceAccount: '',
+  nodeName: '',
+  hostNetwork: false,
+  addresses,
+  namedPorts: [],
+  workload: undefined,
+});
+const podChange = (value: Pod): SourceChange => ({
+  type: 'upsert',
+  object: {
+    kind: 'Pod',
+    ref: { apiVersion: 'v1', kind: 'Pod', namespace: value.namespace, name: value.name, uid: '' },
+    value,
+  },
+});
+
+test('a new number that cannot be written delays nobody else, is reported, and is tried again', async () => {
+  const { realizer, disk } = start();
+  realizer.change([podChange(pod('web', 'web')), podChange(pod('db', 'db'))]);
+  realizer.synced();
+  await Promise.all([realizer.admit(record(1, 'web'), undefined), realizer.admit(record(2, 'db'), undefined)]);
+  const identityOf = (id: number): number | undefined => realizer.desired.members.get(id)?.identity;
+  const [web, db] = [identityOf(1), identityOf(2)];
+  disk.full = true;
+  // web gets labels nobody has had, db those of web: the first cannot be numbered now, the second can
+  realizer.change([podChange(pod('web', 'evil')), podChange(pod('db', 'web')), podChange(pod('far', 'far', [at(9)]))]);
+  await until(() => realizer.failure?.code === 'STATE_NOT_DURABLE', { what: 'the failure to be told' });
+  disk.full = false;
+  await until(() => realizer.failure === undefined && identityOf(1) !== web, { what: 'the retry' });
+  assert.is(identityOf(2), web);
+  assert.is.not(identityOf(2), db);
+  assert.is.not(realizer.desired.peers.at(at(9)), undefined);
+  realizer.stop();
+});
+
+test('a pod that is gone but not deleted yet does not win its address back when its labels change', () => {
+  const table = createPeerTable();
+  const claim = (identity: number) => [{ address: at(7), identity, endpoint: 0, kind: 'pod' as const }];
+  table.claim('pod default/old', CLAIM_RANK.remotePod, claim(300));
+  table.claim('pod default/new', CLAIM_RANK.remotePod, claim(301));
+  table.claim('pod default/old', CLAIM_RANK.remotePod, claim(302));
+  assert.is(table.at(at(7))?.identity, 301);
+  table.withdraw('pod default/new');
+  assert.is(table.at(at(7))?.identity, 302);
+});
+
+test('a pod that has ended has no address any more, whatever its status still says', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'weir-adversary-'));
+  try {
+    for (const phase of ['Running', 'Pending', 'Succeeded', 'Failed']) {
+      const status = { phase, podIP: '10.244.0.7', podIPs: [{ ip: '10.244.0.7' }] };
+      const object = { apiVersion: 'v1', kind: 'Pod', metadata: { name: phase.toLowerCase() }, status };
+      writeFileSync(join(folder, `${phase}.json`), JSON.stringify(object));
+    }
+    const pods = readManifests(folder).objects.flatMap((object) => (object.kind === 'Pod' ? [object.value] : []));
+    const withAddress = pods.filter(({ addresses }) => addresses.length > 0).map(({ name }) => name);
+    assert.equal(withAddress.sort(), ['pending', 'running']);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test.run();
