@@ -50,7 +50,7 @@ const DECISION_FIELDS = {
 const EDIT = record('A change to one document.', {
   operation: oneOf(['add', 'insert', 'remove', 'new-document'], ''),
   document: DOCUMENT,
-  path: text('Of add and insert what grows, of remove what goes'),
+  path: text('Of add what grows, of insert the item it comes before, of remove what goes'),
   snippet: text('YAML of what is added or removed'),
   sentence: text('For people'),
 });

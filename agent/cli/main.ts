@@ -1,6 +1,7 @@
 /** The `weir` command: the only file here that knows the process it runs in. */
 import { once } from 'node:events';
 import { type Command, runCli } from './command.ts';
+import { POLICY_EXPLAIN } from './policy/explain.ts';
 import { POLICY_MATRIX } from './policy/matrix.ts';
 import { ENDPOINT_GET, ENDPOINT_LIST } from './verbs/endpoint.ts';
 import { IDENTITY_GET, IDENTITY_LIST } from './verbs/identity.ts';
@@ -17,6 +18,7 @@ const COMMANDS: readonly Command[] = [
   POLICY_LIST,
   POLICY_GET,
   POLICY_WAIT,
+  POLICY_EXPLAIN,
   POLICY_MATRIX,
   OBSERVE,
 ];

@@ -53,7 +53,7 @@ export interface ExplainedDecision {
 export interface ExplainedEdit {
   readonly operation: 'add' | 'insert' | 'remove' | 'new-document';
   readonly document: ExplainedDocument;
-  /** Where: of `add` and `insert` the list or mapping that grows, of `remove` what goes. */
+  /** Where: of `add` the list or mapping that grows, of `insert` the item it comes before, of `remove` what goes. */
   readonly path: string;
   /** YAML of what is added or removed. */
   readonly snippet: string;

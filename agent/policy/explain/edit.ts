@@ -51,9 +51,8 @@ export function presentEdit({ document, change, sentence }: Candidate): Explaine
     return { operation: 'remove', document: at(shown, document, path), path: formatPath(path), snippet, sentence };
   }
   if (type === 'insert') {
-    const around = path.slice(0, -1);
     const snippet = stringify([change.value]);
-    return { operation: 'insert', document: at(shown, document, path), path: formatPath(around), snippet, sentence };
+    return { operation: 'insert', document: at(shown, document, path), path: formatPath(path), snippet, sentence };
   }
   const exists = valueAt(raw, path) !== undefined;
   const where = exists ? path : path.slice(0, -1);
