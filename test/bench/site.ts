@@ -1,5 +1,4 @@
 /** Two pods that can talk, with something in between: what the network workloads (W1, W2, W3) run on. */
-import { command } from '../kit/command.ts';
 import type { Netns, Testbed } from '../kit/netns.ts';
 
 export interface Site {
@@ -88,5 +87,5 @@ async function routedPod(bed: Testbed, node: Netns, what: string, number: number
 
 async function batch(netns: Netns, lines: readonly string[]): Promise<void> {
   // `ip -batch` takes no -6 inside a line.
-  for (const line of lines) await command(['ip', '-n', netns.name, ...line.split(' ')]);
+  for (const line of lines) await netns.ip(line);
 }

@@ -23,7 +23,7 @@ export class Netns {
     this.path = `/run/netns/${name}`;
   }
 
-  /** The words that run `words` inside. nsenter, because `ip netns exec` also hides bpffs and cgroups. */
+  /** The words that run `words` inside. nsenter, because `ip netns exec` (and `ip -n`) also changes mounts: hides bpffs and cgroups. */
   enter(words: readonly string[]): string[] {
     return ['nsenter', `--net=${this.path}`, '--', ...words];
   }
@@ -40,7 +40,7 @@ export class Netns {
 
   /** `ip ARGS` inside; with -json its answer is parsed. */
   async ip(args: string): Promise<string> {
-    return command(['ip', '-n', this.name, ...args.split(' ')]);
+    return this.run(['ip', ...args.split(' ')]);
   }
 
   /** One echo request; true when its reply arrived within `timeoutMs` (from 100 ms up). The address may be of either family. */
@@ -211,11 +211,14 @@ async function bringUp(end: VethEnd): Promise<void> {
   );
 }
 
+function inside(netns: Netns | undefined, words: readonly string[]): readonly string[] {
+  return netns === undefined ? words : netns.enter(words);
+}
+
 /** IPv6 uses a link only once its operational state is up, which comes after `ip link set up` has returned. */
 async function operational(end: VethEnd): Promise<void> {
-  const where = end.netns === undefined ? [] : ['-n', end.netns.name];
   const up = async () => {
-    const [link] = JSON.parse(await command(['ip', '-j', ...where, 'link', 'show', end.name])) as [
+    const [link] = JSON.parse(await command(inside(end.netns, ['ip', '-j', 'link', 'show', end.name]))) as [
       { operstate: string },
     ];
     return link.operstate === 'UP';
@@ -224,8 +227,7 @@ async function operational(end: VethEnd): Promise<void> {
 }
 
 async function ipBatch(lines: readonly string[], netns?: Netns): Promise<void> {
-  const where = netns === undefined ? [] : ['-n', netns.name];
-  await command(['ip', ...where, '-batch', '-'], { input: `${lines.join('\n')}\n` });
+  await command(inside(netns, ['ip', '-batch', '-']), { input: `${lines.join('\n')}\n` });
 }
 
 function quietly(program: string, ...args: string[]): void {
