@@ -32,6 +32,17 @@ const SLOTS = { from_pod: 'from_pod_slot', to_pod: 'to_pod_slot' } as const sati
 const PINNED_PROGRAMS = ['stub_from_pod', 'stub_to_pod', 'sample_clock'] as const;
 const FIRST_SLOT = new Uint8Array(4);
 const MAP_NAMES = Object.keys(MAPS) as MapName[];
+/** Rows of these refer to each other: programs look into all of one version, which one agent filled. */
+const AGENT_TABLES: readonly MapName[] = [
+  'endpoints',
+  'policies',
+  'verdicts',
+  'identity_class',
+  'address_class',
+  'identities',
+  'peers',
+  'ranges',
+];
 
 export interface LoadOptions {
   readonly pins: Pins;
@@ -145,19 +156,41 @@ interface ChosenPin {
   readonly replaced: readonly string[];
 }
 
-/** A map of another shape is never reinterpreted: the new one is pinned under the next free version, "peers_v2". */
+/**
+ * A map of another shape is never reinterpreted: the new one is pinned under the next free version, "peers_v2". The
+ * agent's tables go together: when one cannot be used, or is not there, all are new.
+ */
 function choosePins(pins: Pins, maxEntries: Partial<Record<MapName, number>>): Record<MapName, ChosenPin> {
-  const pinned = pins.mapNames();
-  const choose = (name: MapName): ChosenPin => {
-    const versions = pinned.filter((file) => file === name || new RegExp(`^${name}_v\\d+$`).test(file));
-    for (let version = 1; ; version++) {
-      const pinName = version === 1 ? name : `${name}_v${version}`;
-      const isNew = !versions.includes(pinName);
-      if (!isNew && !hasShape(pins.map(pinName), name, maxEntries[name])) continue;
-      return { pin: pinName, isNew, replaced: versions.filter((file) => file !== pinName) };
+  const pinned = new Set(pins.mapNames());
+  const chosen = {} as Record<MapName, ChosenPin>;
+  const alone = MAP_NAMES.filter((name) => !AGENT_TABLES.includes(name)).map((name) => [name]);
+  for (const group of [AGENT_TABLES, ...alone]) {
+    const version = chooseVersion(group, pinned, (name, pin) => hasShape(pins.map(pin), name, maxEntries[name]));
+    for (const name of group) {
+      const pin = pinName(name, version);
+      const isVersion = new RegExp(`^${name}(_v\\d+)?$`);
+      const replaced = [...pinned].filter((file) => file !== pin && isVersion.test(file));
+      chosen[name] = { pin, isNew: !pinned.has(pin), replaced };
     }
-  };
-  return Object.fromEntries(MAP_NAMES.map((name) => [name, choose(name)])) as Record<MapName, ChosenPin>;
+  }
+  return chosen;
+}
+
+/** The first version of which all maps are there in their shape, or none is. */
+function chooseVersion(
+  group: readonly MapName[],
+  pinned: ReadonlySet<string>,
+  isUsable: (name: MapName, pin: string) => boolean,
+): number {
+  for (let version = 1; ; version++) {
+    const there = group.filter((name) => pinned.has(pinName(name, version)));
+    if (there.length === 0) return version;
+    if (there.length === group.length && group.every((name) => isUsable(name, pinName(name, version)))) return version;
+  }
+}
+
+function pinName(name: MapName, version: number): string {
+  return version === 1 ? name : `${name}_v${version}`;
 }
 
 function hasShape(path: string, name: MapName, maxEntries: number | undefined): boolean {
