@@ -43,6 +43,7 @@ import type { Cidr, ParsedDocument, PeerKind } from './rule.ts';
 import { cidrKey, createAddressSets } from './select/address-sets.ts';
 import type { Cluster } from './select/cluster.ts';
 import { createSelectorSets } from './select/selector-sets.ts';
+import type { Steps } from './steps.ts';
 import { type Subject, type SubjectKey, subjectKey } from './subject.ts';
 import { createTables, takeAll } from './tables.ts';
 
@@ -115,15 +116,20 @@ export interface Engine {
   /** When the next annotation takes effect, or undefined: call setNow and take then. */
   nextDeadline(): number | undefined;
 
+  /**
+   * Computes ahead of {@link take} for as long as `mayGoOn` allows: it is asked after every step, of microseconds. True when
+   * nothing is left, so that take() is quick; whatever is left, take() does. Changes may come between two calls.
+   */
+  prepare(mayGoOn: () => boolean): boolean;
   /** All changes since the last call, to be applied as one. Raises the revision if anything was asked for since. */
   take(): PolicyDelta;
   /** True if take() has something to do. */
   pending(): boolean;
   /** Number of the last take() that had something to do. */
   revision(): number;
-  /** Everything, as of the last take(). */
+  /** Everything, as of the last take(); after prepare() some of it is newer. */
   rows(): PolicyRows;
-  /** The policy of a subject as of the last take(); undefined for an unknown subject. */
+  /** The policy of a subject, as in {@link rows}; undefined for an unknown subject. */
   policyOf(key: SubjectKey): PolicyId | undefined;
   /** Also for rules that are gone, as long as events may name them (bounded). */
   rule(id: RuleId): RuleInfo | undefined;
@@ -160,6 +166,10 @@ export function createEngine(options: EngineOptions = {}): Engine {
   const cluster: Cluster = { nodes: new Map(), services: new Map(), groups: new Map() };
   const subjects = new Map<SubjectKey, SubjectState>();
   const dirty = new Set<SubjectState>();
+  /** Policies no subject has any more, whose rows are still there. */
+  const departing = new Set<CompiledPolicy>();
+  /** What prepare() has begun. */
+  let working: Steps | undefined;
   /** Revision that carried each document's latest change. */
   const carried = new Map<string, number>();
 
@@ -190,16 +200,55 @@ export function createEngine(options: EngineOptions = {}): Engine {
     touchDocumentsWith('group');
   }
 
-  function compile(state: SubjectState): void {
-    const next = planSubject(state.subject, documents, cluster, { enforcement, allowLocalHost, now });
+  function isDone(): boolean {
+    return working === undefined && dirty.size === 0 && departing.size === 0;
+  }
+
+  /** Whoever becomes dirty again meanwhile comes round again: a plan made while documents changed lasts no longer than that. */
+  function* work(): Steps {
+    for (const state of dirty) {
+      dirty.delete(state);
+      try {
+        yield* compile(state);
+      } catch (error) {
+        dirty.add(state);
+        throw error;
+      }
+    }
+    for (const policy of departing) {
+      departing.delete(policy);
+      yield* policy.remove();
+    }
+  }
+
+  function prepare(mayGoOn: () => boolean): boolean {
+    while (!isDone()) {
+      working ??= work();
+      let more = false;
+      try {
+        more = working.next().done !== true;
+      } finally {
+        if (!more) working = undefined;
+      }
+      if (more && !mayGoOn()) return false;
+    }
+    return true;
+  }
+
+  function* compile(state: SubjectState): Steps {
+    const next = yield* planSubject(state.subject, documents, cluster, { enforcement, allowLocalHost, now });
     const { key } = next;
-    const old = state.compiled;
-    if (old?.key === key) {
-      state.compiled = { ...old, documents: next.documents };
+    if (state.compiled?.key === key) {
+      state.compiled = { ...state.compiled, documents: next.documents };
       return;
     }
     // The new one first: sets that both use stay as they are.
-    const policy = compilePolicy(nextPolicy++, revision + 1, next.plan, store);
+    const policy = yield* compilePolicy(nextPolicy++, revision + 1, next.plan, store);
+    if (subjects.get(state.key) !== state) {
+      departing.add(policy); // The last endpoint went while this paused.
+      return;
+    }
+    const old = state.compiled;
     state.compiled = { policy, key, documents: next.documents };
     tables.subjects.set({ subject: state.key, policy: policy.id });
     attribution.policyAdded({
@@ -216,7 +265,7 @@ export function createEngine(options: EngineOptions = {}): Engine {
 
   function discard(compiled: SubjectState['compiled']): void {
     if (!compiled) return;
-    compiled.policy.remove();
+    departing.add(compiled.policy);
     attribution.policyRemoved(compiled.policy.id);
   }
 
@@ -319,14 +368,14 @@ export function createEngine(options: EngineOptions = {}): Engine {
       return times.length === 0 ? undefined : Math.min(...times);
     },
 
+    prepare,
     take() {
-      for (const state of dirty) compile(state);
-      dirty.clear();
+      prepare(() => true);
       if (documentsChanged || Object.values(tables).some((rows) => rows.pending())) revision++;
       documentsChanged = false;
       return takeAll(tables);
     },
-    pending: () => documentsChanged || dirty.size > 0 || Object.values(tables).some((rows) => rows.pending()),
+    pending: () => documentsChanged || !isDone() || Object.values(tables).some((rows) => rows.pending()),
     revision: () => revision,
     rows: () => ({
       policies: tables.policies.values(),

@@ -42,6 +42,11 @@ export function buildWorld(scenario: Scenario, seed: number): World {
     .map((raw) => renamed(raw, random.pick(scenario.documents).metadata.name));
 
   const settle = (): void => mirror.apply(engine.take());
+  /** Compiling ahead, stopped somewhere in the middle: what comes next must find nothing half done. */
+  const begin = (): void => {
+    let steps = random.int(200);
+    engine.prepare(() => steps-- > 0);
+  };
   const facts: (() => void)[] = [
     ...[...identities.byNumber].map(([number, { labels, ports }]) => () => {
       engine.upsertIdentity(number, labels);
@@ -84,6 +89,7 @@ export function buildWorld(scenario: Scenario, seed: number): World {
   for (const phase of [[...early, ...noise], undo, [...late, ...final]]) {
     for (const step of random.shuffled(phase)) {
       step();
+      if (random.chance(0.3)) begin();
       if (random.chance(0.2)) settle();
     }
   }
@@ -92,13 +98,15 @@ export function buildWorld(scenario: Scenario, seed: number): World {
   for (const [number, { labels, ports }] of random.some([...identities.byNumber], 0, 2)) {
     engine.upsertIdentity(number, new Map([...labels, ['k8s:app', 'detour'], ['k8s:env', 'prod']]));
     engine.setNamedPorts(number, [{ name: 'http', protocol: 'TCP', port: 80 }]);
+    begin();
     settle();
     engine.upsertIdentity(number, labels);
     engine.setNamedPorts(number, ports);
   }
   for (const raw of random.some(scenario.documents, 0, 2)) {
     engine.upsertDocument(documentOf(renamed(raw, 'passing')));
-    settle();
+    if (random.chance(0.5)) settle();
+    else begin();
     engine.removeDocument(documentOf(renamed(raw, 'passing')).ref);
   }
   engine.setNow(scenario.now);

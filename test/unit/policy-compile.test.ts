@@ -10,6 +10,7 @@ import type { Cidr, PeerKind } from '../../agent/policy/rule.ts';
 import { createAddressSets } from '../../agent/policy/select/address-sets.ts';
 import { selector, selectorMatches } from '../../agent/policy/select/selector.ts';
 import { createSelectorIndex } from '../../agent/policy/select/selector-index.ts';
+import { finish } from '../../agent/policy/steps.ts';
 import { subjectKey } from '../../agent/policy/subject.ts';
 import { table } from '../../agent/policy/table.ts';
 import { tableKeys } from '../../agent/policy/tables.ts';
@@ -190,7 +191,7 @@ test('address sets: every address finds exactly the CIDR rules that match its ki
   fc.assert(
     fc.property(fc.array(cidr, { maxLength: 6 }), address, fc.constantFrom(...kinds), (cidrs, at, kind) => {
       const rows = table<AddressClassRow>(tableKeys.addressClasses, Object.is);
-      const set = createAddressSets(() => 7, rows).acquire(cidrs);
+      const set = finish(createAddressSets(() => 7, rows).acquire(cidrs));
       const row = rows
         .values()
         .filter(({ prefix }) => inside(at, prefix))

@@ -9,6 +9,7 @@ import { type Cidr, type PolicyRule, PROTOCOL } from '../rule.ts';
 import { cidrKey } from '../select/address-sets.ts';
 import { type Cluster, groupPrefixes, nodePrefixes, servicePods } from '../select/cluster.ts';
 import { type Selector, selector } from '../select/selector.ts';
+import type { Steps } from '../steps.ts';
 import { type FlatEntry, flatten, type PortRange, type Term } from './flatten.ts';
 import { precedences } from './precedence.ts';
 
@@ -43,12 +44,12 @@ interface OpenTerm extends Term {
 /** Stands for "any peer" where a port name makes the peer matter: only pods have port names. */
 const EVERY_POD = selector([{ operator: 'Exists', key: NAMESPACE_LABEL }]);
 
-export function planDirection(
+export function* planDirection(
   direction: Direction,
   rules: readonly ActiveRule[],
   subjectPorts: readonly NamedPort[],
   cluster: Cluster,
-): DirectionPlan {
+): Steps<DirectionPlan> {
   const precedence = precedences(rules.map(({ rule }) => rule));
   const any: OpenTerm[] = [];
   const bySelector = new Map<string, { item: Selector; terms: OpenTerm[] }>();
@@ -68,6 +69,7 @@ export function planDirection(
     for (const item of peers.selectors) put(bySelector, item.key, item, term);
     for (const item of peers.cidrs) put(byCidr, cidrKey(item), item, term);
     if (waits && (peers.any || peers.selectors.length > 0)) for (const { name } of term.named) names.add(name);
+    yield;
   }
   const selectors = sorted(bySelector);
   const cidrs = sorted(byCidr);

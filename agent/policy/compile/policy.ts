@@ -12,6 +12,7 @@ import {
 } from '../../model/verdict.ts';
 import type { AddressSet, AddressSets } from '../select/address-sets.ts';
 import type { PeerClass, SelectorSet, SelectorSets, SetUser } from '../select/selector-sets.ts';
+import type { Steps } from '../steps.ts';
 import type { Table } from '../table.ts';
 import type { DirectionPlan } from './direction.ts';
 import type { FlatEntry } from './flatten.ts';
@@ -44,7 +45,7 @@ export interface CompiledPolicy {
     direction: Direction,
     classId: ClassId,
   ): { selectors: readonly number[]; cidrs: readonly number[] } | undefined;
-  remove(): void;
+  remove(): Steps;
 }
 
 /** Key of a row of the verdict table. */
@@ -52,9 +53,14 @@ export function verdictKey({ policy, classId, direction, protocol, port, portBit
   return `${policy} ${classId} ${direction} ${protocol ?? '*'} ${port}/${portBits}`;
 }
 
-export function compilePolicy(id: PolicyId, revision: number, plan: PolicyPlan, store: PolicyStore): CompiledPolicy {
-  const ingress = compileDirection(id, 'ingress', plan.ingress, store);
-  const egress = compileDirection(id, 'egress', plan.egress, store);
+export function* compilePolicy(
+  id: PolicyId,
+  revision: number,
+  plan: PolicyPlan,
+  store: PolicyStore,
+): Steps<CompiledPolicy> {
+  const ingress = yield* compileDirection(id, 'ingress', plan.ingress, store);
+  const egress = yield* compileDirection(id, 'egress', plan.egress, store);
   const row = { id, revision, ingress: ingress.row, egress: egress.row };
   store.policies.set(row);
   return {
@@ -62,9 +68,9 @@ export function compilePolicy(id: PolicyId, revision: number, plan: PolicyPlan, 
     row,
     plan,
     classPeers: (direction, classId) => (direction === 'ingress' ? ingress : egress).classPeers(classId),
-    remove() {
-      ingress.remove();
-      egress.remove();
+    *remove() {
+      yield* ingress.remove();
+      yield* egress.remove();
       store.policies.remove(id);
     },
   };
@@ -73,15 +79,15 @@ export function compilePolicy(id: PolicyId, revision: number, plan: PolicyPlan, 
 interface CompiledDirection {
   readonly row: PolicyDirectionRow;
   classPeers: (classId: ClassId) => ReturnType<CompiledPolicy['classPeers']>;
-  remove(): void;
+  remove(): Steps;
 }
 
-function compileDirection(
+function* compileDirection(
   policy: PolicyId,
   direction: Direction,
   plan: PolicyPlan['ingress'],
   { selectorSets, addressSets, verdicts }: PolicyStore,
-): CompiledDirection {
+): Steps<CompiledDirection> {
   const keys = new Map<ClassId, string[]>();
   const write = (classId: ClassId, entries: readonly FlatEntry[]): void => {
     const rows = entries.map((entry): VerdictRow => ({ policy, classId, direction, ...entry }));
@@ -101,13 +107,20 @@ function compileDirection(
   if (anyEntries.length > 0) write(CLASS_ANY, anyEntries);
   let selectorSet: SelectorSet | undefined;
   if (plan.selectors.length > 0) {
-    selectorSet = selectorSets.acquire(plan.selectors, plan.names, user);
-    for (const peers of selectorSet.classes.values()) user.classAdded(peers);
+    selectorSet = yield* selectorSets.acquire(plan.selectors, plan.names, user);
+    // A class that comes while this pauses is announced, and then visited as well: its rows are the same.
+    for (const peers of selectorSet.classes.values()) {
+      user.classAdded(peers);
+      yield;
+    }
   }
   let addressSet: AddressSet | undefined;
   if (plan.cidrs.length > 0) {
-    addressSet = addressSets.acquire(plan.cidrs);
-    for (const [classId, matches] of addressSet.classes) write(classId, plan.addressEntries(matches));
+    addressSet = yield* addressSets.acquire(plan.cidrs);
+    for (const [classId, matches] of addressSet.classes) {
+      write(classId, plan.addressEntries(matches));
+      yield;
+    }
   }
 
   const { enforcedBy, auditedBy } = plan.isolation;
@@ -126,10 +139,13 @@ function compileDirection(
       const cidrs = addressSet?.classes.get(classId);
       return selectors || cidrs ? { selectors: selectors ?? [], cidrs: cidrs ?? [] } : undefined;
     },
-    remove() {
-      if (selectorSet) selectorSets.release(selectorSet, user);
+    *remove() {
+      if (selectorSet) yield* selectorSets.release(selectorSet, user);
       if (addressSet) addressSets.release(addressSet);
-      for (const classId of [...keys.keys()]) erase(classId);
+      for (const classId of keys.keys()) {
+        erase(classId);
+        yield;
+      }
     },
   };
 }

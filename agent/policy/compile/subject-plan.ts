@@ -6,6 +6,7 @@ import { activeRules, type Documents, isAudited, specsFor } from '../documents.t
 import { ENFORCEMENT_ALWAYS, INIT_ISOLATION, isInit, LOCAL_HOST_RULE } from '../own-rules.ts';
 import type { PolicySpec } from '../rule.ts';
 import type { Cluster } from '../select/cluster.ts';
+import type { Steps } from '../steps.ts';
 import type { Subject } from '../subject.ts';
 import { type ActiveRule, planDirection } from './direction.ts';
 import type { PolicyPlan } from './policy.ts';
@@ -30,12 +31,12 @@ export interface SubjectPlan {
 
 type Isolations = { readonly [Name in Direction]: { enforcedBy: ObjectRef[]; auditedBy: ObjectRef[] } };
 
-export function planSubject(
+export function* planSubject(
   subject: Subject,
   documents: Documents,
   cluster: Cluster,
   { enforcement, allowLocalHost, now }: Circumstances,
-): SubjectPlan {
+): Steps<SubjectPlan> {
   const rules: ActiveRule[] = [];
   const used = new Set<string>();
   const isolation: Isolations = {
@@ -54,14 +55,14 @@ export function planSubject(
       }
     }
   }
-  const direction = (name: Direction): PolicyPlan['ingress'] => {
+  function* direction(name: Direction): Steps<PolicyPlan['ingress']> {
     const own = rules.filter(({ rule }) => rule.direction === name);
     const { enforcedBy, auditedBy } = isolation[name];
     const matters = own.length + enforcedBy.length + auditedBy.length > 0;
     if (allowLocalHost && matters && name === 'ingress') own.push({ rule: LOCAL_HOST_RULE, audit: false });
-    return { ...planDirection(name, own, subject.namedPorts, cluster), isolation: isolation[name] };
-  };
-  const plan = { ingress: direction('ingress'), egress: direction('egress') };
+    return { ...(yield* planDirection(name, own, subject.namedPorts, cluster)), isolation: isolation[name] };
+  }
+  const plan = { ingress: yield* direction('ingress'), egress: yield* direction('egress') };
   return { plan, documents: used, key: planKey(plan) };
 }
 

@@ -6,6 +6,7 @@
 import { addressBytes, familyOf, type Prefix, prefixAddress, prefixLength } from '../../model/address.ts';
 import { ADDRESS_CLASS_BIT, type AddressClassRow, CLASS_ANY, type ClassId, type SetId } from '../../model/verdict.ts';
 import type { Cidr, PeerKind } from '../rule.ts';
+import type { Steps } from '../steps.ts';
 import type { Table } from '../table.ts';
 
 export interface AddressSet {
@@ -17,7 +18,7 @@ export interface AddressSet {
 
 export interface AddressSets {
   /** The set of these CIDR rules, sorted and distinct by {@link cidrKey}; made if it is new. */
-  acquire(cidrs: readonly Cidr[]): AddressSet;
+  acquire(cidrs: readonly Cidr[]): Steps<AddressSet>;
   release(set: AddressSet): void;
   get(id: SetId): AddressSet | undefined;
 }
@@ -43,12 +44,12 @@ export function createAddressSets(nextSet: () => SetId, rows: Table<AddressClass
   const sets = new Map<string, OwnSet>();
   const setsById = new Map<SetId, OwnSet>();
   return {
-    acquire(cidrs) {
+    *acquire(cidrs) {
       const key = JSON.stringify(cidrs.map(cidrKey));
       let set = sets.get(key);
       if (!set) {
         const id = nextSet();
-        const { classes, rows: made } = addressRows(id, cidrs);
+        const { classes, rows: made } = yield* addressRows(id, cidrs);
         set = { id, key, cidrs, classes, prefixes: made.map((row) => row.prefix), users: 0 };
         for (const row of made) rows.set(row);
         sets.set(key, set);
@@ -88,10 +89,10 @@ const NOTHING: Stretch = {
  * before those inside it. So each prefix's matches are those of the one around it, plus the rules that begin here, minus
  * those that except it.
  */
-function addressRows(
+function* addressRows(
   set: SetId,
   cidrs: readonly Cidr[],
-): { classes: Map<ClassId, readonly number[]>; rows: AddressClassRow[] } {
+): Steps<{ classes: Map<ClassId, readonly number[]>; rows: AddressClassRow[] }> {
   const begins = positions(cidrs, (cidr) => [cidr.prefix]);
   const ends = positions(cidrs, (cidr) => cidr.except);
   const ids = new Map<string, ClassId>();
@@ -124,6 +125,7 @@ function addressRows(
     around.push({ bits, matches, row });
     const same = row.outside === outer.row.outside && row.node === outer.row.node && row.pod === outer.row.pod;
     if (!same) rows.push({ set, prefix, ...row });
+    yield;
   }
   return { classes, rows };
 }

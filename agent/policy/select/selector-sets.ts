@@ -10,6 +10,7 @@ import type { IdentityNumber } from '../../model/identity.ts';
 import { type Labels, NAMESPACE_LABEL } from '../../model/labels.ts';
 import type { NamedPort } from '../../model/object.ts';
 import type { ClassId, IdentityClassRow, SetId } from '../../model/verdict.ts';
+import type { Steps } from '../steps.ts';
 import type { Table } from '../table.ts';
 import type { Selector } from './selector.ts';
 import { createSelectorIndex } from './selector-index.ts';
@@ -37,8 +38,8 @@ export interface SetUser {
 
 export interface SelectorSets {
   /** The set of these selectors and names, sorted and distinct; made if it is new. Existing classes are not announced. */
-  acquire(selectors: readonly Selector[], names: readonly string[], user: SetUser): SelectorSet;
-  release(set: SelectorSet, user: SetUser): void;
+  acquire(selectors: readonly Selector[], names: readonly string[], user: SetUser): Steps<SelectorSet>;
+  release(set: SelectorSet, user: SetUser): Steps;
   get(id: SetId): SelectorSet | undefined;
   upsertIdentity(number: IdentityNumber, labels: Labels): void;
   removeIdentity(number: IdentityNumber): void;
@@ -63,6 +64,9 @@ interface Interned {
   /** Index of the selector in each set that has it. */
   readonly sets: Map<OwnSet, number>;
 }
+
+/** Identities that are looked at in one step. */
+const STRIDE = 32;
 
 /** Identities are 24 bits plus a scope; sets stay far below what is left of an exact number. */
 const IDENTITY_SPAN = 2 ** 26;
@@ -154,27 +158,27 @@ export function createSelectorSets(nextSet: () => SetId, rows: Table<IdentityCla
     return [...namespaces].flatMap((namespace) => [...(byNamespace.get(namespace) ?? [])]);
   }
 
-  function fill(set: OwnSet): void {
+  /** Identities that come or change while this pauses are put into the set as into any other. */
+  function* fill(set: OwnSet): Steps {
     const own = createSelectorIndex();
     const positions = new Map<Selector, number>();
     for (const [position, one] of set.selectors.entries()) {
       own.add(one);
       positions.set(one, position);
     }
+    let looked = 0;
     for (const identity of candidates(set.selectors)) {
-      const matching = own.matching(labels.get(identity) as Labels);
-      if (matching.length > 0)
-        classify(
-          set,
-          identity,
-          matching.map((one) => positions.get(one) as number),
-          false,
-        );
+      if (++looked % STRIDE === 0) yield;
+      const known = labels.get(identity);
+      const matching = known ? own.matching(known) : [];
+      if (matching.length === 0) continue;
+      const matches = matching.map((one) => positions.get(one) as number);
+      classify(set, identity, matches, false);
     }
   }
 
   return {
-    acquire(selectors, names, user) {
+    *acquire(selectors, names, user) {
       const key = JSON.stringify([selectors.map((selector) => selector.key), names]);
       let set = sets.get(key);
       if (!set) {
@@ -200,17 +204,16 @@ export function createSelectorSets(nextSet: () => SetId, rows: Table<IdentityCla
           }
           one.sets.set(set, position);
         }
-        fill(set);
+        yield* fill(set);
       }
       set.users.add(user);
       return set;
     },
 
-    release(released, user) {
+    *release(released, user) {
       const set = released as OwnSet;
       set.users.delete(user);
       if (set.users.size > 0) return;
-      for (const identity of [...set.members.keys()]) expel(set, identity);
       sets.delete(set.key);
       setsById.delete(set.id);
       for (const { key } of set.selectors) {
@@ -219,6 +222,11 @@ export function createSelectorSets(nextSet: () => SetId, rows: Table<IdentityCla
         if (!one || one.sets.size > 0) continue;
         interned.delete(key);
         index.remove(one.selector);
+      }
+      let looked = 0;
+      for (const identity of set.members.keys()) {
+        if (++looked % STRIDE === 0) yield;
+        rows.remove(identityClassKey({ set: set.id, identity }));
       }
     },
 
