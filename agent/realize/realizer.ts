@@ -15,6 +15,7 @@ import type { Sink } from '../source/source.ts';
 import { createDesired, type Desired, type DesiredOptions } from './desired.ts';
 import { podKey } from './inventory.ts';
 import { createNames } from './names.ts';
+import { prepare } from './prepare.ts';
 
 export interface RealizerOptions extends Omit<DesiredOptions, 'onDocument' | 'onPod' | 'onEndpoint'> {
   readonly datapath: Datapath;
@@ -102,6 +103,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
   async function turn(): Promise<void> {
     engine.setNow(options.now());
     const unresolved = await desired.resolve();
+    await prepare(engine);
     const { delta, endpoints } = desired.delta();
     const result = await write(() => (replaceNext ? datapath.replace(desired.everything()) : datapath.apply(delta)));
     replaceNext = false;
