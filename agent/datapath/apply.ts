@@ -9,13 +9,15 @@ import type { Clock } from '../run/clock.ts';
 import { type Changes, difference, merge, NO_CHANGES } from './changes.ts';
 import type { ApplyResult, DatapathRows } from './datapath.ts';
 import { holdBack, policiesNeeding } from './lockdown.ts';
-import { type Op, plan } from './plan.ts';
+import { type Deletion, type Op, plan } from './plan.ts';
 import type { Retired } from './retired.ts';
 import { type Tables, WriteFailure } from './tables.ts';
 
 /** ENOMEM and EBUSY: the kernel under pressure. Ten tries are 0.4 s. */
 const TRIES = 10;
 const TRY_AGAIN = { firstMs: 1, maxMs: 100 };
+/** Written at a stretch, a few milliseconds; then the event loop has its turn. Any moment between two operations is a safe one. */
+const AT_ONCE = 2048;
 
 export interface Applier {
   /** @throws WeirError DATAPATH_FAILED; what was written until then is safe, and the next call starts from what there is. */
@@ -23,7 +25,7 @@ export interface Applier {
   /** Makes the tables hold exactly these rows. */
   replace(desired: DatapathRows): Promise<ApplyResult>;
   /** Deletes what is due. */
-  collect(): void;
+  collect(): Promise<void>;
   /** When to call {@link collect} next, milliseconds of the clock; undefined: nothing is left to delete. */
   readonly dueMs: number | undefined;
 }
@@ -79,7 +81,10 @@ export function createApplier(tables: Tables, retired: Retired, clock: Clock): A
     let rest = ops;
     for (let failures = 0; ; ) {
       try {
-        tables.write(rest);
+        await writeInParts(rest, (done) => {
+          rest = rest.slice(done);
+          failures = 0;
+        });
         return undefined;
       } catch (error) {
         if (!(error instanceof WriteFailure)) throw error;
@@ -89,6 +94,15 @@ export function createApplier(tables: Tables, retired: Retired, clock: Clock): A
         rest = rest.slice(error.index);
         await pause(backoffMs(failures, TRY_AGAIN));
       }
+    }
+  }
+
+  /** `wrote` is told the length of every part that is done, of the operations not told of before. */
+  async function writeInParts(ops: readonly Op[], wrote: (done: number) => void): Promise<void> {
+    for (let at = 0; at < ops.length; at += AT_ONCE) {
+      if (at > 0) await new Promise(setImmediate);
+      tables.write(ops.slice(at, at + AT_ONCE));
+      wrote(Math.min(AT_ONCE, ops.length - at));
     }
   }
 
@@ -105,13 +119,15 @@ export function createApplier(tables: Tables, retired: Retired, clock: Clock): A
   async function collectAll(): Promise<void> {
     const { lastDueMs } = retired;
     if (lastDueMs !== undefined) await pause(lastDueMs - clock.nowMs());
-    collect();
+    await collect();
   }
 
-  function collect(): void {
-    const due = retired.take(clock.nowMs());
+  async function collect(): Promise<void> {
+    let due: readonly Deletion[] = retired.take(clock.nowMs());
     try {
-      tables.write(due);
+      await writeInParts(due, (done) => {
+        due = due.slice(done);
+      });
     } catch (error) {
       retired.add(due, clock.nowMs());
       throw error;

@@ -98,10 +98,10 @@ test('rows of a policy that was replaced are deleted after the grace period, not
   assert.ok(result.epochBumped);
   assert.is(tables.memory.policies.size, 2);
   assert.is(applier.dueMs, clock.now + 50);
-  applier.collect();
+  await applier.collect();
   assert.is(tables.memory.policies.size, 2);
   clock.now += 50;
-  applier.collect();
+  await applier.collect();
   assert.is(applier.dueMs, undefined);
   assert.equal(sorted(tables.rows()), sorted(second));
 });
@@ -115,7 +115,7 @@ test('a row that is wanted again within the grace period stays', async () => {
   await applier.apply(difference(first, second));
   await applier.apply(difference(second, first));
   clock.now += 100;
-  applier.collect();
+  await applier.collect();
   assert.equal(sorted(tables.rows()), sorted(first));
 });
 
@@ -162,7 +162,7 @@ test('what the same change deletes makes room for what it adds', async () => {
   const result = await applier.apply(difference(first, second));
   assert.equal(lockedPolicies(result), []);
   clock.now += 100;
-  applier.collect();
+  await applier.collect();
   assert.equal(sorted(tables.rows()), sorted(second));
 });
 
@@ -192,7 +192,7 @@ test('a locked-down policy that is withdrawn is forgotten', async () => {
   const result = await applier.apply(difference(first, second));
   assert.equal(lockedPolicies(result), []);
   clock.now += 100;
-  applier.collect();
+  await applier.collect();
   assert.equal(sorted(tables.rows()), sorted(second));
 });
 
@@ -263,7 +263,7 @@ test('replace leaves nothing that is not desired, whatever was there and whateve
         }),
       );
       clock.now += 1000;
-      applier.collect();
+      await applier.collect();
       assert.equal(sorted(tables.rows()), sorted(last));
     }),
     { numRuns: 200 },
