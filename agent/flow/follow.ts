@@ -13,23 +13,33 @@ export class Follower {
   readonly #store: RecordStore;
   readonly #view: StoredFlow;
   readonly #wanted: Clause;
+  readonly #end: number;
   readonly #stopListening: () => void;
   #next: number;
   #unreported = 0;
   #wake: () => void = () => {};
 
-  /** Starts at the record `from`, which may lie behind the oldest: the difference counts as missed. */
-  constructor(store: RecordStore, view: StoredFlow, from: number, wanted: Clause) {
+  /**
+   * Starts at the record `from`, which may lie behind the oldest: the difference counts as missed. Reads no further than
+   * the record before `end`.
+   */
+  constructor(store: RecordStore, view: StoredFlow, from: number, wanted: Clause, end = Number.POSITIVE_INFINITY) {
     this.#store = store;
     this.#view = view;
     this.#next = from;
     this.#wanted = wanted;
+    this.#end = end;
     this.#stopListening = store.onAppend(() => this.#wake());
   }
 
   /** True when there is nothing to read now. */
   get atEnd(): boolean {
     return this.#next >= this.#store.next && this.#unreported === 0;
+  }
+
+  /** True when all that was asked for was read. */
+  get done(): boolean {
+    return this.#next >= this.#end && this.#unreported === 0;
   }
 
   /** Hands over what comes next, at most `most` flows and SCAN_CHUNK records, and before them what was missed. */
@@ -39,7 +49,7 @@ export class Follower {
       to.lost('subscriber', this.#unreported);
       this.#unreported = 0;
     }
-    const end = Math.min(this.#store.next, this.#next + SCAN_CHUNK);
+    const end = Math.min(this.#store.next, this.#end, this.#next + SCAN_CHUNK);
     for (let left = most; left > 0 && this.#next < end; this.#next++) {
       if (visit(this.#view.at(this.#next), this.#wanted, to)) left--;
     }
@@ -47,11 +57,11 @@ export class Follower {
 
   /** Counts what was overwritten since the last look. */
   account(): void {
-    const gap = this.#store.oldest - this.#next;
+    const gap = Math.min(this.#store.oldest, this.#end) - this.#next;
     if (gap <= 0) return;
     this.missed += gap;
     this.#unreported += gap;
-    this.#next = this.#store.oldest;
+    this.#next += gap;
   }
 
   /** Resolves when there is something to read, or the signal aborts. One wait at a time. */

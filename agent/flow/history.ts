@@ -52,6 +52,13 @@ export interface FlowPage {
   readonly restarted: boolean;
 }
 
+/** How the reader of a stream wants to see what it gets. */
+export interface Telling<Line> {
+  /** The view is only valid during the call. */
+  flow(flow: StoredFlow): Line;
+  lost(stage: LossStage, count: number): Line;
+}
+
 export interface HistoryStats {
   readonly records: number;
   readonly capacity: number;
@@ -83,7 +90,8 @@ export interface DropCount {
 /** Flows handed to a follower's stream at once. */
 const FOLLOW_BATCH = 64;
 
-const LOST_SOURCE: Record<LossStage, LostEvents['source']> = {
+/** Hubble's name of where events were lost. */
+export const LOST_SOURCE: Record<LossStage, LostEvents['source']> = {
   ring: 'PERF_EVENT_RING_BUFFER',
   queue: 'OBSERVER_EVENTS_QUEUE',
   overwritten: 'HUBBLE_RING_BUFFER',
@@ -146,14 +154,37 @@ export class FlowHistory {
    * Lines as they come, in batches, until the signal aborts. Starts with the newest `count` (order newest), everything
    * held (oldest), or what follows the cursor. Whoever does not ask for the next batch delays nobody.
    */
-  async *follow(query: FlowQuery, signal: AbortSignal): AsyncGenerator<FlowLine[], void, void> {
+  follow(query: FlowQuery, signal: AbortSignal): AsyncGenerator<FlowLine[], void, void> {
+    const node_name = this.#teller.node;
+    const telling: Telling<FlowLine> = {
+      flow: (stored) => {
+        const flow = presentFlow(stored, this.#teller);
+        return { flow, node_name, time: flow.time };
+      },
+      lost: (stage, count) => ({ lost_events: lostEvents(stage, count), node_name, time: formatTime(Date.now()) }),
+    };
+    return this.stream(query, telling, 'never', signal);
+  }
+
+  /** As {@link follow}, in the caller's own words; `ends` 'now': with the newest record there is at the call. */
+  async *stream<Line>(
+    query: FlowQuery,
+    telling: Telling<Line>,
+    ends: 'never' | 'now',
+    signal: AbortSignal,
+  ): AsyncGenerator<Line[], void, void> {
+    this.#recorder.flush();
+    const end = ends === 'now' ? this.#store.next : Number.POSITIVE_INFINITY;
     const view = new StoredFlow(this.#store);
-    const follower = new Follower(this.#store, view, await this.#followFrom(query), query.wanted);
+    const follower = new Follower(this.#store, view, await this.#followFrom(query), query.wanted, end);
     this.#followers.add(follower);
     try {
-      while (!signal.aborted) {
-        const lines: FlowLine[] = [];
-        follower.read(FOLLOW_BATCH, this.#linesTo(lines));
+      while (!signal.aborted && !follower.done) {
+        const lines: Line[] = [];
+        follower.read(FOLLOW_BATCH, {
+          flow: (flow) => lines.push(telling.flow(flow)),
+          lost: (stage, count) => lines.push(telling.lost(stage, count)),
+        });
         if (lines.length > 0) yield lines;
         else if (follower.atEnd) await follower.wait(signal);
         else await nextTurn();
@@ -217,18 +248,6 @@ export class FlowHistory {
     if (query.count === 0) return this.#store.next;
     const nothing: ReadTo = { flow() {}, lost() {} };
     return walkBackward(this.#store, new StoredFlow(this.#store), query.count, query.wanted, nothing);
-  }
-
-  #linesTo(lines: FlowLine[]): ReadTo {
-    const node_name = this.#teller.node;
-    return {
-      flow: (stored) => {
-        const flow = presentFlow(stored, this.#teller);
-        lines.push({ flow, node_name, time: flow.time });
-      },
-      lost: (stage, count) =>
-        lines.push({ lost_events: lostEvents(stage, count), node_name, time: formatTime(Date.now()) }),
-    };
   }
 }
 

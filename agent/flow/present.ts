@@ -19,8 +19,8 @@ export interface Teller {
 }
 
 /** Hubble's monitor message types and trace observation points (flow.proto), as far as Weir has them. */
-const MESSAGE = { drop: 1, trace: 4, policyVerdict: 5 } as const;
-const TRACE = { toEndpoint: 0, toStack: 3 } as const;
+export const MESSAGE = { drop: 1, trace: 4, policyVerdict: 5 } as const;
+export const TRACE = { toEndpoint: 0, toStack: 3 } as const;
 
 /** Only for records with an {@link eventName}. */
 export function presentFlow(flow: StoredFlow, teller: Teller): Flow {
@@ -29,7 +29,7 @@ export function presentFlow(flow: StoredFlow, teller: Teller): Flow {
   const reason = dropReason(flow.reason).hubble;
   return {
     time: formatTime(flow.timeMs),
-    uuid: uuid(teller.run, flow.sequence),
+    uuid: flowUuid(teller.run, flow.sequence),
     verdict: verdictOf(flow.type),
     ...(flow.isDrop && { drop_reason: reason.number, drop_reason_desc: reason.name }),
     ...(source && destination && { IP: { source, destination, ipVersion: flow.family === 4 ? 'IPv4' : 'IPv6' } }),
@@ -47,14 +47,14 @@ export function presentFlow(flow: StoredFlow, teller: Teller): Flow {
   };
 }
 
-function messageType(flow: StoredFlow): Flow['event_type'] {
+export function messageType(flow: StoredFlow): Flow['event_type'] {
   if (flow.isDrop) return { type: MESSAGE.drop, sub_type: dropReason(flow.reason).hubble.number };
   if (flow.type === EventType.EVENT_AUDIT) return { type: MESSAGE.policyVerdict, sub_type: 0 };
   const toPod = flow.endpoint(DESTINATION) !== 0 && !flow.has(EventFlags.EVENT_TO_HOST);
   return { type: MESSAGE.trace, sub_type: toPod ? TRACE.toEndpoint : TRACE.toStack };
 }
 
-function party(flow: StoredFlow, side: PacketSide): FlowEndpoint {
+export function party(flow: StoredFlow, side: PacketSide): FlowEndpoint {
   const name = flow.name(side);
   const labels = flow.labels(side);
   const id = flow.endpoint(side);
@@ -79,7 +79,7 @@ function labelTexts(labels: Labels): string[] {
 }
 
 /** Hubble's lists of deciding policies. An allowed packet may have been judged on both sides, a drop by one. */
-function deciders(flow: StoredFlow): Partial<Flow> {
+export function deciders(flow: StoredFlow): Partial<Flow> {
   const ingress = flow.rule(Direction.DIRECTION_INGRESS);
   const egress = flow.rule(Direction.DIRECTION_EGRESS);
   const ingressBy = ingress && [flowPolicy(ingress, flow.policy(Direction.DIRECTION_INGRESS))];
@@ -149,7 +149,7 @@ function weirPart(flow: StoredFlow): WeirFlow {
 }
 
 /** RFC 9562 version 8 (its own layout): the run, then the sequence number. */
-function uuid(run: string, sequence: number): string {
+export function flowUuid(run: string, sequence: number): string {
   const tail = sequence.toString(16).padStart(12, '0');
   return `${run.slice(0, 8)}-${run.slice(8, 12)}-8${run.slice(12, 15)}-a${run.slice(15, 18)}-${tail}`;
 }
