@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { type Command, runCli } from './command.ts';
 import { POLICY_EXPLAIN } from './policy/explain.ts';
+import { POLICY_LINT } from './policy/lint.ts';
 import { POLICY_MATRIX } from './policy/matrix.ts';
 import { ENDPOINT_GET, ENDPOINT_LIST } from './verbs/endpoint.ts';
 import { IDENTITY_GET, IDENTITY_LIST } from './verbs/identity.ts';
@@ -20,6 +21,7 @@ const COMMANDS: readonly Command[] = [
   POLICY_WAIT,
   POLICY_EXPLAIN,
   POLICY_MATRIX,
+  POLICY_LINT,
   OBSERVE,
 ];
 

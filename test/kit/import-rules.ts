@@ -66,7 +66,7 @@ export const RULES: readonly ImportRule[] = [
   },
   {
     of: 'agent/cli/',
-    may: [...FLOOR, 'agent/policy/', 'agent/source/manifests/'],
+    may: [...FLOOR, 'agent/policy/', 'agent/source/manifests/', 'package.json'],
     mayTypes: ['agent/api/', 'agent/flow/'],
     packages: ['yaml'],
     why: 'it talks to the API, or runs policy/ offline on manifests',

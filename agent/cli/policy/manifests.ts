@@ -1,6 +1,7 @@
 /** What the offline commands work on: manifests from directories and files, and the settings an agent would have. */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ProblemAnswer } from '../../api/problem.ts';
 import { formatPath, type Problem, refKey } from '../../model/object.ts';
 import type { DocumentStatus, EnforcementMode } from '../../policy/engine.ts';
 import { objectsOf } from '../../policy/workbench/objects.ts';
@@ -95,16 +96,10 @@ function reportDocument({ ref, status, problems }: DocumentStatus, io: Io): void
 }
 
 function report(problems: readonly Problem[], io: Io): void {
-  for (const problem of problems) {
-    const { severity, code, message, place, line } = problem;
-    const answer = {
-      severity,
-      code,
-      message,
-      path: formatPath(problem.path),
-      place,
-      ...(line !== undefined && { line }),
-    };
-    io.err(`${problemLine(answer, io.colors)}\n`);
-  }
+  for (const problem of problems) io.err(`${problemLine(presentProblem(problem), io.colors)}\n`);
+}
+
+/** As the API shows it. */
+export function presentProblem({ severity, code, message, path, place, line }: Problem): ProblemAnswer {
+  return { severity, code, message, path: formatPath(path), place, ...(line !== undefined && { line }) };
 }

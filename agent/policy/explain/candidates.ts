@@ -1,6 +1,7 @@
 /** Edits that may turn a denial around, the least first. Whether one does is found out by trying: see fix.ts. */
 import { type Document, type ObjectRef, type Path, refKey } from '../../model/object.ts';
 import type { PolicyRule } from '../rule.ts';
+import { specPath } from '../spec-path.ts';
 import type { Party } from '../workbench/party.ts';
 import type { Decision, Holding, MatchedRule, Trace } from '../workbench/trace.ts';
 import { type Candidate, valueAt } from './edit.ts';
@@ -175,9 +176,7 @@ function validHoldings({ trace, documents, wanted }: Denial): ValidHolding[] {
     const document = documents.get(refKey(ref));
     const isNetworkPolicy = ref.kind === 'NetworkPolicy';
     if (!document || status !== 'valid' || !(isNetworkPolicy || isCilium(ref))) return [];
-    const hasSpec = (document.raw as { readonly spec?: unknown }).spec !== undefined;
-    const index = inForce?.specs.indexOf(spec) ?? 0;
-    const path = hasSpec && index === 0 ? ['spec'] : ['specs', index - (hasSpec ? 1 : 0)];
+    const path = specPath(document, inForce?.specs.indexOf(spec) ?? 0);
     const expression = isNetworkPolicy ? inNetworkPolicy(wanted, ref.namespace) : inCilium(wanted, ref.namespace);
     return [{ document, spec, path, expression }];
   });
