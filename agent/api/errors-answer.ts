@@ -40,7 +40,7 @@ export interface SchemaFault {
   readonly params: Record<string, unknown>;
   readonly message?: string;
   readonly data?: unknown;
-  readonly parentSchema?: { readonly properties?: Record<string, unknown> };
+  readonly parentSchema?: { readonly properties?: Record<string, unknown>; readonly description?: string };
 }
 
 /** One sentence for all faults: "unknown field podd; did you mean pod? Known fields: ...". */
@@ -70,6 +70,11 @@ function faultText(fault: SchemaFault, where: string): string {
       return `${name}: expected a value, got none`;
     case 'maxLength':
       return `${name}: expected at most ${fault.params.limit} characters`;
+    case 'pattern': {
+      if (fault.data === '') return `${name}: expected a value, got none`;
+      const expected = fault.parentSchema?.description || `text like ${fault.params.pattern}`;
+      return `${name}: expected ${expected}, got ${shown(fault.data)}`;
+    }
     case 'maxItems':
       return `${name}: expected at most ${fault.params.limit} values`;
     default:

@@ -10,6 +10,7 @@ import { FLOW_EVENTS, type FlowEventName, VERDICTS, type Verdict } from '../flow
 import type { FlowQuery } from '../flow/history.ts';
 import { type LabelMatcher, parseLabelSelector } from '../flow/label-selector.ts';
 import { RESERVED_IDENTITIES } from '../model/identity.ts';
+import { PATTERNS } from './flow-patterns.ts';
 import {
   type PodPrefix,
   PROTOCOLS,
@@ -42,12 +43,23 @@ interface FilterField<Value, Read> {
 const field = <Value, Read>(one: FilterField<Value, Read>) => one as unknown as FilterField<unknown, unknown>;
 
 const WORD: Schema = { type: 'string', minLength: 1, maxLength: VALUE_MAX };
+/** A word of a pattern of its own; `expected` is what an answer about another says. */
+const written = (pattern: string, expected: string): Schema => ({ ...WORD, pattern, description: expected });
 const asIs = <T>(value: T): T => value;
 const enumerated = <T extends string>(
   values: readonly T[],
   description: string,
   clause: (values: T[]) => filter.Clause,
 ) => field<T, T>({ schema: { type: 'string', enum: [...values] }, description, parse: asIs, expected: '', clause });
+
+// What a value must be, for answers about those that are not.
+const PROTOCOL = `${Object.keys(PROTOCOLS).join(', ')} or a number from 0 to 255`;
+const POD = '"namespace/prefix", "namespace/" or "prefix"';
+const LABEL = 'requirements such as "key", "!key", "key=value", "key!=value", "key in (a,b)", "key notin (a,b)"';
+const RANGE = 'an IP address or a CIDR';
+const IDENTITY = `a number or one of ${Object.keys(RESERVED_IDENTITIES).join(', ')}`;
+const TIME = 'RFC 3339 ("2024-05-01T12:00:00Z") or how long ago ("90s", "1h30m")';
+const CURSOR = 'the cursor of an earlier page';
 
 /** Fields about the packet as a whole. */
 const FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
@@ -57,17 +69,20 @@ const FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
     filter.byDirection(names.map((name) => (name === 'ingress' ? 0 : 1))),
   ),
   drop_reason: field({
-    schema: WORD,
+    schema: {
+      type: 'string',
+      enum: [...new Set([...DROP_REASONS.map(({ name }) => name), ...DROP_REASONS.map(({ hubble }) => hubble.name)])],
+    },
     description: "Weir's name of the reason in small letters, or Hubble's in capitals",
     parse: parseDropReason,
-    expected: `one of ${DROP_REASONS.map((reason) => reason.name).join(', ')}, or Hubble's name of one in capitals`,
+    expected: '',
     clause: (reasons) => filter.byDropReason(reasons.flat()),
   }),
   protocol: field({
-    schema: WORD,
-    description: `${Object.keys(PROTOCOLS).join(', ')} or a number from 0 to 255`,
+    schema: written(PATTERNS.protocol, PROTOCOL),
+    description: PROTOCOL,
     parse: parseProtocol,
-    expected: `${Object.keys(PROTOCOLS).join(', ')} or a number from 0 to 255`,
+    expected: PROTOCOL,
     clause: (protocols) => filter.byProtocol(protocols.flat()),
   }),
   ip_version: field<number, number>({
@@ -82,10 +97,10 @@ const FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
 /** Fields about a side: each is there for either side, and as from_ and to_. */
 const SIDED_FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
   pod: field({
-    schema: WORD,
+    schema: written(PATTERNS.pod, POD),
     description: '"namespace/prefix" of a pod\'s name; without "namespace/": in namespace default',
     parse: parsePod,
-    expected: '"namespace/prefix", "namespace/" or "prefix"',
+    expected: POD,
     clause: (pods: PodPrefix[], where) =>
       filter.byName(where, ({ namespace, pod }) =>
         pods.some((one) => pod !== '' && one.namespace === namespace && pod.startsWith(one.prefix)),
@@ -107,17 +122,17 @@ const SIDED_FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
       filter.byName(where, ({ workload }) => workload !== undefined && names.includes(workload.name)),
   }),
   label: field<string, LabelMatcher>({
-    schema: WORD,
+    schema: written(PATTERNS.label, LABEL),
     description: 'Label selector: "app=a,tier in (b,c),!debug"; a key may name its source: "k8s:app"',
     parse: parseLabelSelector,
-    expected: 'requirements such as "key", "!key", "key=value", "key!=value", "key in (a,b)", "key notin (a,b)"',
+    expected: LABEL,
     clause: (matchers, where) => filter.byLabels(where, matchers),
   }),
   ip: field({
-    schema: WORD,
+    schema: written(PATTERNS.ip, RANGE),
     description: 'Address or CIDR',
     parse: parseRange,
-    expected: 'an IP address or a CIDR',
+    expected: RANGE,
     clause: (ranges, where) => filter.byAddress(where, ranges),
   }),
   port: field<number, number>({
@@ -128,10 +143,10 @@ const SIDED_FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
     clause: (ports, where) => filter.byPort(where, ports),
   }),
   identity: field({
-    schema: WORD,
+    schema: written(PATTERNS.identity, IDENTITY),
     description: 'Security identity: a number or a reserved name, e.g. "host"',
     parse: parseIdentity,
-    expected: `a number or one of ${Object.keys(RESERVED_IDENTITIES).join(', ')}`,
+    expected: IDENTITY,
     clause: (identities, where) => filter.byIdentity(where, identities),
   }),
 };
@@ -155,7 +170,6 @@ const FILTERS = new Map<string, { field: FilterField<unknown, unknown>; where: f
   ),
 ]);
 
-const TIME = 'RFC 3339 ("2024-05-01T12:00:00Z") or how long ago ("90s", "1h30m")';
 const count = (description: string): Schema => ({ type: 'integer', minimum: 0, maximum: PAGE_MAX, description });
 
 export const FLOW_QUERY_SCHEMA: Schema = {
@@ -169,11 +183,11 @@ export const FLOW_QUERY_SCHEMA: Schema = {
       ]),
     ),
     reply: { type: 'boolean', description: 'Packets of the responder (true) or of the initiator (false)' },
-    since: { ...WORD, description: `From this time on: ${TIME}` },
-    until: { ...WORD, description: 'Before this time, written likewise' },
+    since: { ...WORD, pattern: PATTERNS.time, description: `from which time on: ${TIME}` },
+    until: { ...WORD, pattern: PATTERNS.time, description: `before which time: ${TIME}` },
     first: count(`The oldest N flows; with cursor, how many follow it (default ${PAGE_DEFAULT})`),
     last: count(`The newest N flows (default ${PAGE_DEFAULT}, with follow 0)`),
-    cursor: { ...WORD, description: 'Cursor of an earlier page: go on from there' },
+    cursor: { ...WORD, pattern: PATTERNS.cursor, description: `${CURSOR}, to go on from there` },
     follow: { type: 'boolean', description: 'Answer with NDJSON, one FlowLine per line, as flows come' },
   },
 };
@@ -227,8 +241,7 @@ export function readFlowQuery(query: CheckedFlowQuery, nowMs: number): FlowQuery
   const until = time('until');
   if (since !== undefined) clauses.push(filter.bySince(since));
   if (until !== undefined) clauses.push(filter.byUntil(until));
-  const cursor =
-    query.cursor === undefined ? undefined : read('cursor', query.cursor, parseCursor, 'the cursor of an earlier page');
+  const cursor = query.cursor === undefined ? undefined : read('cursor', query.cursor, parseCursor, CURSOR);
   const given = (name: string) => query[name] !== undefined && query[name] !== false;
   for (const [a, b] of EXCLUSIVE) if (given(a) && given(b)) faults.push(`${a} and ${b} cannot be used together`);
   if (faults.length > 0) throw new WeirError('BAD_REQUEST', 'read the flow query', faults.join('; '));

@@ -78,6 +78,8 @@ const policySchema = (extra: Record<string, Schema>): Schema =>
     ...extra,
   });
 
+const NAME: Schema = { type: 'string', maxLength: 253, pattern: '^[a-zA-Z0-9._:-]+$' };
+
 export function policyRoutes(app: FastifyInstance, state: State): void {
   app.get(
     '/v1/policies',
@@ -102,7 +104,10 @@ export function policyRoutes(app: FastifyInstance, state: State): void {
         tags: ['policies'],
         params: {
           type: 'object',
-          properties: { namespace: text(`Namespace, or "${CLUSTER_WIDE}" for cluster-wide kinds`), name: text('') },
+          properties: {
+            namespace: { ...NAME, description: `Namespace, or "${CLUSTER_WIDE}" for cluster-wide kinds` },
+            name: { ...NAME, description: 'the name of a policy document' },
+          },
           required: ['namespace', 'name'],
         },
         response: { 200: record('', { policies: list(policySchema({ document: { description: 'As it came' } })) }) },

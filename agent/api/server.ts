@@ -51,6 +51,7 @@ export async function createApi({ state, metrics, log }: ApiOptions): Promise<Fa
     requestTimeout: LIMITS.requestTimeoutMs,
     connectionTimeout: LIMITS.idleTimeoutMs,
     forceCloseConnections: true,
+    routerOptions: { maxParamLength: LIMITS.urlBytes }, // else 100, and Kubernetes names have up to 253 characters
     http: { maxHeaderSize: LIMITS.headerBytes },
     // fastify removes unknown query fields in silence unless told not to
     ajv: { customOptions: { removeAdditional: false, coerceTypes: 'array', allErrors: true, verbose: true } },
@@ -74,9 +75,16 @@ export async function createApi({ state, metrics, log }: ApiOptions): Promise<Fa
   // answers are written as they are: a schema must be true, not a filter that hides what it forgot
   app.setSerializerCompiler(() => JSON.stringify);
 
-  app.addHook('onRequest', async ({ raw }) => {
-    if ((raw.url?.length ?? 0) <= LIMITS.urlBytes) return;
-    throw new WeirError('TOO_LARGE', 'read a request', `the URL is longer than ${LIMITS.urlBytes} bytes`);
+  app.addHook('onRequest', async ({ raw, method }, reply) => {
+    if ((raw.url?.length ?? 0) > LIMITS.urlBytes) {
+      throw new WeirError('TOO_LARGE', 'read a request', `the URL is longer than ${LIMITS.urlBytes} bytes`);
+    }
+    // Here, before anybody looks at a body: QUERY and its like are refused for what they are, not for their content type.
+    if (method !== 'GET' && method !== 'HEAD') {
+      const message = `expected GET, got ${method}: the API only reads`;
+      const error = new WeirError('BAD_REQUEST', 'find a resource', message);
+      return reply.code(405).header('allow', 'GET, HEAD').send(errorAnswer(error));
+    }
   });
   app.addHook('onRoute', (route) => {
     route.schema ??= {};
@@ -93,16 +101,8 @@ export async function createApi({ state, metrics, log }: ApiOptions): Promise<Fa
   });
   app.setNotFoundHandler((request, reply) => {
     const path = pathOf(request.url);
-    if (request.method === 'GET' || request.method === 'HEAD') {
-      const error = new WeirError('NOT_FOUND', 'find a resource', `there is nothing at ${path}; see /v1/openapi.json`);
-      return reply.code(404).send(errorAnswer(error));
-    }
-    const error = new WeirError(
-      'BAD_REQUEST',
-      'find a resource',
-      `expected GET, got ${request.method}: the API only reads`,
-    );
-    return reply.code(405).header('allow', 'GET, HEAD').send(errorAnswer(error));
+    const error = new WeirError('NOT_FOUND', 'find a resource', `there is nothing at ${path}; see /v1/openapi.json`);
+    return reply.code(404).send(errorAnswer(error));
   });
 
   for (const schema of [ERROR_SCHEMA, OBJECT_SCHEMA, PROBLEM_SCHEMA, LOST_SCHEMA, FLOW_SCHEMA, FLOW_LINE_SCHEMA]) {

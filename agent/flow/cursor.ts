@@ -7,12 +7,12 @@ export interface Cursor {
 }
 
 export function formatCursor(cursor: Cursor): string {
-  return Buffer.from(`${cursor.run} ${cursor.sequence}`).toString('base64url');
+  return `${cursor.run}-${cursor.sequence}`;
 }
 
 /** Undefined if the text is no cursor. */
 export function parseCursor(text: string): Cursor | undefined {
-  const match = /^([0-9a-f]{18}) ([1-9][0-9]{0,15})$/.exec(Buffer.from(text, 'base64url').toString('latin1'));
+  const match = /^([0-9a-f]{18})-([1-9][0-9]{0,15})$/.exec(text);
   const sequence = Number(match?.[2]);
   if (!match || !Number.isSafeInteger(sequence)) return undefined;
   return { run: match[1] as string, sequence };

@@ -1,7 +1,11 @@
 /** Hostile and mistyped requests: a precise 400 in our shape, never a 500, never something else silently. */
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
+import { PATTERNS } from '../../agent/api/flow-patterns.ts';
 import { FLOW_QUERY_SCHEMA } from '../../agent/api/flow-query.ts';
+import { parseIdentity, parsePod, parseProtocol, parseRange, parseTime } from '../../agent/api/flow-values.ts';
+import { parseCursor } from '../../agent/flow/cursor.ts';
+import { parseLabelSelector } from '../../agent/flow/label-selector.ts';
 import { suite } from '../kit/suite.ts';
 import { makeApi } from './api-state.ts';
 import * as r from './flow-records.ts';
@@ -36,10 +40,10 @@ const PRECISE: readonly [string, RegExp][] = [
   [Array.from({ length: 65 }, () => 'pod=a').join('&'), /^pod: expected at most 64 values$/],
   ['__proto__=x', /^unknown field "__proto__"/],
   ['constructor=x', /^unknown field "constructor"/],
-  [
-    `cursor=${Buffer.from(`${fake.history.run} 99`).toString('base64url')}`,
-    /^cursor: expected the cursor of an earlier page$/,
-  ],
+  [`cursor=${fake.history.run}-99`, /^cursor: expected the cursor of an earlier page$/],
+  ['cursor=MDEyMw', /^cursor: expected the cursor of an earlier page, .*got "MDEyMw"$/],
+  ['identity=nobody', /^identity: expected a number or one of .*, got "nobody"$/],
+  ['label=app%3D%3D%3D', /^label: expected requirements such as .*, got "app==="$/],
 ];
 for (const [query, message] of PRECISE) {
   test(`/v1/flows?${query.slice(0, 60)}`, async () => {
@@ -74,6 +78,8 @@ const OTHERS: readonly [string, number, string, RegExp][] = [
   ['/v1/endpoints/x', 400, 'BAD_REQUEST', /^id: expected a value of type integer, got "x"/],
   ['/v1/policies/default/none', 404, 'NOT_FOUND', /no policy in namespace default is named none/],
   ['/v1/policies/-/none', 404, 'NOT_FOUND', /no cluster-wide policy is named none/],
+  [`/v1/policies/default/${'a'.repeat(253)}`, 404, 'NOT_FOUND', /is named a{253}$/],
+  ['/v1/policies/default/a%20b', 400, 'BAD_REQUEST', /^name: expected the name/],
   ['/%zz', 400, 'BAD_REQUEST', /not a valid url/],
   [`/v1/flows?pod=${'a'.repeat(9000)}`, 413, 'TOO_LARGE', /longer than 8192 bytes/],
 ];
@@ -94,6 +100,52 @@ test('anything but reading is refused', async () => {
     assert.match(JSON.parse(body).error.message, `got ${method}`);
   }
   assert.is((await app.inject({ method: 'HEAD', url: '/v1/status' })).statusCode, 200);
+});
+
+test('what the OpenAPI document describes is what is read', () => {
+  const readers: Record<keyof typeof PATTERNS, (text: string) => unknown> = {
+    protocol: parseProtocol,
+    pod: parsePod,
+    label: parseLabelSelector,
+    ip: parseRange,
+    identity: parseIdentity,
+    time: (text) => parseTime(text, 0),
+    cursor: parseCursor,
+  };
+  const examples: Record<keyof typeof PATTERNS, readonly string[]> = {
+    protocol: ['TCP', 'sctp', 'ICMPv6', '0', '132', '255'],
+    pod: ['web', 'default/web-1', 'default/'],
+    label: ['app', '!debug', 'k8s:app=web', 'a==b, c != d', 'tier in (a, b),!x', 'app.kubernetes.io/name notin ()'],
+    ip: [
+      '10.0.0.1',
+      '0.0.0.0/0',
+      '10.1.2.3/31',
+      '::',
+      '::/0',
+      'fd00::1',
+      'fd00:10:244::/64',
+      '1:2:3:4:5:6:7:8',
+      '::ffff:1.2.3.4',
+    ],
+    identity: ['0', '65535', '33554432', 'host', 'reserved:world-ipv4', 'kube-apiserver'],
+    time: ['90s', '1h30m', '0.5s', '2024-05-01T12:00:00Z', '2024-12-31T23:59:59.123456789+02:00'],
+    cursor: ['0123456789abcdef01-17'],
+  };
+  for (const [name, pattern] of Object.entries(PATTERNS) as [keyof typeof PATTERNS, string][]) {
+    const matches = new RegExp(pattern, 'u');
+    for (const example of examples[name]) assert.ok(matches.test(example), `${name}: ${example}`);
+    fc.assert(
+      fc.property(fc.stringMatching(matches), (text) =>
+        assert.ok(readers[name](text) !== undefined, `${name}: ${text}`),
+      ),
+      { numRuns: 200 },
+    );
+  }
+});
+
+test('a method nobody knows is refused as such', async () => {
+  const { statusCode, headers } = await app.inject({ method: 'QUERY' as 'GET', url: '/v1/flows' });
+  assert.equal([statusCode, headers.allow], [405, 'GET, HEAD']);
 });
 
 const word = fc.oneof(

@@ -120,7 +120,7 @@ test('cursors survive their text; anything else is none', () => {
   const cursor = { run: '0123456789abcdef01', sequence: 2 ** 40 };
   assert.equal(parseCursor(formatCursor(cursor)), cursor);
   fc.assert(fc.property(fc.string({ maxLength: 60 }), (text) => assert.is(parseCursor(text), undefined)));
-  assert.is(parseCursor(Buffer.from('0123456789abcdef01 9999999999999999').toString('base64url')), undefined);
+  assert.is(parseCursor('0123456789abcdef01-9999999999999999'), undefined);
 });
 
 test('losses before the store stand where they happened, by stage', async () => {
