@@ -1,9 +1,11 @@
 /** The `weir` command: the only file here that knows the process it runs in. */
 import { once } from 'node:events';
 import { type Command, runCli } from './command.ts';
+import { POLICY_DIFF } from './policy/diff.ts';
 import { POLICY_EXPLAIN } from './policy/explain.ts';
 import { POLICY_LINT } from './policy/lint.ts';
 import { POLICY_MATRIX } from './policy/matrix.ts';
+import { POLICY_TEST } from './policy/test.ts';
 import { ENDPOINT_GET, ENDPOINT_LIST } from './verbs/endpoint.ts';
 import { IDENTITY_GET, IDENTITY_LIST } from './verbs/identity.ts';
 import { OBSERVE } from './verbs/observe.ts';
@@ -22,6 +24,8 @@ const COMMANDS: readonly Command[] = [
   POLICY_EXPLAIN,
   POLICY_MATRIX,
   POLICY_LINT,
+  POLICY_TEST,
+  POLICY_DIFF,
   OBSERVE,
 ];
 

@@ -1,7 +1,6 @@
 /** Which ports a matrix asks about when nobody says: those that the policies and the pods speak of. */
 import { type PortMatch, PROTOCOL } from './rule.ts';
 import { formatPort, type PortQuestion } from './workbench/port.ts';
-import { createTracer } from './workbench/trace.ts';
 import type { Workbench } from './workbench/workbench.ts';
 
 const NAMES: Readonly<Record<number, PortQuestion['protocol']>> = {
@@ -22,7 +21,8 @@ export function defaultPorts(bench: Workbench): PortQuestion[] {
   for (const { namedPorts } of bench.pods) {
     for (const { port, protocol } of namedPorts) add({ port, protocol });
   }
-  const specs = createTracer(bench)
+  const specs = bench
+    .tracer()
     .documents.all()
     .flatMap(({ inForce }) => inForce?.specs ?? []);
   for (const rule of specs.flatMap(({ rules }) => rules)) {

@@ -10,12 +10,21 @@ import type {
 } from '../../model/explanation.ts';
 import { explain } from '../../policy/explain/explain.ts';
 import { readPort } from '../../policy/workbench/port.ts';
+import type { Flag } from '../../run/flags.ts';
 import { connect } from '../client.ts';
 import { type Call, type Command, EXIT, UsageError } from '../command.ts';
 import { json, paint, printable } from '../table.ts';
 import { MANIFESTS_FLAG, openWorkbench, POLICY_FLAGS } from './manifests.ts';
 
 const PARTY = 'NAMESPACE/POD, ip:ADDRESS, entity:NAME, or labels like app=frontend';
+
+export const TEXT_OUTPUT_FLAG: Flag = {
+  name: 'output',
+  short: 'o',
+  value: 'text|json',
+  choices: ['text', 'json'],
+  sentence: 'Form of the output [text]',
+};
 
 export const POLICY_EXPLAIN: Command = {
   words: ['policy', 'explain'],
@@ -27,13 +36,7 @@ export const POLICY_EXPLAIN: Command = {
     { name: 'port', value: 'PORT', sentence: 'Destination: 8080/TCP, a port name like http, or a type like 8/ICMP' },
     MANIFESTS_FLAG,
     ...POLICY_FLAGS,
-    {
-      name: 'output',
-      short: 'o',
-      value: 'text|json',
-      choices: ['text', 'json'],
-      sentence: 'Form of the output [text]',
-    },
+    TEXT_OUTPUT_FLAG,
   ],
   examples: [
     'weir policy explain --from default/frontend --to default/backend --port 8080/TCP',

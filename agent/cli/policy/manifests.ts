@@ -66,7 +66,7 @@ export function manifestFiles(paths: readonly string[]): string[] {
  */
 export function readPaths(paths: readonly string[], io: Io): Manifests {
   const manifests = readManifestFiles(manifestFiles(paths));
-  report(manifests.problems, io);
+  reportProblems(manifests.problems, io);
   // Of two objects with one name the first is in force, as in the agent; everything else is missing.
   const missing = manifests.problems.filter(
     ({ severity, code }) => severity === 'error' && code !== 'duplicate-object',
@@ -91,11 +91,11 @@ const STATUS_WORDS: Readonly<Record<DocumentStatus['status'], string>> = {
 };
 
 function reportDocument({ ref, status, problems }: DocumentStatus, io: Io): void {
-  report(problems, io);
+  reportProblems(problems, io);
   if (status !== 'valid') io.err(`weir: ${refKey(ref)} ${STATUS_WORDS[status]}\n`);
 }
 
-function report(problems: readonly Problem[], io: Io): void {
+export function reportProblems(problems: readonly Problem[], io: Io): void {
   for (const problem of problems) io.err(`${problemLine(presentProblem(problem), io.colors)}\n`);
 }
 

@@ -7,7 +7,7 @@ import { type Document, refKey } from '../../model/object.ts';
 import type { Direction } from '../../model/verdict.ts';
 import type { Objects } from '../workbench/objects.ts';
 import type { Party } from '../workbench/party.ts';
-import { createTracer, decide, type Trace } from '../workbench/trace.ts';
+import { decide, type Trace } from '../workbench/trace.ts';
 import { createWorkbench, type Packet, type Workbench } from '../workbench/workbench.ts';
 import { candidates, type Denial } from './candidates.ts';
 import { type Candidate, edited, presentEdit } from './edit.ts';
@@ -72,7 +72,7 @@ function createTrial(
   const answer = trial.judge(tried)[direction];
   const [subject, other] = direction === 'egress' ? [tried.from, tried.to] : [tried.to, tried.from];
   const peer = trial.peerOf(tried, direction);
-  const trace: Trace = createTracer(trial).trace({
+  const trace: Trace = trial.tracer().trace({
     direction,
     subject: subject.subject as NonNullable<Party['subject']>,
     peer,

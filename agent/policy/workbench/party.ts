@@ -67,6 +67,7 @@ export function seenBy(subject: Party, party: Party, family: Family, around: Sur
     return { identity: RESERVED_IDENTITIES[name], labels: reservedLabels(name), address: at, kind };
   };
   const nodeAddress = (isOwn: boolean): Address => {
+    if (own) return own;
     const nodes = [...around.nodes.values()].filter(({ name }) => (name === subject.node) === isOwn);
     return nodes.flatMap(({ addresses }) => addresses).find((one) => familyOf(one) === family) ?? address;
   };

@@ -3,19 +3,20 @@
  * because they hold winners only. The verdict itself always comes from the rows; a test holds the two together.
  */
 import { NAMESPACE_LABEL } from '../../model/labels.ts';
-import type { NamedPort, ObjectRef } from '../../model/object.ts';
+import type { Document, NamedPort, ObjectRef } from '../../model/object.ts';
 import { type Direction, TIERS, type Tier } from '../../model/verdict.ts';
 import { createAttribution } from '../attribution.ts';
 import { precedences } from '../compile/precedence.ts';
 import { activeRules, createDocuments, type Documents, isAudited, type KnownDocument, specsFor } from '../documents.ts';
+import type { EngineOptions } from '../engine.ts';
 import { ENFORCEMENT_ALWAYS, INIT_ISOLATION, isInit, LOCAL_HOST_RULE } from '../own-rules.ts';
 import type { PolicyRule, PolicySpec } from '../rule.ts';
 import type { Cluster } from '../select/cluster.ts';
 import type { Subject } from '../subject.ts';
 import { matchRule } from './match.ts';
+import type { Objects } from './objects.ts';
 import type { Peer } from './party.ts';
 import type { Target } from './port.ts';
-import type { Workbench } from './workbench.ts';
 
 export interface MatchedRule {
   readonly rule: PolicyRule;
@@ -55,13 +56,19 @@ export interface TraceQuestion {
   readonly target: Target;
 }
 
+export interface TraceOptions
+  extends Pick<EngineOptions, 'enforcement' | 'clusterName' | 'allowLocalHost' | 'cidrMatchesNodes' | 'now'> {
+  /** Last valid versions, in force for documents that are refused now. */
+  readonly lastValid?: readonly Document[];
+}
+
 export interface Tracer {
   readonly documents: Documents;
   readonly cluster: Cluster;
   trace(question: TraceQuestion): Trace;
 }
 
-export function createTracer({ objects, options }: Workbench): Tracer {
+export function createTracer(objects: Objects, options: TraceOptions): Tracer {
   const { clusterName = 'default', enforcement = 'default', allowLocalHost = true, now = 0 } = options;
   const cidrKinds = options.cidrMatchesNodes ? (['outside', 'node'] as const) : (['outside'] as const);
   const documents = createDocuments({ clusterName, cidrKinds }, createAttribution([LOCAL_HOST_RULE]));

@@ -7,10 +7,10 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Family } from '../../model/address.ts';
 import { FIRST_POD_IDENTITY, type IdentityNumber } from '../../model/identity.ts';
 import { type Labels, labelsKey } from '../../model/labels.ts';
-import type { Document, NamedPort, Namespace, Pod } from '../../model/object.ts';
+import type { NamedPort, Namespace, Pod } from '../../model/object.ts';
 import { podLabels } from '../../model/pod-labels.ts';
 import { type Direction, POLICY_NONE } from '../../model/verdict.ts';
-import { createEngine, type DocumentStatus, type Engine, type EngineOptions } from '../engine.ts';
+import { createEngine, type DocumentStatus, type Engine } from '../engine.ts';
 import { type Answer, createJudge, type Judge } from '../evaluate.ts';
 import { type SubjectKey, subjectKey } from '../subject.ts';
 import { blankAddress } from './blank-address.ts';
@@ -18,15 +18,13 @@ import { findParty, hostNetworkParty } from './find-party.ts';
 import { type Objects, podName } from './objects.ts';
 import { type Party, type Peer, type Surroundings, seenBy } from './party.ts';
 import { type Target, targetKey } from './port.ts';
+import { createTracer, type TraceOptions, type Tracer } from './trace.ts';
 
-export interface WorkbenchOptions
-  extends Pick<EngineOptions, 'enforcement' | 'clusterName' | 'allowLocalHost' | 'cidrMatchesNodes' | 'now'> {
+export interface WorkbenchOptions extends TraceOptions {
   /** The labels of a pod's identity, where the agent narrows them down. */
   readonly labelsOf?: (pod: Pod, namespace: Namespace | undefined) => Labels;
   /** The number a label set has in the cluster, if it has one. */
   readonly identityOf?: (labels: Labels) => IdentityNumber | undefined;
-  /** Last valid versions, in force for documents that are refused now. */
-  readonly lastValid?: readonly Document[];
 }
 
 /** A packet, by who sends it to whom. */
@@ -59,6 +57,8 @@ export interface Workbench {
   judge(packet: Packet): Sides;
   /** What port names mean on pods of this identity. */
   portsOf(identity: IdentityNumber): readonly NamedPort[];
+  /** The rules behind the verdicts. */
+  tracer(): Tracer;
   /** The other side as the subject sees it in this direction. */
   peerOf(packet: Packet, direction: Direction): Peer;
 }
@@ -76,6 +76,7 @@ export function createWorkbench(objects: Objects, options: WorkbenchOptions = {}
   let nextIdentity = options.identityOf ? FIRST_IMAGINED_IDENTITY : FIRST_POD_IDENTITY;
   let judge: Judge | undefined;
   let around: Surroundings | undefined;
+  let tracer: Tracer | undefined;
 
   function identityOf(labels: Labels): IdentityNumber {
     const key = labelsKey(labels);
@@ -152,6 +153,10 @@ export function createWorkbench(objects: Objects, options: WorkbenchOptions = {}
       return { egress: side(packet, 'egress'), ingress: side(packet, 'ingress') };
     },
     portsOf: (identity) => ports.get(identity) ?? [],
+    tracer() {
+      tracer ??= createTracer(objects, options);
+      return tracer;
+    },
     peerOf,
   };
 }
