@@ -19,6 +19,7 @@ const CLOSED = {
   hasDeny: false,
   hasAudit: false,
   hasAny: false,
+  keepsEstablished: false,
   selectorSet: 0,
   addressSet: 0,
 };

@@ -103,8 +103,6 @@ export const ConntrackFlags = {
   CONNTRACK_EGRESS_JUDGED: 512,
   /** allowed at the responder's pod, in `epoch` */
   CONNTRACK_INGRESS_JUDGED: 1024,
-  /** `weir.dev/established: keep`: not judged again (reserved) */
-  CONNTRACK_KEEP: 2048,
 } as const;
 export type ConntrackFlags = (typeof ConntrackFlags)[keyof typeof ConntrackFlags];
 export const conntrackFlagsName: Readonly<Record<number, string>> = {
@@ -116,7 +114,6 @@ export const conntrackFlagsName: Readonly<Record<number, string>> = {
   256: 'CONNTRACK_REVOKED',
   512: 'CONNTRACK_EGRESS_JUDGED',
   1024: 'CONNTRACK_INGRESS_JUDGED',
-  2048: 'CONNTRACK_KEEP',
 };
 export const CONNTRACK_FLAGS_DOC: Readonly<Record<number, string>> = {
   2: "the responder has answered",
@@ -124,7 +121,6 @@ export const CONNTRACK_FLAGS_DOC: Readonly<Record<number, string>> = {
   256: "judged again and denied: initiator drops, replies pass, no renewal",
   512: "allowed at the initiator's pod, in `epoch`",
   1024: "allowed at the responder's pod, in `epoch`",
-  2048: "`weir.dev/established: keep`: not judged again (reserved)",
 };
 
 export const ConntrackLimits = {
@@ -462,6 +458,8 @@ export const PolicyAction = {
   ACTION_PASS: 3,
   /** reserved: to a proxy */
   ACTION_REDIRECT: 4,
+  /** denied, but what is established goes on (`weir.dev/established: keep`) */
+  ACTION_DENY_KEEP: 5,
   /** precedence << ACTION_BITS | action */
   ACTION_BITS: 3,
 } as const;
@@ -469,6 +467,7 @@ export type PolicyAction = (typeof PolicyAction)[keyof typeof PolicyAction];
 export const POLICY_ACTION_DOC: Readonly<Record<number, string>> = {
   0: "no rule of this tier matches",
   4: "reserved: to a proxy",
+  5: "denied, but what is established goes on (`weir.dev/established: keep`)",
   3: "precedence << ACTION_BITS | action",
 };
 
@@ -483,6 +482,7 @@ export const PolicyFlags = {
   POLICY_HAS_AUDIT: 8,
   /** CLASS_ANY has entries */
   POLICY_HAS_ANY: 16,
+  POLICY_KEEP_ESTABLISHED: 32,
 } as const;
 export type PolicyFlags = (typeof PolicyFlags)[keyof typeof PolicyFlags];
 export const policyFlagsName: Readonly<Record<number, string>> = {
@@ -491,6 +491,7 @@ export const policyFlagsName: Readonly<Record<number, string>> = {
   4: 'POLICY_HAS_DENY',
   8: 'POLICY_HAS_AUDIT',
   16: 'POLICY_HAS_ANY',
+  32: 'POLICY_KEEP_ESTABLISHED',
 };
 export const POLICY_FLAGS_DOC: Readonly<Record<number, string>> = {
   1: "nothing matched: denied",

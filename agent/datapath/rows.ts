@@ -162,6 +162,7 @@ const FLAGS: readonly (readonly [keyof PolicyDirectionRow, number])[] = [
   ['hasDeny', abi.PolicyFlags.POLICY_HAS_DENY],
   ['hasAudit', abi.PolicyFlags.POLICY_HAS_AUDIT],
   ['hasAny', abi.PolicyFlags.POLICY_HAS_ANY],
+  ['keepsEstablished', abi.PolicyFlags.POLICY_KEEP_ESTABLISHED],
 ];
 
 function encodeDirectionRow(row: PolicyDirectionRow): abi.PolicyDirection {
@@ -177,6 +178,7 @@ function decodeDirectionRow(value: abi.PolicyDirection): PolicyDirectionRow {
     hasDeny: has(abi.PolicyFlags.POLICY_HAS_DENY),
     hasAudit: has(abi.PolicyFlags.POLICY_HAS_AUDIT),
     hasAny: has(abi.PolicyFlags.POLICY_HAS_ANY),
+    keepsEstablished: has(abi.PolicyFlags.POLICY_KEEP_ESTABLISHED),
     selectorSet: value.identitySet,
     addressSet: value.addressSet,
   };
@@ -235,16 +237,19 @@ export function decodeVerdictKey(key: abi.VerdictKey): VerdictKey {
 function encodeTier(verdict: TierVerdict | undefined): abi.TierVerdict {
   if (verdict === undefined) return { choice: 0, rule: 0 };
   // Unsigned: a precedence has up to 29 bits.
-  const choice = ((verdict.precedence << abi.PolicyAction.ACTION_BITS) | ACTIONS[verdict.action]) >>> 0;
+  const action = verdict.keep ? abi.PolicyAction.ACTION_DENY_KEEP : ACTIONS[verdict.action];
+  const choice = ((verdict.precedence << abi.PolicyAction.ACTION_BITS) | action) >>> 0;
   return { choice, rule: verdict.rule };
 }
 
 function decodeTier(value: abi.TierVerdict): TierVerdict | undefined {
   const bits = value.choice & ((1 << abi.PolicyAction.ACTION_BITS) - 1);
   if (bits === abi.PolicyAction.ACTION_NONE) return undefined;
+  const rest = { precedence: value.choice >>> abi.PolicyAction.ACTION_BITS, rule: value.rule };
+  if (bits === abi.PolicyAction.ACTION_DENY_KEEP) return { action: 'deny', ...rest, keep: true };
   const action = (Object.keys(ACTIONS) as Action[]).find((name) => ACTIONS[name] === bits);
   if (action === undefined) throw new RangeError(`policy action ${bits}`);
-  return { action, precedence: value.choice >>> abi.PolicyAction.ACTION_BITS, rule: value.rule };
+  return { action, ...rest };
 }
 
 export function encodeVerdict(row: VerdictRow): abi.Verdict {

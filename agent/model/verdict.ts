@@ -18,6 +18,8 @@ export interface TierVerdict {
   /** 1 to 2^29-1, higher wins; compared only inside one tier of one policy. */
   readonly precedence: number;
   readonly rule: RuleId;
+  /** A denial that does not end established connections: new ones only. */
+  readonly keep?: true;
 }
 /** One winner per tier, in the order of {@link TIERS}; undefined: no rule of that tier matches. */
 export type TierVerdicts = readonly [TierVerdict | undefined, TierVerdict | undefined, TierVerdict | undefined];
@@ -49,6 +51,8 @@ export interface PolicyDirectionRow {
   readonly hasDeny: boolean;
   /** Some audited rule or isolation exists: the second verdict is worth computing. */
   readonly hasAudit: boolean;
+  /** Default deny does not end established connections: everybody who isolates says so. */
+  readonly keepsEstablished: boolean;
   /** Entries under CLASS_ANY exist. */
   readonly hasAny: boolean;
   readonly selectorSet: SetId;

@@ -35,6 +35,8 @@ export interface Question {
   readonly port: number;
   /** As if audited policies were enforced too. */
   readonly audited?: boolean;
+  /** A connection that was allowed and has been answered is judged again, rather than a new one. */
+  readonly established?: boolean;
 }
 
 export type Reason =
@@ -44,6 +46,8 @@ export type Reason =
   | 'default-allow'
   /** No rule matches and a policy isolates the subject. */
   | 'default-deny'
+  /** Denied, were the connection not established: who denies it keeps those. `rule` as for a new connection. */
+  | 'kept'
   /** The peer's identity is not compiled in yet, and that could matter. */
   | 'identity-unknown'
   /** There is no policy for the subject, or it did not fit. */
@@ -93,7 +97,7 @@ export function createJudge(rows: PolicyRows): Judge {
   }
 
   return (question) => {
-    const { peer, direction, audited = false } = question;
+    const { peer, direction, audited = false, established = false } = question;
     const policy: PolicyRow | undefined = policies.get(question.policy);
     if (question.policy === POLICY_NONE || question.policy === POLICY_LOCKDOWN || !policy) {
       return { verdict: 'denied', reason: 'no-policy', rule: undefined, tier: undefined, classes: [] };
@@ -116,9 +120,13 @@ export function createJudge(rows: PolicyRows): Judge {
     const found = looked.map((classId) => verdictOf(classId, question)).filter((one) => one !== undefined);
     for (const [i, tier] of TIERS.entries()) {
       const best = highest(found.map((one) => (audited ? one.audited : one.enforced)[i]));
+      if (best?.keep && established) return { verdict: 'allowed', reason: 'kept', rule: best.rule, tier, classes };
       if (best && best.action !== 'pass') {
         const verdict = best.action === 'allow' ? 'allowed' : 'denied';
         return { verdict, reason: 'rule', rule: best.rule, tier, classes };
+      }
+      if (tier === 'normal' && isolated && established && row.keepsEstablished) {
+        return { verdict: 'allowed', reason: 'kept', rule: undefined, tier, classes };
       }
       if (tier === 'normal' && isolated) {
         return { verdict: 'denied', reason: 'default-deny', rule: undefined, tier, classes };

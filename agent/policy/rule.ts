@@ -60,6 +60,8 @@ export interface PolicyRule {
   /** Admin and Baseline: lower is decided first (priority * 1000 + index). Normal: 0, deny goes before allow. */
   readonly order: number;
   readonly action: Action;
+  /** A denial that ends no established connection: see {@link Lifetime.keepEstablished}. */
+  readonly keep?: true;
   readonly direction: Direction;
   /** Empty: matches nobody. */
   readonly peers: readonly Peer[];
@@ -83,7 +85,10 @@ export interface Lifetime {
   readonly auditUntil: number | undefined;
   /** From then on its allows are gone; its denials and isolation stay. */
   readonly expiresAt: number | undefined;
-  /** A change of this policy does not end connections that were allowed. */
+  /**
+   * Its denials and its isolation are for new connections only: what was allowed and has been answered goes on, as long as
+   * nothing else denies it. A direction isolated by several policies keeps what is established if all of them say so.
+   */
   readonly keepEstablished: boolean;
 }
 

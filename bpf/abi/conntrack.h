@@ -44,7 +44,6 @@ enum conntrack_flags {
 	CONNTRACK_REVOKED = 1 << 8,         /* judged again and denied: initiator drops, replies pass, no renewal */
 	CONNTRACK_EGRESS_JUDGED = 1 << 9,   /* allowed at the initiator's pod, in `epoch` */
 	CONNTRACK_INGRESS_JUDGED = 1 << 10, /* allowed at the responder's pod, in `epoch` */
-	CONNTRACK_KEEP = 1 << 11,           /* `weir.dev/established: keep`: not judged again (reserved) */
 };
 
 /* Index of counters and tuples of one side of the connection. */

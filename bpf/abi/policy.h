@@ -33,8 +33,9 @@ enum policy_action {
 	ACTION_ALLOW = 1,
 	ACTION_DENY = 2,
 	ACTION_PASS = 3,
-	ACTION_REDIRECT = 4, /* reserved: to a proxy */
-	ACTION_BITS = 3,     /* precedence << ACTION_BITS | action */
+	ACTION_REDIRECT = 4,  /* reserved: to a proxy */
+	ACTION_DENY_KEEP = 5, /* denied, but what is established goes on (`weir.dev/established: keep`) */
+	ACTION_BITS = 3,      /* precedence << ACTION_BITS | action */
 };
 
 enum policy_flags {
@@ -43,6 +44,8 @@ enum policy_flags {
 	POLICY_HAS_DENY = 1 << 2,       /* an identity not compiled in is dropped even if not isolated */
 	POLICY_HAS_AUDIT = 1 << 3,      /* the audited verdict is worth computing */
 	POLICY_HAS_ANY = 1 << 4,        /* CLASS_ANY has entries */
+	/* everybody who isolates keeps what is established (`weir.dev/established: keep`) */
+	POLICY_KEEP_ESTABLISHED = 1 << 5,
 };
 
 struct policy_direction {

@@ -86,10 +86,21 @@ __force_inline bool has_same_ends(const struct passage *p, const struct conntrac
 	return true;
 }
 
+/* Bits of `was_allowed`: where the connection was allowed, once its responder has answered. */
+__force_inline __u8 established_sides(const struct conntrack_entry *entry)
+{
+	__u16 flags = entry->flags;
+
+	if (flags & CONNTRACK_REVOKED || !(flags & CONNTRACK_REPLIED))
+		return 0;
+	return !!(flags & CONNTRACK_EGRESS_JUDGED) << DIRECTION_EGRESS | !!(flags & CONNTRACK_INGRESS_JUDGED)
+										 << DIRECTION_INGRESS;
+}
+
 /* Writes what judging said into the entry: all but the epoch first, so that nobody trusts half of it. */
 __force_inline void record_judgement(struct passage *p, struct conntrack_entry *entry, int reason)
 {
-	__u16 flags = (entry->flags & CONNTRACK_KEEP) | (reason ? CONNTRACK_REVOKED : 0);
+	__u16 flags = reason ? CONNTRACK_REVOKED : 0;
 
 	if (current_epoch() != p->epoch)
 		return; /* outdated already: the next packet judges again */
@@ -101,8 +112,10 @@ __force_inline void record_judgement(struct passage *p, struct conntrack_entry *
 
 		entry->identity[side] = party->identity;
 		entry->endpoint[side] = party->endpoint;
-		entry->policy[side] = p->policy[direction];
-		entry->rule[side] = p->rule[direction];
+		if (!(p->kept & 1 << direction)) { /* else what allowed it stays named */
+			entry->policy[side] = p->policy[direction];
+			entry->rule[side] = p->rule[direction];
+		}
 		/* of two sides the second is judged only if the first allowed it */
 		if (party->endpoint && (!reason || p->decided != direction) && p->policy[direction])
 			flags |= judged_flag(side);
@@ -116,7 +129,7 @@ __force_inline void record_judgement(struct passage *p, struct conntrack_entry *
  * with every packet, like one that was never allowed, and is heard as soon as a rule allows it. */
 __force_inline int judge_again(struct __sk_buff *ctx, struct passage *p, struct conntrack_entry *entry)
 {
-	bool outdated = entry->epoch != p->epoch;
+	bool outdated = entry->epoch != p->epoch, same_ends;
 	int outcome, reason;
 
 	if (!outdated && entry->flags & CONNTRACK_REVOKED && p->sender == SIDE_RESPONDER)
@@ -132,9 +145,13 @@ __force_inline int judge_again(struct __sk_buff *ctx, struct passage *p, struct 
 		p->party[end_of(p, SIDE_INITIATOR)].identity = IDENTITY_HOST;
 		p->party[end_of(p, SIDE_INITIATOR)].kind = PEER_NODE;
 	}
+	same_ends = has_same_ends(p, entry);
+	p->was_allowed = same_ends ? established_sides(entry) : 0;
 	reason = judge(p->sender);
 	report_audit(ctx, p);
-	if (reason && !has_same_ends(p, entry)) {
+	if (reason == DROP_IDENTITY_UNKNOWN || reason == DROP_NO_POLICY)
+		return -reason; /* no judgement yet: in a moment it is known */
+	if (reason && !same_ends) {
 		/* An address has changed hands: there is nobody whom a late reply could be from, or meant for. */
 		end_connection(ctx, p, entry, EVENT_REVOKED);
 		return -DROP_POLICY_REVOKED;

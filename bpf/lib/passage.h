@@ -100,7 +100,10 @@ struct passage {
 	__u8 tcp_flags;
 	__u8 icmp_type;
 	__u8 icmp_code;
-	__u8 no_payload;       /* TCP: nothing behind the header */
+	__u8 no_payload; /* TCP: nothing behind the header */
+	/* a bit per enum direction */
+	__u8 was_allowed;      /* judging again: established, and allowed there before */
+	__u8 kept;             /* and allowed still, for no other reason */
 	__u32 audit;           /* enum audit_result */
 	__u32 audit_direction; /* enum direction: whose audited policy disagrees */
 	struct party party[END_COUNT];

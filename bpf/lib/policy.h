@@ -104,9 +104,14 @@ __force_inline void take_better(struct tier_verdict *best, const struct verdict 
 		*best = *one;
 }
 
-/* The tiers in order. Returns 0 or the reason, and the rule that decided (0: none did). */
-__force_inline int decide(const struct findings *found, bool isolated, const bool audited, __u32 *rule)
+/* What decide() answers besides drop reasons: denied, were the connection not established. */
+#define DECIDED_KEPT (-1)
+
+/* The tiers in order. Returns 0, DECIDED_KEPT or the reason, and the rule that decided (0: none did). */
+__force_inline int decide(const struct findings *found, __u32 flags, bool was_allowed, const bool audited, __u32 *rule)
 {
+	bool isolated = flags & (audited ? POLICY_AUDIT_ISOLATED : POLICY_ISOLATED);
+
 	*rule = 0;
 #pragma unroll
 	for (int tier = TIER_ADMIN; tier < TIER_COUNT; tier++) {
@@ -119,11 +124,14 @@ __force_inline int decide(const struct findings *found, bool isolated, const boo
 		action = best.choice & ((1 << ACTION_BITS) - 1);
 		if (action == ACTION_NONE || action == ACTION_PASS) {
 			if (tier == TIER_NORMAL && isolated)
-				return DROP_POLICY_DENIED;
+				return was_allowed && flags & POLICY_KEEP_ESTABLISHED ? DECIDED_KEPT
+										      : DROP_POLICY_DENIED;
 			continue;
 		}
 		*rule = best.rule;
-		return action == ACTION_ALLOW ? DROP_NONE : DROP_POLICY_DENY_RULE;
+		if (action == ACTION_ALLOW)
+			return DROP_NONE;
+		return was_allowed && action == ACTION_DENY_KEEP ? DECIDED_KEPT : DROP_POLICY_DENY_RULE;
 	}
 	return DROP_NONE;
 }
@@ -137,10 +145,11 @@ __slow int judge_side(struct passage *p, __u32 direction)
 	struct findings found = {};
 	struct policy *policy;
 	__u32 class, rule;
-	bool known = true;
+	bool known = true, was_allowed;
 	int reason, audited;
 
 	direction &= 1;
+	was_allowed = p->was_allowed & 1 << direction;
 	p->decided = direction;
 	p->policy[direction] = q.policy;
 	p->rule[direction] = 0;
@@ -176,13 +185,17 @@ __slow int judge_side(struct passage *p, __u32 direction)
 	if (rules->flags & POLICY_HAS_ANY)
 		found.any = find_verdict(p, &q, CLASS_ANY);
 
-	reason = decide(&found, rules->flags & POLICY_ISOLATED, false, &rule);
+	reason = decide(&found, rules->flags, was_allowed, false, &rule);
 	p->rule[direction] = p->audit_rule[direction] = rule;
+	if (reason == DECIDED_KEPT) {
+		p->kept |= 1 << direction;
+		reason = DROP_NONE;
+	}
 	if (rules->flags & POLICY_HAS_AUDIT) {
-		audited = decide(&found, rules->flags & POLICY_AUDIT_ISOLATED, true, &rule);
+		audited = decide(&found, rules->flags, was_allowed, true, &rule);
 		p->audit_rule[direction] = rule;
-		if (!reason != !audited) {
-			p->audit = audited ? AUDIT_WOULD_DENY : AUDIT_WOULD_ALLOW;
+		if (!reason != (audited <= DROP_NONE)) {
+			p->audit = reason ? AUDIT_WOULD_ALLOW : AUDIT_WOULD_DENY;
 			p->audit_direction = direction;
 		}
 	}
@@ -200,6 +213,7 @@ __apart int judge(__u32 sender)
 		return DROP_NO_POLICY;
 	p->sender = sender;
 	p->audit = AUDIT_SAME;
+	p->kept = 0;
 	for (__u32 direction = 0; direction < DIRECTION_COUNT; direction++)
 		p->policy[direction] = p->rule[direction] = p->audit_rule[direction] = 0;
 	if (p->party[end_of(p, SIDE_INITIATOR)].endpoint)

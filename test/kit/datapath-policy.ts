@@ -22,6 +22,7 @@ export interface DirectionWords {
   readonly hasDeny?: boolean;
   readonly hasAudit?: boolean;
   readonly hasAny?: boolean;
+  readonly keepsEstablished?: boolean;
   readonly identitySet?: number;
   readonly addressSet?: number;
 }
@@ -44,7 +45,8 @@ function directionRow(words: DirectionWords): PolicyDirection {
     (words.auditIsolated ? PolicyFlags.POLICY_AUDIT_ISOLATED : 0) |
     (words.hasDeny ? PolicyFlags.POLICY_HAS_DENY : 0) |
     (words.hasAudit ? PolicyFlags.POLICY_HAS_AUDIT : 0) |
-    (words.hasAny ? PolicyFlags.POLICY_HAS_ANY : 0);
+    (words.hasAny ? PolicyFlags.POLICY_HAS_ANY : 0) |
+    (words.keepsEstablished ? PolicyFlags.POLICY_KEEP_ESTABLISHED : 0);
   return { identitySet: words.identitySet ?? 0, addressSet: words.addressSet ?? 0, flags };
 }
 
@@ -63,6 +65,7 @@ export const allow = verdictOf(PolicyAction.ACTION_ALLOW);
 export const deny = verdictOf(PolicyAction.ACTION_DENY);
 export const pass = verdictOf(PolicyAction.ACTION_PASS);
 export const redirect = verdictOf(PolicyAction.ACTION_REDIRECT);
+export const denyKeep = verdictOf(PolicyAction.ACTION_DENY_KEEP);
 
 export interface VerdictPlace {
   readonly policy: number;

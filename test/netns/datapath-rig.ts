@@ -21,6 +21,7 @@ export const OPEN: PolicyDirectionRow = {
   hasDeny: false,
   hasAudit: false,
   hasAny: false,
+  keepsEstablished: false,
   selectorSet: 0,
   addressSet: 0,
 };

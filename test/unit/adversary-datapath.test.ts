@@ -23,6 +23,7 @@ const open = {
   hasDeny: false,
   hasAudit: false,
   hasAny: false,
+  keepsEstablished: false,
   selectorSet: 0,
   addressSet: 0,
 };

@@ -129,6 +129,7 @@ export function compile(world: World, numbers: Numbers): DatapathRows {
       hasDeny,
       hasAudit: false,
       hasAny,
+      keepsEstablished: false,
       selectorSet,
       addressSet,
     };

@@ -16,6 +16,7 @@ const open: PolicyDirectionRow = {
   hasDeny: false,
   hasAudit: false,
   hasAny: false,
+  keepsEstablished: false,
   selectorSet: 0,
   addressSet: 0,
 };

@@ -21,12 +21,12 @@ const prefix: fc.Arbitrary<Prefix> = fc
   .oneof(fc.tuple(bytes(4), fc.integer({ min: 0, max: 32 })), fc.tuple(bytes(16), fc.integer({ min: 0, max: 128 })))
   .map(([of, length]) => formatPrefix(of, length));
 const kind = fc.constantFrom('outside' as const, 'node' as const, 'pod' as const);
+const precedence = fc.integer({ min: 1, max: 2 ** 29 - 1 });
 const tier: fc.Arbitrary<TierVerdict | undefined> = fc.option(
-  fc.record({
-    action: fc.constantFrom('allow' as const, 'deny' as const, 'pass' as const),
-    precedence: fc.integer({ min: 1, max: 2 ** 29 - 1 }),
-    rule: u32,
-  }),
+  fc.oneof(
+    fc.record({ action: fc.constantFrom('allow' as const, 'deny' as const, 'pass' as const), precedence, rule: u32 }),
+    fc.record({ action: fc.constant('deny' as const), precedence, rule: u32, keep: fc.constant(true as const) }),
+  ),
   { nil: undefined },
 );
 const tiers: fc.Arbitrary<TierVerdicts> = fc.tuple(tier, tier, tier);
@@ -54,6 +54,7 @@ const directionRow = fc.record({
   hasDeny: fc.boolean(),
   hasAudit: fc.boolean(),
   hasAny: fc.boolean(),
+  keepsEstablished: fc.boolean(),
   selectorSet: u32,
   addressSet: u32,
 });

@@ -110,7 +110,7 @@ function openTerm(
   direction: Direction,
   subjectPorts: readonly NamedPort[],
 ): OpenTerm {
-  const verdict: TierVerdict = { action: rule.action, precedence, rule: rule.id };
+  const verdict: TierVerdict = { action: rule.action, precedence, rule: rule.id, ...(rule.keep && { keep: true }) };
   const ports: PortRange[] | undefined = rule.ports?.filter((port) => port.type === 'range');
   const named = rule.ports?.filter((port) => port.type === 'named') ?? [];
   const open = { tier: rule.tier, verdict, audit, ports, named };
@@ -167,5 +167,6 @@ function resolvePeers(rule: PolicyRule, cluster: Cluster): ResolvedPeers {
 function termKey({ rule, audit }: ActiveRule, term: OpenTerm, peers: ResolvedPeers): string {
   const who = [peers.any, peers.selectors.map(({ key }) => key), peers.cidrs.map(cidrKey)];
   const { precedence } = term.verdict;
-  return JSON.stringify([rule.id, rule.action, rule.tier, precedence, audit, who, term.ports ?? 'all', term.named]);
+  const ports = term.ports ?? 'all';
+  return JSON.stringify([rule.id, rule.action, rule.keep, rule.tier, precedence, audit, who, ports, term.named]);
 }

@@ -21,6 +21,8 @@ import type { FlatEntry } from './flatten.ts';
 export interface Isolation {
   readonly enforcedBy: readonly ObjectRef[];
   readonly auditedBy: readonly ObjectRef[];
+  /** All of `enforcedBy` leave established connections alone; where nobody enforces, all of `auditedBy`. */
+  readonly keepsEstablished: boolean;
 }
 
 export interface PolicyPlan {
@@ -131,6 +133,7 @@ function* compileDirection(
       hasDeny: plan.hasDeny,
       hasAudit: plan.hasAudit || auditedBy.length > 0,
       hasAny: anyEntries.length > 0,
+      keepsEstablished: plan.isolation.keepsEstablished,
       selectorSet: selectorSet?.id ?? 0,
       addressSet: addressSet?.id ?? 0,
     },

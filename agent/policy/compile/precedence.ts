@@ -27,9 +27,13 @@ function compare(a: PolicyRule, b: PolicyRule): number {
   return a.order - b.order || text(place(a), place(b));
 }
 
-/** Deny, then what documents allow, then what the engine allows by itself: attribution goes to the user's own rule. */
+/**
+ * Deny, before it a deny that also ends what is established; then what documents allow, then what the engine allows by
+ * itself: attribution goes to the user's own rule.
+ */
 function rank(rule: PolicyRule): number {
-  return rule.action === 'deny' ? 0 : rule.path.length > 0 ? 1 : 2;
+  if (rule.action === 'deny') return rule.keep ? 1 : 0;
+  return rule.path.length > 0 ? 2 : 3;
 }
 
 function place(rule: PolicyRule): string {

@@ -9,7 +9,7 @@ import type { Cluster } from '../select/cluster.ts';
 import type { Steps } from '../steps.ts';
 import type { Subject } from '../subject.ts';
 import { type ActiveRule, planDirection } from './direction.ts';
-import type { PolicyPlan } from './policy.ts';
+import type { Isolation, PolicyPlan } from './policy.ts';
 
 /** Cilium's policyEnforcementMode: isolate where a policy says so, everywhere, or nowhere (no policy is enforced at all). */
 export type EnforcementMode = 'default' | 'always' | 'never';
@@ -29,7 +29,12 @@ export interface SubjectPlan {
   readonly key: string;
 }
 
-type Isolations = { readonly [Name in Direction]: { enforcedBy: ObjectRef[]; auditedBy: ObjectRef[] } };
+/** One document that isolates in a direction. */
+interface Isolator {
+  readonly ref: ObjectRef;
+  readonly audited: boolean;
+  readonly keepsEstablished: boolean;
+}
 
 export function* planSubject(
   subject: Subject,
@@ -39,44 +44,55 @@ export function* planSubject(
 ): Steps<SubjectPlan> {
   const rules: ActiveRule[] = [];
   const used = new Set<string>();
-  const isolation: Isolations = {
-    ingress: { enforcedBy: [], auditedBy: [] },
-    egress: { enforcedBy: [], auditedBy: [] },
+  const isolators: Record<Direction, Isolator[]> = { ingress: [], egress: [] };
+  const isolate = (by: Isolator, isolates: PolicySpec['isolates']): void => {
+    for (const name of ['ingress', 'egress'] as const) {
+      if (isolates[name] && !isolators[name].some(({ ref }) => ref === by.ref)) isolators[name].push(by);
+    }
   };
+  const own = { audited: false, keepsEstablished: false };
   if (enforcement !== 'never') {
-    if (enforcement === 'always') isolate(isolation, { ingress: true, egress: true }, ENFORCEMENT_ALWAYS, false);
-    if (isInit(subject)) isolate(isolation, { ingress: true, egress: true }, INIT_ISOLATION, false);
+    if (enforcement === 'always') isolate({ ref: ENFORCEMENT_ALWAYS, ...own }, { ingress: true, egress: true });
+    if (isInit(subject)) isolate({ ref: INIT_ISOLATION, ...own }, { ingress: true, egress: true });
     for (const { ref, inForce } of documents.candidates(subject.labels.get(NAMESPACE_LABEL) ?? '')) {
       if (!inForce) continue;
       for (const spec of specsFor(inForce, subject)) {
         used.add(refKey(ref));
         rules.push(...activeRules(inForce, spec, now));
-        isolate(isolation, spec.isolates, ref, isAudited(inForce, now));
+        const { keepEstablished: keepsEstablished } = inForce.lifetime;
+        isolate({ ref, audited: isAudited(inForce, now), keepsEstablished }, spec.isolates);
       }
     }
   }
   function* direction(name: Direction): Steps<PolicyPlan['ingress']> {
-    const own = rules.filter(({ rule }) => rule.direction === name);
-    const { enforcedBy, auditedBy } = isolation[name];
-    const matters = own.length + enforcedBy.length + auditedBy.length > 0;
-    if (allowLocalHost && matters && name === 'ingress') own.push({ rule: LOCAL_HOST_RULE, audit: false });
-    return { ...(yield* planDirection(name, own, subject.namedPorts, cluster)), isolation: isolation[name] };
+    const about = rules.filter(({ rule }) => rule.direction === name);
+    const matters = about.length + isolators[name].length > 0;
+    if (allowLocalHost && matters && name === 'ingress') about.push({ rule: LOCAL_HOST_RULE, audit: false });
+    const planned = yield* planDirection(name, about, subject.namedPorts, cluster);
+    return { ...planned, isolation: isolationBy(isolators[name]) };
   }
   const plan = { ingress: yield* direction('ingress'), egress: yield* direction('egress') };
   return { plan, documents: used, key: planKey(plan) };
 }
 
-function isolate(isolations: Isolations, isolates: PolicySpec['isolates'], by: ObjectRef, audited: boolean): void {
-  for (const direction of ['ingress', 'egress'] as const) {
-    const { enforcedBy, auditedBy } = isolations[direction];
-    const list = audited ? auditedBy : enforcedBy;
-    if (isolates[direction] && !list.includes(by)) list.push(by);
-  }
+function isolationBy(isolators: readonly Isolator[]): Isolation {
+  const enforcing = isolators.filter(({ audited }) => !audited);
+  const decisive = enforcing.length > 0 ? enforcing : isolators;
+  return {
+    enforcedBy: enforcing.map(({ ref }) => ref),
+    auditedBy: isolators.filter(({ audited }) => audited).map(({ ref }) => ref),
+    keepsEstablished: decisive.length > 0 && decisive.every(({ keepsEstablished }) => keepsEstablished),
+  };
 }
 
 function planKey({ ingress, egress }: PolicyPlan): string {
   const names = (refs: readonly ObjectRef[]): string[] => refs.map(refKey).sort();
   return JSON.stringify(
-    [ingress, egress].map(({ key, isolation }) => [key, names(isolation.enforcedBy), names(isolation.auditedBy)]),
+    [ingress, egress].map(({ key, isolation: { enforcedBy, auditedBy, keepsEstablished } }) => [
+      key,
+      names(enforcedBy),
+      names(auditedBy),
+      keepsEstablished,
+    ]),
   );
 }

@@ -42,11 +42,19 @@ export function parse(document: Document, options: ParseOptions): Parsed {
   const language = LANGUAGES[`${apiVersion.split('/')[0]} ${kind}`];
   if (!language) report.error('unknown-kind', ['kind'], `${apiVersion} ${kind} is no policy this engine knows`);
   const result = language?.(document, report, options) ?? { specs: [], isolation: [] };
-  const inForce = (specs: readonly PolicySpec[]): ParsedDocument => ({ specs, lifetime, group: result.group });
+  const inForce = (specs: readonly PolicySpec[]): ParsedDocument => ({
+    specs: lifetime.keepEstablished ? specs.map(keepEstablished) : specs,
+    lifetime,
+    group: result.group,
+  });
   const refused = report.failed();
   return {
     document: refused ? undefined : inForce(result.specs),
     isolation: refused && result.isolation.length > 0 ? inForce(result.isolation) : undefined,
     problems: report.problems,
   };
+}
+
+function keepEstablished(spec: PolicySpec): PolicySpec {
+  return { ...spec, rules: spec.rules.map((rule) => (rule.action === 'deny' ? { ...rule, keep: true } : rule)) };
 }
