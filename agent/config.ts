@@ -54,6 +54,21 @@ export const SETTINGS = {
     'TCP address on which the API listens too, e.g. 127.0.0.1:4240; empty: none.',
   ),
   listenUnsafe: toggle(false, 'Allows a listen address that is not loopback. The API has no authentication.'),
+  hubbleSocket: path('', "Socket of Hubble's gRPC API, for the stock `hubble` client; empty: none."),
+  hubbleListenAddress: text(
+    '',
+    'ADDRESS:PORT',
+    "TCP address of Hubble's gRPC API with TLS, e.g. 0.0.0.0:4244; empty: none. Needs the three files below.",
+  ),
+  hubbleTlsCertFile: path(
+    '',
+    "Certificate of Hubble's gRPC API, PEM. The three files are read again when they change.",
+  ),
+  hubbleTlsKeyFile: path('', 'Its key, PEM.'),
+  hubbleTlsClientCaFile: path(
+    '',
+    "CAs of the clients of Hubble's gRPC API, PEM: no client without a certificate of theirs.",
+  ),
 
   mtuBytes: integer(0, [0, 65535], 'BYTES', "MTU of the pods' interfaces; 0: that of the default route's device."),
   attachMode: oneOf(
@@ -108,7 +123,10 @@ export const SETTINGS = {
 export type SettingName = keyof typeof SETTINGS;
 type Values = { readonly [K in SettingName]: Exclude<ReturnType<(typeof SETTINGS)[K]['read']>, Expected> };
 /** Settings as read, with the computed ones filled in: names and sockets are never empty. */
-export type Config = Values & { readonly listen: ListenAddress | undefined };
+export type Config = Values & {
+  readonly listen: ListenAddress | undefined;
+  readonly hubbleListen: ListenAddress | undefined;
+};
 
 export interface ListenAddress {
   readonly host: string;
@@ -254,25 +272,46 @@ function complete(values: Values, errors: string[]): Config {
     cniSocket: values.cniSocket || join(values.runDirectory ?? '', 'cni.sock'),
     apiSocket: values.apiSocket || join(values.runDirectory ?? '', 'api.sock'),
     listen: readListenAddress(values, errors),
+    hubbleListen: readHubbleAddress(values, errors),
   };
 }
 
 function readListenAddress(values: Values, errors: string[]): ListenAddress | undefined {
-  if (!values.listenAddress) return undefined;
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):([0-9]{1,5})$/.exec(values.listenAddress);
-  const host = match?.[1] ?? match?.[2];
-  const port = Number(match?.[3]);
-  if (host === undefined || port > 65535) {
-    errors.push(
-      `--listen-address: expected ADDRESS:PORT such as 127.0.0.1:4240 or [::1]:4240, got ${JSON.stringify(values.listenAddress)}`,
-    );
-    return undefined;
-  }
+  const address = readAddress('--listen-address', values.listenAddress, '127.0.0.1:4240 or [::1]:4240', errors);
+  if (address === undefined) return undefined;
+  const { host } = address;
   const loopback = host === 'localhost' || host === '::1' || /^127\.[0-9]+\.[0-9]+\.[0-9]+$/.test(host);
   if (!loopback && !values.listenUnsafe) {
     errors.push(
       `--listen-address: ${host} is not loopback and the API has no authentication; add --listen-unsafe to allow it`,
     );
+  }
+  return address;
+}
+
+function readHubbleAddress(values: Values, errors: string[]): ListenAddress | undefined {
+  const address = readAddress(
+    '--hubble-listen-address',
+    values.hubbleListenAddress,
+    '0.0.0.0:4244 or [::]:4244',
+    errors,
+  );
+  const files = ['hubbleTlsCertFile', 'hubbleTlsKeyFile', 'hubbleTlsClientCaFile'] as const;
+  const missing = files.filter((name) => values[name] === '').map((name) => `--${flagName(name)}`);
+  if (address !== undefined && missing.length > 0) {
+    errors.push(`--hubble-listen-address: TLS with client certificates needs ${missing.join(', ')} too`);
+  }
+  return address;
+}
+
+function readAddress(flag: string, written: string, example: string, errors: string[]): ListenAddress | undefined {
+  if (!written) return undefined;
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):([0-9]{1,5})$/.exec(written);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host === undefined || port > 65535) {
+    errors.push(`${flag}: expected ADDRESS:PORT such as ${example}, got ${JSON.stringify(written)}`);
+    return undefined;
   }
   return { host, port };
 }

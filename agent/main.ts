@@ -139,6 +139,7 @@ async function run(config: Config, log: Logger): Promise<void> {
   if (config.listen && openApi) {
     log.info('the API listens', { at: await listen(openApi, { kind: 'tcp', ...config.listen }) });
   }
+  const hubble = await openHubble(config, flows, startedAt, log.with({ part: 'hubble' }));
 
   // ---- the way down: what was there before, then what is wanted, then new pods
   const restored = await endpoints.restore();
@@ -196,7 +197,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-  await Promise.all([api.close(), openApi?.close(), cni.close()]);
+  await Promise.all([api.close(), openApi?.close(), hubble?.close(), cni.close()]);
   await Promise.all([sourceEnded, ...chores]);
   realizer.stop();
   await datapath.close();
@@ -205,6 +206,31 @@ async function run(config: Config, log: Logger): Promise<void> {
   await lock.release();
   shutdown.finished();
   log.info('stopped');
+}
+
+/** Hubble's gRPC API where it is asked for; only then its libraries are loaded. */
+async function openHubble(config: Config, flows: FlowHistory, startedAt: number, log: Logger) {
+  if (!config.hubbleSocket && !config.hubbleListen) return undefined;
+  const { startHubble } = await import('./api/hubble/server.ts');
+  const server = await startHubble({
+    flows,
+    node: config.nodeName,
+    cluster: config.clusterName,
+    version: packageJson.version,
+    startedAt,
+    log,
+    socket: config.hubbleSocket || undefined,
+    tls: config.hubbleListen && {
+      ...config.hubbleListen,
+      files: {
+        certificate: config.hubbleTlsCertFile,
+        key: config.hubbleTlsKeyFile,
+        clientCa: config.hubbleTlsClientCaFile,
+      },
+    },
+  });
+  log.info('the Hubble API listens', { at: server.at.join(', ') });
+  return server;
 }
 
 /** Every address of this node that a pod could send to. Loopback and link-local ones never leave their interface. */

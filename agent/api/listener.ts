@@ -48,23 +48,24 @@ export function parseListen(text: string, allowRemote = false): ListenTarget {
 export async function listen(app: FastifyInstance, target: ListenTarget): Promise<string> {
   if (target.kind === 'tcp') return app.listen({ host: target.host, port: target.port });
   await mkdir(dirname(target.path), { recursive: true, mode: 0o700 });
-  await takeOver(target.path);
+  await takeOver(target.path, 'open the API socket');
   await app.listen({ path: target.path });
   await chmod(target.path, 0o600);
   return `unix:${target.path}`;
 }
 
-async function takeOver(path: string): Promise<void> {
+/** Removes a socket file that nobody answers on. Rejects for one that answers and for a file that is no socket. */
+export async function takeOver(path: string, operation: string): Promise<void> {
   const found = await lstat(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     throw error;
   });
   if (found === undefined) return;
   if (!found.isSocket()) {
-    throw new WeirError('CONFIG_INVALID', 'open the API socket', `${path} is there and is no socket; it is left alone`);
+    throw new WeirError('CONFIG_INVALID', operation, `${path} is there and is no socket; it is left alone`);
   }
   if (await answers(path)) {
-    throw new WeirError('ALREADY_RUNNING', 'open the API socket', `another process answers on ${path}`);
+    throw new WeirError('ALREADY_RUNNING', operation, `another process answers on ${path}`);
   }
   await unlink(path);
 }

@@ -1,0 +1,126 @@
+/**
+ * The TLS side's certificate, key and clients' CA: files that are read again, so that a renewed certificate needs no
+ * restart. Files that do not fit together are refused at the start; later the last good ones stay in use.
+ */
+import { readFile } from 'node:fs/promises';
+import { createSecureContext } from 'node:tls';
+import { experimental, type ServerCredentials } from '@grpc/grpc-js';
+import { asWeirError, WeirError } from '../../errors.ts';
+import type { Logger } from '../../run/log.ts';
+
+/** PEM files. */
+export interface CertificateFiles {
+  readonly certificate: string;
+  readonly key: string;
+  /** Who may call: holders of a certificate signed by one of these. */
+  readonly clientCa: string;
+}
+
+export const CERTIFICATES_READ_MS = 10_000;
+
+type IdentityListener = experimental.IdentityCertificateUpdateListener;
+type CaListener = experimental.CaCertificateUpdateListener;
+
+interface Pems {
+  readonly certificate: Buffer;
+  readonly key: Buffer;
+  readonly clientCa: Buffer;
+}
+
+export class Certificates implements experimental.CertificateProvider {
+  readonly #files: CertificateFiles;
+  readonly #log: Logger | undefined;
+  readonly #identityListeners = new Set<IdentityListener>();
+  readonly #caListeners = new Set<CaListener>();
+  readonly #timer: NodeJS.Timeout;
+  #pems: Pems;
+
+  private constructor(files: CertificateFiles, pems: Pems, everyMs: number, log: Logger | undefined) {
+    this.#files = files;
+    this.#pems = pems;
+    this.#log = log;
+    this.#timer = setInterval(() => void this.readAgain(), everyMs);
+    this.#timer.unref();
+  }
+
+  /** Rejects with CONFIG_INVALID when the files cannot be read or do not fit together. */
+  static async open(
+    files: CertificateFiles,
+    log: Logger | undefined,
+    everyMs = CERTIFICATES_READ_MS,
+  ): Promise<Certificates> {
+    try {
+      return new Certificates(files, await read(files), everyMs, log);
+    } catch (cause) {
+      throw new WeirError('CONFIG_INVALID', 'read the Hubble certificates', sentence(files, cause), { cause });
+    }
+  }
+
+  /** Calls without a certificate signed by the CA are refused. */
+  credentials(): ServerCredentials {
+    // One provider for both: grpc-js 1.14.7 takes the two in another order than it names them.
+    return experimental.createCertificateProviderServerCredentials(this, this, true);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** Looks at the files now. */
+  async readAgain(): Promise<void> {
+    try {
+      const pems = await read(this.#files);
+      if (sameBytes(pems, this.#pems)) return;
+      this.#pems = pems;
+      this.#log?.info('the Hubble certificates were renewed', { certificate: this.#files.certificate });
+    } catch (cause) {
+      this.#log?.warn('the Hubble certificates cannot be renewed; the last good ones stay in use', {
+        cause: asWeirError(cause, 'read the Hubble certificates'),
+      });
+      return;
+    }
+    for (const listener of this.#caListeners) listener(this.#ca());
+    for (const listener of this.#identityListeners) listener(this.#identity());
+  }
+
+  addCaCertificateListener(listener: CaListener): void {
+    this.#caListeners.add(listener);
+    process.nextTick(() => listener(this.#ca())); // grpc-js is not ready to hear of it yet
+  }
+
+  removeCaCertificateListener(listener: CaListener): void {
+    this.#caListeners.delete(listener);
+  }
+
+  addIdentityCertificateListener(listener: IdentityListener): void {
+    this.#identityListeners.add(listener);
+    process.nextTick(() => listener(this.#identity()));
+  }
+
+  removeIdentityCertificateListener(listener: IdentityListener): void {
+    this.#identityListeners.delete(listener);
+  }
+
+  #ca(): experimental.CaCertificateUpdate {
+    return { caCertificate: this.#pems.clientCa };
+  }
+
+  #identity(): experimental.IdentityCertificateUpdate {
+    return { certificate: this.#pems.certificate, privateKey: this.#pems.key };
+  }
+}
+
+async function read({ certificate, key, clientCa }: CertificateFiles): Promise<Pems> {
+  const [cert, privateKey, ca] = await Promise.all([readFile(certificate), readFile(key), readFile(clientCa)]);
+  createSecureContext({ cert, key: privateKey, ca }); // throws where they do not fit
+  return { certificate: cert, key: privateKey, clientCa: ca };
+}
+
+function sameBytes(a: Pems, b: Pems): boolean {
+  return a.certificate.equals(b.certificate) && a.key.equals(b.key) && a.clientCa.equals(b.clientCa);
+}
+
+function sentence({ certificate, key, clientCa }: CertificateFiles, cause: unknown): string {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return `expected a certificate (${certificate}), its key (${key}) and a CA for clients (${clientCa}) as PEM: ${why}`;
+}

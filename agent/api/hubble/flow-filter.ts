@@ -1,0 +1,281 @@
+/**
+ * Hubble's FlowFilter as clauses over packed records. Meaning as in Hubble: the fields of one filter must all hold, the
+ * values of a field are alternatives; a flow is shown if some filter of the whitelist holds (or there is none) and none
+ * of the blacklist does. A field that Weir cannot answer is refused by name, for a filter that is ignored tells lies.
+ */
+import type { StoredFlow } from '../../flow/decode.ts';
+import { DROP_REASONS, dropReason } from '../../flow/drop-reason.ts';
+import * as filter from '../../flow/filter.ts';
+import { type LabelMatcher, parseLabelSelector } from '../../flow/label-selector.ts';
+import type { PartyName } from '../../flow/names.ts';
+import { flowUuid, messageType } from '../../flow/present.ts';
+import { parseRange } from '../flow-values.ts';
+import { DIRECTION, type HubbleTeller, VERDICT } from './flow-message.ts';
+import type { FlowFilter } from './messages.ts';
+import { nodePatternMatches } from './node-pattern.ts';
+import { Refusal } from './refusal.ts';
+
+type Clause = filter.Clause;
+type Side = 'source' | 'destination';
+
+/** Most filters of one list, and most values of one field: more than any client sends. */
+const FILTERS_MAX = 128;
+const VALUES_MAX = 256;
+
+/** One clause for the whole request. Throws Refusal. */
+export function readFilters(
+  whitelist: readonly FlowFilter[],
+  blacklist: readonly FlowFilter[],
+  teller: HubbleTeller,
+): Clause {
+  const wanted = readList('whitelist', whitelist, teller);
+  const unwanted = readList('blacklist', blacklist, teller);
+  return (flow) =>
+    (wanted.length === 0 || wanted.some((holds) => holds(flow))) && !unwanted.some((holds) => holds(flow));
+}
+
+function readList(list: string, filters: readonly FlowFilter[], teller: HubbleTeller): Clause[] {
+  if (filters.length > FILTERS_MAX) throw invalid(list, `at most ${FILTERS_MAX} filters`, filters.length);
+  return filters.map((one, i) => readFilter(`${list}[${i}]`, one, teller));
+}
+
+function readFilter(where: string, fields: FlowFilter, teller: HubbleTeller): Clause {
+  if (fields.$unknowns !== undefined) throw unserved(where, 'a field newer than this agent');
+  const clauses = Object.entries(fields).map(([name, values]) => {
+    const place = `${where}.${name}`;
+    const read = FIELDS[name];
+    if (read === undefined) throw unserved(place, UNSERVED[name] ?? 'not known to this agent');
+    const list = values as never[];
+    if (list.length > VALUES_MAX) throw invalid(place, `at most ${VALUES_MAX} values`, list.length);
+    return read(list, teller, place);
+  });
+  return filter.allOf(clauses);
+}
+
+/** The clause of all values of a field. */
+type Field<Value> = (values: readonly Value[], teller: HubbleTeller, place: string) => Clause;
+
+/** A field whose values are texts in a form of their own. */
+function parsed<Value>(
+  parse: (text: string) => Value | undefined,
+  expected: string,
+  clause: (values: Value[], teller: HubbleTeller) => Clause,
+): Field<string> {
+  return (texts, teller, place) => {
+    const values = texts.map((text) => {
+      const value = parse(text);
+      if (value === undefined) throw invalid(place, expected, text);
+      return value;
+    });
+    return clause(values, teller);
+  };
+}
+
+const ip = (side: Side) => parsed(parseRange, 'an IP address or a CIDR', (ranges) => filter.byAddress(side, ranges));
+
+const pod = (side: Side) =>
+  parsed(parsePodPrefix, '"namespace/prefix", "namespace/", "/prefix" or "prefix"', (pods) =>
+    filter.byName(
+      side,
+      (name) =>
+        (name.namespace !== '' || name.pod !== '') &&
+        pods.some(
+          (one) =>
+            (one.namespace === '' || one.namespace === name.namespace) &&
+            (one.prefix === '' || name.pod.startsWith(one.prefix)),
+        ),
+    ),
+  );
+
+const label = (side: Side) =>
+  parsed<LabelMatcher>(parseLabelSelector, 'a label selector such as "app=a,tier in (b,c),!debug"', (matchers) =>
+    filter.byLabels(side, matchers),
+  );
+
+const port = (side: Side) => parsed(parsePort, 'a port from 0 to 65535', (ports) => filter.byPort(side, ports));
+
+const identity =
+  (side: Side): Field<number> =>
+  (numbers) =>
+    filter.byIdentity(side, numbers);
+
+const workload =
+  (side: Side): Field<{ readonly name?: string; readonly kind?: string }> =>
+  (wanted) =>
+    filter.byName(side, ({ workload: its }) => {
+      if (its === undefined) return false;
+      return wanted.some(({ name = '', kind = '' }) => agrees(name, its.name) && agrees(kind, its.kind));
+    });
+
+const cluster =
+  (side: Side): Field<string> =>
+  (names, teller) => {
+    const ours = names.includes(teller.cluster);
+    return filter.byName(side, ({ pod: podName }: PartyName) => ours && podName !== '');
+  };
+
+/** Every field that is served. */
+const FIELDS: Readonly<Record<string, Field<never>>> = {
+  source_ip: ip('source'),
+  destination_ip: ip('destination'),
+  source_pod: pod('source'),
+  destination_pod: pod('destination'),
+  source_label: label('source'),
+  destination_label: label('destination'),
+  source_port: port('source'),
+  destination_port: port('destination'),
+  source_identity: identity('source'),
+  destination_identity: identity('destination'),
+  source_workload: workload('source'),
+  destination_workload: workload('destination'),
+  source_cluster_name: cluster('source'),
+  destination_cluster_name: cluster('destination'),
+  verdict: (verdicts: readonly number[]) => (flow) => verdicts.includes(VERDICT[filter.verdictOf(flow.type)]),
+  event_type: eventTypes,
+  protocol: protocols,
+  reply: (wanted: readonly boolean[]) => (flow) => wanted.includes(flow.isReply),
+  tcp_flags: tcpFlags,
+  node_name: nodeNames,
+  ip_version: (versions: readonly number[]) =>
+    filter.byFamily(versions.map((version) => (version === 1 ? 4 : version === 2 ? 6 : 0))),
+  uuid:
+    (uuids: readonly string[], { run }) =>
+    (flow) =>
+      uuids.includes(flowUuid(run, flow.sequence)),
+  traffic_direction: (directions: readonly number[]) =>
+    filter.byDirection(
+      directions.map((direction) => (direction === DIRECTION.EGRESS ? 1 : direction === DIRECTION.INGRESS ? 0 : -1)),
+    ),
+  drop_reason_desc: dropReasons,
+  // Weir encrypts nothing.
+  encrypted: (wanted: readonly boolean[]) => () => wanted.includes(false),
+};
+
+const NO_L7 = 'this agent sees no application protocols';
+const NO_NAMES = 'this agent does not know DNS names of addresses';
+const NO_SERVICES = 'flows of this agent do not name Services';
+const NO_TRACE = 'flows of this agent have no trace ids';
+
+/** Every other field of Hubble's, and why not. */
+export const UNSERVED: Readonly<Record<string, string>> = {
+  source_fqdn: NO_NAMES,
+  destination_fqdn: NO_NAMES,
+  source_service: NO_SERVICES,
+  destination_service: NO_SERVICES,
+  dns_query: NO_L7,
+  http_status_code: NO_L7,
+  http_method: NO_L7,
+  http_path: NO_L7,
+  http_url: NO_L7,
+  http_header: NO_L7,
+  trace_id: NO_TRACE,
+  ip_trace_id: NO_TRACE,
+  source_ip_xlated: 'flows of this agent have no translated source address',
+  interface: 'flows of this agent do not name interfaces',
+  node_labels: 'flows of this agent carry no labels of nodes',
+  experimental: 'this agent has no CEL expressions',
+};
+
+/** IP protocol numbers by Hubble's names. */
+const PROTOCOLS: Readonly<Record<string, readonly number[]>> = {
+  tcp: [filter.IPPROTO.TCP],
+  udp: [filter.IPPROTO.UDP],
+  sctp: [filter.IPPROTO.SCTP],
+  icmp: [filter.IPPROTO.ICMP, filter.IPPROTO.ICMPV6],
+  icmpv4: [filter.IPPROTO.ICMP],
+  icmpv6: [filter.IPPROTO.ICMPV6],
+  igmp: [2],
+  vrrp: [112],
+};
+
+function protocols(names: readonly string[], _teller: HubbleTeller, place: string): Clause {
+  const numbers = names.flatMap((name) => {
+    const known = PROTOCOLS[name.toLowerCase()];
+    if (known !== undefined) return known;
+    if (['dns', 'http', 'kafka'].includes(name.toLowerCase())) throw unserved(`${place}: ${name}`, NO_L7);
+    throw invalid(place, `one of ${Object.keys(PROTOCOLS).join(', ')}`, name);
+  });
+  return filter.byProtocol(numbers);
+}
+
+interface EventTypeFilter {
+  readonly type?: number;
+  readonly match_sub_type?: boolean;
+  readonly sub_type?: number;
+}
+
+function eventTypes(wanted: readonly EventTypeFilter[]): Clause {
+  return (flow) => {
+    const event = messageType(flow);
+    return wanted.some(
+      ({ type = 0, match_sub_type = false, sub_type = 0 }) =>
+        (type === 0 || type === event.type) && (!match_sub_type || sub_type === event.sub_type),
+    );
+  };
+}
+
+/** Bits of the TCP header; NS is not recorded, so nothing has it. */
+const FLAG_BITS = { FIN: 1, SYN: 2, RST: 4, PSH: 8, ACK: 16, URG: 32, ECE: 64, CWR: 128, NS: 256 } as const;
+
+/** Every flag that a value names must be set; others may be. */
+function tcpFlags(wanted: readonly { readonly [flag in keyof typeof FLAG_BITS]?: boolean }[]): Clause {
+  const masks = wanted.map((flags) =>
+    Object.entries(FLAG_BITS).reduce(
+      (mask, [name, bit]) => mask | (flags[name as keyof typeof FLAG_BITS] ? bit : 0),
+      0,
+    ),
+  );
+  return (flow) => isTcp(flow) && masks.some((mask) => (flow.tcpFlags & mask) === mask);
+}
+
+function isTcp(flow: StoredFlow): boolean {
+  return flow.family !== 0 && flow.protocol === filter.IPPROTO.TCP;
+}
+
+/** All flows of an agent have its own node's name. */
+function nodeNames(patterns: readonly string[], { cluster: own, node }: HubbleTeller, place: string): Clause {
+  const matches = patterns.map((pattern) => {
+    const match = nodePatternMatches(pattern, own, node);
+    if (match === undefined) throw invalid(place, '"node", "cluster/" or "cluster/node", "*" for any letters', pattern);
+    return match;
+  });
+  const ours = matches.includes(true);
+  return () => ours;
+}
+
+/** Hubble's numbers; 0 is what flows have that were not dropped. */
+function dropReasons(numbers: readonly number[]): Clause {
+  const ours = new Set(
+    DROP_REASONS.filter(({ hubble }) => numbers.includes(hubble.number)).map(({ number }) => number),
+  );
+  const others = numbers.includes(0);
+  return (flow) => {
+    if (!flow.isDrop) return others;
+    return ours.has(flow.reason) || (others && dropReason(flow.reason).hubble.number === 0);
+  };
+}
+
+/** As Hubble reads it: without a namespace, "default"; with an empty one, any. */
+function parsePodPrefix(text: string): { readonly namespace: string; readonly prefix: string } | undefined {
+  const parts = text.split('/');
+  if (text === '' || parts.length > 2) return undefined;
+  const [namespace = '', prefix = ''] = parts.length === 2 ? parts : ['default', text];
+  return { namespace, prefix };
+}
+
+function parsePort(text: string): number | undefined {
+  return /^[0-9]{1,5}$/.test(text) && Number(text) <= 65535 ? Number(text) : undefined;
+}
+
+/** An empty wish is none. */
+function agrees(wish: string, value: string): boolean {
+  return wish === '' || wish === value;
+}
+
+function invalid(place: string, expected: string, got: unknown): Refusal {
+  return new Refusal('INVALID_ARGUMENT', `${place}: expected ${expected}, got ${JSON.stringify(got)}`);
+}
+
+function unserved(place: string, why: string): Refusal {
+  return new Refusal('UNIMPLEMENTED', `${place} is not served: ${why}`);
+}

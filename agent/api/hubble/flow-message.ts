@@ -1,0 +1,112 @@
+/**
+ * A stored record as Hubble's flow.Flow: a table from field to value, so that a field nobody asked for costs nothing.
+ * What is not in the table is not known to Weir (proto/flow.proto).
+ */
+import { Direction, EventFlags, EventType } from '../../datapath/layout.gen.ts';
+import { DESTINATION, type PacketSide, SOURCE, type StoredFlow } from '../../flow/decode.ts';
+import { dropReason } from '../../flow/drop-reason.ts';
+import { verdictOf } from '../../flow/filter.ts';
+import { deciders, flowUuid, MESSAGE, messageType, party, type Teller, TRACE } from '../../flow/present.ts';
+import { layer4, summary } from '../../flow/transport.ts';
+import { type FieldMask, keepMasked } from './field-mask.ts';
+import { timestamp } from './messages.ts';
+
+export interface HubbleTeller extends Teller {
+  readonly cluster: string;
+  readonly version: string;
+}
+
+/** flow.Verdict, as far as Weir's flows have it. */
+export const VERDICT = { FORWARDED: 1, DROPPED: 2, AUDIT: 4 } as const;
+/** flow.TrafficDirection. */
+export const DIRECTION = { INGRESS: 1, EGRESS: 2 } as const;
+/** flow.IPVersion. */
+const IP_VERSION = { IPv4: 1, IPv6: 2 } as const;
+/** flow.FlowType. */
+const L3_L4 = 1;
+/** flow.TraceObservationPoint by event_type.sub_type: the same places, numbered twice. */
+const POINT = { [TRACE.toEndpoint]: 101, [TRACE.toStack]: 3 } as const;
+/** flow.TraceReason. */
+const REASON = { new: 1, established: 2, reply: 3, related: 4 } as const;
+
+type Field = (flow: StoredFlow, teller: HubbleTeller) => unknown;
+
+/** An undefined value leaves the field out. */
+const FIELDS: Readonly<Record<string, Field>> = {
+  time: (flow) => timestamp(flow.timeMs),
+  uuid: (flow, { run }) => flowUuid(run, flow.sequence),
+  emitter: (_, { version }) => ({ name: 'weir', version }),
+  verdict: (flow) => VERDICT[verdictOf(flow.type)],
+  drop_reason: dropNumber,
+  drop_reason_desc: dropNumber,
+  IP: addresses,
+  l4: (flow) => layer4(flow).l4,
+  source: (flow, teller) => endpoint(flow, SOURCE, teller),
+  destination: (flow, teller) => endpoint(flow, DESTINATION, teller),
+  Type: () => L3_L4,
+  node_name: (_, { node }) => node,
+  event_type: messageType,
+  traffic_direction: (flow) => (flow.direction === Direction.DIRECTION_EGRESS ? DIRECTION.EGRESS : DIRECTION.INGRESS),
+  trace_observation_point: observationPoint,
+  trace_reason: traceReason,
+  is_reply: (flow) => ({ value: flow.isReply }),
+  Summary: summary,
+};
+/** Found together. */
+const DECIDERS = [
+  'egress_allowed_by',
+  'ingress_allowed_by',
+  'egress_denied_by',
+  'ingress_denied_by',
+  'policy_log',
+] as const;
+
+/** Makes messages with the fields of the mask; undefined: with all of them. */
+export function flowMessages(teller: HubbleTeller, mask: FieldMask | undefined): (flow: StoredFlow) => object {
+  const wantedOf = (name: string): 'all' | FieldMask | undefined => (mask === undefined ? 'all' : mask.get(name));
+  const fields = Object.entries(FIELDS).flatMap(([name, read]) => {
+    const wanted = wantedOf(name);
+    return wanted === undefined ? [] : [{ name, read, wanted }];
+  });
+  const wantedDeciders = DECIDERS.filter((name) => wantedOf(name) !== undefined);
+  return (flow) => {
+    const message: Record<string, unknown> = {};
+    for (const { name, read, wanted } of fields) {
+      const value = read(flow, teller);
+      if (value !== undefined) message[name] = keepMasked(value, wanted);
+    }
+    if (wantedDeciders.length > 0) {
+      const found = deciders(flow);
+      for (const name of wantedDeciders) if (found[name] !== undefined) message[name] = found[name];
+    }
+    return message;
+  };
+}
+
+function dropNumber(flow: StoredFlow): number | undefined {
+  return flow.isDrop ? dropReason(flow.reason).hubble.number : undefined;
+}
+
+function addresses(flow: StoredFlow): object | undefined {
+  const source = flow.address(SOURCE);
+  const destination = flow.address(DESTINATION);
+  if (source === undefined || destination === undefined) return undefined;
+  return { source, destination, ipVersion: flow.family === 4 ? IP_VERSION.IPv4 : IP_VERSION.IPv6 };
+}
+
+function endpoint(flow: StoredFlow, side: PacketSide, { cluster }: HubbleTeller): object {
+  const found = party(flow, side);
+  return found.pod_name === undefined ? found : { ...found, cluster_name: cluster };
+}
+
+function observationPoint(flow: StoredFlow): number | undefined {
+  const { type, sub_type } = messageType(flow);
+  return type === MESSAGE.trace ? POINT[sub_type as keyof typeof POINT] : undefined;
+}
+
+function traceReason(flow: StoredFlow): number | undefined {
+  if (messageType(flow).type !== MESSAGE.trace) return undefined;
+  if (flow.has(EventFlags.EVENT_RELATED)) return REASON.related;
+  if (flow.isReply) return REASON.reply;
+  return flow.type === EventType.EVENT_NEW ? REASON.new : REASON.established;
+}

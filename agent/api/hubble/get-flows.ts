@@ -1,0 +1,65 @@
+/** Observer.GetFlows: the history and what follows, as encoded messages in batches. */
+import type { FlowHistory, Telling } from '../../flow/history.ts';
+import { LOST_SOURCE } from '../../flow/history.ts';
+import type { EncodedFlows } from './encoded-flows.ts';
+import { flowMessages, type HubbleTeller } from './flow-message.ts';
+import { readFlowRequest } from './flow-request.ts';
+import { encode, GET_FLOWS_RESPONSE, type GetFlowsRequest, timestamp } from './messages.ts';
+
+/** flow.LostEventSource. */
+const SOURCE_NUMBERS = { PERF_EVENT_RING_BUFFER: 1, OBSERVER_EVENTS_QUEUE: 2, HUBBLE_RING_BUFFER: 3 } as const;
+/** Longest that a timer can wait. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
+
+export interface FlowSource {
+  readonly history: FlowHistory;
+  readonly teller: HubbleTeller;
+  readonly encoded: EncodedFlows;
+}
+
+/** Ends with what was asked for, or when the signal aborts. Throws Refusal for what is not served, before the first batch. */
+export async function* getFlows(
+  request: GetFlowsRequest,
+  { history, teller, encoded }: FlowSource,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer[], void, void> {
+  const plan = readFlowRequest(request, teller, Date.now());
+  const message = flowMessages(teller, plan.mask);
+  const shared = encoded.share((request.field_mask?.paths ?? []).join());
+  const node_name = teller.node;
+  let left = plan.most;
+  const telling: Telling<{ bytes: Buffer; isFlow: boolean }> = {
+    flow: (flow) => ({
+      isFlow: true,
+      bytes: shared.flow(flow.sequence, () =>
+        encode(GET_FLOWS_RESPONSE, { flow: message(flow), node_name, time: timestamp(flow.timeMs) }),
+      ),
+    }),
+    lost: (stage, count) => ({
+      isFlow: false,
+      bytes: encode(GET_FLOWS_RESPONSE, {
+        lost_events: { source: SOURCE_NUMBERS[LOST_SOURCE[stage]], num_events_lost: count },
+        node_name,
+        time: timestamp(Date.now()),
+      }),
+    }),
+  };
+  const ended = plan.until === undefined ? signal : AbortSignal.any([signal, at(plan.until)]);
+  try {
+    for await (const batch of history.stream(plan.query, telling, plan.ends, ended)) {
+      const lines: Buffer[] = [];
+      for (const { bytes, isFlow } of batch) {
+        if (isFlow && left-- <= 0) break;
+        lines.push(bytes);
+      }
+      if (lines.length > 0) yield lines;
+      if (left <= 0) return;
+    }
+  } finally {
+    shared.release();
+  }
+}
+
+function at(ms: number): AbortSignal {
+  return AbortSignal.timeout(Math.min(TIMER_MAX_MS, Math.max(0, Math.ceil(ms - Date.now()))));
+}

@@ -1,0 +1,153 @@
+/**
+ * Hubble's gRPC API of this agent, for the stock `hubble` client: on a unix socket that only root reaches, and on TCP
+ * with TLS for holders of a client certificate. Loaded only when asked for: it takes memory that not every node has to
+ * spend.
+ */
+import { chmod, mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { WeirError } from '../../errors.ts';
+import type { FlowHistory } from '../../flow/history.ts';
+import type { Logger } from '../../run/log.ts';
+import { takeOver } from '../listener.ts';
+import { Calls } from './calls.ts';
+import { type CertificateFiles, Certificates } from './certificates.ts';
+import { EncodedFlows } from './encoded-flows.ts';
+import { getFlows } from './get-flows.ts';
+import { checkHealth, watchHealth } from './health.ts';
+import { callsOf, type GetFlowsRequest } from './messages.ts';
+import { getNamespaces, type ObserverState, serverStatus } from './observer.ts';
+import { Refusal } from './refusal.ts';
+
+export interface HubbleOptions {
+  readonly flows: FlowHistory;
+  readonly node: string;
+  readonly cluster: string;
+  readonly version: string;
+  /** ms since 1970. */
+  readonly startedAt: number;
+  readonly log?: Logger;
+  /** Path of the unix socket; undefined: none. */
+  readonly socket: string | undefined;
+  readonly tls: HubbleTls | undefined;
+}
+
+export interface HubbleTls {
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  readonly files: CertificateFiles;
+}
+
+export interface HubbleServer {
+  /** Where it listens: "unix:/run/weir/hubble.sock", "127.0.0.1:4244". */
+  readonly at: readonly string[];
+  /** Undefined without TLS. */
+  readonly certificates: Certificates | undefined;
+  close(): Promise<void>;
+}
+
+/** A request is small; a peer that is gone without a word is noticed. */
+const LIMITS = {
+  'grpc.enable_channelz': 0,
+  'grpc.max_receive_message_length': 256 << 10,
+  'grpc.max_concurrent_streams': 64,
+  'grpc.keepalive_time_ms': 30_000,
+  'grpc.keepalive_timeout_ms': 10_000,
+} as const;
+/** How long clients may take to say goodbye. */
+const CLOSE_MS = 1000;
+
+/** Rejects with CONFIG_INVALID or ALREADY_RUNNING when it cannot listen. */
+export async function startHubble(options: HubbleOptions): Promise<HubbleServer> {
+  const { flows, node, cluster, startedAt, log, socket, tls } = options;
+  const teller = { node, run: flows.run, cluster, version: options.version };
+  const state: ObserverState = { history: flows, teller, startedAt };
+  const encoded = new EncodedFlows();
+  const calls = new Calls(log);
+  const server = new Server(LIMITS);
+
+  server.addService(callsOf('observer.Observer'), {
+    GetFlows: calls.stream((request, signal) => getFlows(request as GetFlowsRequest, { ...state, encoded }, signal)),
+    GetNamespaces: calls.unary(() => getNamespaces(state)),
+    ServerStatus: calls.unary(() => serverStatus(state)),
+    GetNodes: calls.unary(() => refuse('GetNodes', 'only a relay knows other nodes')),
+    GetAgentEvents: calls.stream(() => refuse('GetAgentEvents', 'this agent keeps no agent events')),
+    GetDebugEvents: calls.stream(() => refuse('GetDebugEvents', 'this agent has no debug events')),
+  } satisfies UntypedServiceImplementation);
+  server.addService(callsOf('grpc.health.v1.Health'), {
+    Check: calls.unary((request) => checkHealth(serviceOf(request))),
+    Watch: calls.stream((request, signal) => watchForever(serviceOf(request), signal)),
+  } satisfies UntypedServiceImplementation);
+
+  const at: string[] = [];
+  let certificates: Certificates | undefined;
+  try {
+    if (socket !== undefined) at.push(await listenOnSocket(server, socket));
+    if (tls !== undefined) {
+      certificates = await Certificates.open(tls.files, log);
+      const host = tls.host.includes(':') ? `[${tls.host}]` : tls.host;
+      at.push(`${host}:${await bind(server, `${host}:${tls.port}`, certificates.credentials())}`);
+    }
+  } catch (error) {
+    certificates?.close();
+    server.forceShutdown();
+    throw error;
+  }
+  return {
+    at,
+    certificates,
+    async close() {
+      certificates?.close();
+      calls.close();
+      await new Promise<void>((resolve) => {
+        const late = setTimeout(() => {
+          server.forceShutdown();
+          resolve();
+        }, CLOSE_MS);
+        server.tryShutdown(() => {
+          clearTimeout(late);
+          resolve();
+        });
+      });
+    },
+  };
+}
+
+async function listenOnSocket(server: Server, path: string): Promise<string> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await takeOver(path, 'open the Hubble socket');
+  await bind(server, `unix:${path}`, ServerCredentials.createInsecure());
+  await chmod(path, 0o600);
+  return `unix:${path}`;
+}
+
+/** Resolves with the port; 1 for a socket. */
+function bind(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, credentials, (cause, port) => {
+      if (cause === null) resolve(port);
+      else {
+        reject(
+          new WeirError('CONFIG_INVALID', 'open the Hubble API', `cannot listen on ${address}: ${cause.message}`, {
+            cause,
+          }),
+        );
+      }
+    });
+  });
+}
+
+function refuse(call: string, why: string): never {
+  throw new Refusal('UNIMPLEMENTED', `${call} is not served: ${why}`);
+}
+
+function serviceOf(request: object): string {
+  return (request as { readonly service?: string }).service ?? '';
+}
+
+async function* watchForever(service: string, signal: AbortSignal): AsyncGenerator<object[], void, void> {
+  yield [watchHealth(service)];
+  if (signal.aborted) return;
+  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+}
