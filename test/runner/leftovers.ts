@@ -42,10 +42,13 @@ export function othersAtWork(run: string): (name: string) => boolean {
   };
 }
 
-/** The process id in a name that test/kit/netns.ts gives. */
+/** The process id in a name of a test's: the largest number of it, the others being counters. */
 function ownerOf(name: string): string | undefined {
-  const match = /wt-.+?-(\d+)(?:-|$)|wt(\d+)x/.exec(name);
-  return match?.[1] ?? match?.[2];
+  const numbers = name.match(/\d+/g) ?? [];
+  return numbers.reduce<string | undefined>(
+    (most, number) => (Number(number) > Number(most ?? 0) ? number : most),
+    undefined,
+  );
 }
 
 function list(folder: string): string[] {
