@@ -3,7 +3,7 @@
  * datapath one revision at a time. Everything that arrives while one revision is applied becomes the next.
  */
 import type { ApplyResult, Datapath } from '../datapath/datapath.ts';
-import { WeirError } from '../errors.ts';
+import { asWeirError, WeirError } from '../errors.ts';
 import type { Names } from '../flow/names.ts';
 import type { Address } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
@@ -55,7 +55,7 @@ export interface Realizer extends Sink {
   stop(): void;
 }
 
-/** After an apply that failed; the kernel is then read and made equal as after a restart. */
+/** After a revision that failed; the kernel is then read and made equal as after a restart. */
 const RETRY_MS = 500;
 /** The longest time setTimeout can wait. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -100,7 +100,20 @@ export function createRealizer(options: RealizerOptions): Realizer {
     for (const tell of podWaiters.get(key) ?? []) tell(pod);
   }
 
+  /** Whatever fails is told and tried again; what had been taken out of the engine by then is made up for. */
   async function turn(): Promise<void> {
+    try {
+      await revise();
+    } catch (cause) {
+      replaceNext = true;
+      failure = asWeirError(cause, 'realize');
+      log.error(failure.message, { cause });
+      wakeAfter(RETRY_MS);
+      throw failure;
+    }
+  }
+
+  async function revise(): Promise<void> {
     engine.setNow(options.now());
     const unresolved = await desired.resolve();
     await prepare(engine);
@@ -131,11 +144,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
     try {
       return await apply();
     } catch (cause) {
-      replaceNext = true;
-      failure = new WeirError('DATAPATH_FAILED', 'apply', 'the kernel refused a change; trying again', { cause });
-      log.error(failure.message, { cause });
-      wakeAfter(RETRY_MS);
-      throw failure;
+      throw new WeirError('DATAPATH_FAILED', 'apply', 'the kernel refused a change; trying again', { cause });
     }
   }
 
@@ -182,7 +191,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
   }
 
   function wakeQuietly(): void {
-    wake().catch(() => {}); // Kept in `failure`, logged and retried by write().
+    wake().catch(() => {}); // Kept in `failure`, logged and retried by turn().
   }
 
   function wakeAfter(delayMs: number): void {

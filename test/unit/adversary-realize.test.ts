@@ -11,7 +11,7 @@ import type { EndpointRecord } from '../../agent/model/endpoint.ts';
 import { labelsKey } from '../../agent/model/labels.ts';
 import type { Pod, SourceChange } from '../../agent/model/object.ts';
 import { podLabels } from '../../agent/model/pod-labels.ts';
-import { createEngine } from '../../agent/policy/engine.ts';
+import { createEngine, type Engine } from '../../agent/policy/engine.ts';
 import { CLAIM_RANK, createPeerTable } from '../../agent/realize/peer-table.ts';
 import { createRealizer, type Realizer } from '../../agent/realize/realizer.ts';
 import { createLogger } from '../../agent/run/log.ts';
@@ -22,11 +22,17 @@ import { until } from '../kit/until.ts';
 const test = suite('adversary: realize');
 const NOTHING: ApplyResult = { epochBumped: false, operations: 0, lockedDown: [] };
 
-function start(): { realizer: Realizer; disk: { full: boolean } } {
+function start(): { realizer: Realizer; disk: { full: boolean }; engine: Engine & { broken: boolean } } {
   const disk = { full: false };
+  const engine = { ...createEngine(), broken: false };
+  const { take } = engine;
+  engine.take = () => {
+    if (engine.broken) throw new TypeError('cannot read properties of undefined');
+    return take();
+  };
   const given = new Map<string, number>();
   const realizer = createRealizer({
-    engine: createEngine(),
+    engine,
     datapath: { replace: async () => NOTHING, apply: async () => NOTHING } as unknown as Datapath,
     identities: {
       acquire: async (labels) => {
@@ -47,7 +53,7 @@ function start(): { realizer: Realizer; disk: { full: boolean } } {
     keepDocuments: async () => {},
     now: () => 0,
   });
-  return { realizer, disk };
+  return { realizer, disk, engine };
 }
 
 const at = (id: number): Address => parseAddress(`10.244.0.${id}`) as Address;
@@ -101,6 +107,20 @@ test('a new number that cannot be written delays nobody else, is reported, and i
   assert.is(identityOf(2), web);
   assert.is.not(identityOf(2), db);
   assert.is.not(realizer.desired.peers.at(at(9)), undefined);
+  realizer.stop();
+});
+
+test('a mistake of our own in one revision is told, and does not stop the loop', async () => {
+  const { realizer, engine } = start();
+  realizer.synced();
+  await realizer.firstRealized;
+  engine.broken = true;
+  const failed = await realizer.admit(record(1, 'web'), pod('web', 'web')).catch((error: WeirError) => error);
+  assert.instance(failed, WeirError);
+  assert.ok(realizer.failure);
+  engine.broken = false;
+  await until(() => realizer.failure === undefined, { what: 'the retry' });
+  assert.is(realizer.desired.members.get(1)?.state, 'ready');
   realizer.stop();
 });
 
