@@ -1,8 +1,9 @@
 /**
  * Writes dist/weir-agent.mjs and dist/weir.mjs: what an image or npm package ships, because Node runs no TypeScript under
- * node_modules, and a bundle holds less memory (docs/benchmarks.md). Run: `npm run bundle`.
+ * node_modules, and a bundle holds less memory (docs/benchmarks.md). What the agent loads only when a setting asks for
+ * it lies in files of its own beside them. Run: `npm run bundle`.
  */
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'esbuild';
@@ -21,12 +22,15 @@ const keepPlaces: Plugin = {
   },
 };
 
+await rm(new URL('../dist', import.meta.url), { recursive: true, force: true });
 await build({
   absWorkingDir: ROOT,
   entryPoints: { 'weir-agent': 'agent/main.ts', weir: 'agent/cli/main.ts' },
   outdir: 'dist',
   outExtension: { '.js': '.mjs' },
   bundle: true,
+  splitting: true,
+  chunkNames: 'part-[hash]',
   platform: 'node',
   target: 'node24',
   format: 'esm',
