@@ -5,7 +5,8 @@ import type { ActiveRule } from './compile/direction.ts';
 import type { ParseOptions } from './parse/language.ts';
 import { type Parsed, parse } from './parse/parse.ts';
 import type { CidrGroup, ParsedDocument, PolicySpec } from './rule.ts';
-import { selectorMatches } from './select/selector.ts';
+import { type Selector, selectorMatches } from './select/selector.ts';
+import { createSelectorIndex } from './select/selector-index.ts';
 import type { Subject } from './subject.ts';
 
 /**
@@ -31,21 +32,44 @@ export interface Documents {
   upsert(document: Document, now: number): { before: KnownDocument | undefined; after: KnownDocument };
   remove(ref: ObjectRef): KnownDocument | undefined;
   all(): KnownDocument[];
-  /** Documents that may select the subject: those of its namespace and the clusterwide ones. */
-  candidates(namespace: string): KnownDocument[];
+  /** Documents that select the subject, first those of a namespace, then the clusterwide ones, each in the order they came. */
+  selecting(subject: Pick<Subject, 'labels'>): KnownDocument[];
 }
 
 export function createDocuments(options: ParseOptions, attribution: Attribution): Documents {
   const known = new Map<string, KnownDocument>();
-  /** By the namespace of their subjects; '' for clusterwide documents. */
-  const byNamespace = new Map<string, Map<string, KnownDocument>>();
+  /** Where a document comes in the order: its next version stays there. */
+  const places = new Map<string, number>();
+  let nextPlace = 0;
+  const index = createSelectorIndex();
+  /** By the key of the selector that stands for them all in the index. */
+  const bySubject = new Map<string, { readonly selector: Selector; readonly documents: Set<KnownDocument> }>();
 
-  function put(key: string, document: KnownDocument): void {
+  function place(key: string, document: KnownDocument): void {
     known.set(key, document);
-    const { namespace } = document.ref;
-    const inNamespace = byNamespace.get(namespace);
-    if (inNamespace) inNamespace.set(key, document);
-    else byNamespace.set(namespace, new Map([[key, document]]));
+    if (!places.has(key)) places.set(key, nextPlace++);
+    for (const { subject } of document.inForce?.specs ?? []) {
+      const entry = bySubject.get(subject.key) ?? { selector: subject, documents: new Set() };
+      if (entry.documents.size === 0) {
+        bySubject.set(subject.key, entry);
+        index.add(subject);
+      }
+      entry.documents.add(document);
+    }
+  }
+
+  function displace(document: KnownDocument | undefined): void {
+    for (const { subject } of document?.inForce?.specs ?? []) {
+      const entry = bySubject.get(subject.key);
+      if (!entry?.documents.delete(document as KnownDocument) || entry.documents.size > 0) continue;
+      bySubject.delete(subject.key);
+      index.remove(entry.selector);
+    }
+  }
+
+  function inOrder(a: KnownDocument, b: KnownDocument): number {
+    const clusterwide = Number(a.ref.namespace === '') - Number(b.ref.namespace === '');
+    return clusterwide || (places.get(refKey(a.ref)) ?? 0) - (places.get(refKey(b.ref)) ?? 0);
   }
 
   return {
@@ -57,22 +81,23 @@ export function createDocuments(options: ParseOptions, attribution: Attribution)
       if (parsed.document && before?.inForce) attribution.retire(before.inForce);
       const adopted = parsed.document && attribution.adopt(parsed.document, isAudited(parsed.document, now));
       const after = judge(document, { ...parsed, document: adopted }, before);
-      put(key, after);
+      displace(before);
+      place(key, after);
       return { before, after };
     },
     remove(ref) {
       const key = refKey(ref);
       const before = known.get(key);
       known.delete(key);
-      byNamespace.get(ref.namespace)?.delete(key);
-      if (byNamespace.get(ref.namespace)?.size === 0) byNamespace.delete(ref.namespace);
+      places.delete(key);
+      displace(before);
       if (before?.inForce) attribution.retire(before.inForce);
       return before;
     },
     all: () => [...known.values()],
-    candidates(namespace) {
-      const own = namespace === '' ? [] : (byNamespace.get(namespace)?.values() ?? []);
-      return [...own, ...(byNamespace.get('')?.values() ?? [])];
+    selecting({ labels }) {
+      const found = index.matching(labels).flatMap(({ key }) => [...(bySubject.get(key)?.documents ?? [])]);
+      return [...new Set(found)].sort(inOrder);
     },
   };
 }

@@ -1,5 +1,4 @@
 /** Everything that holds for one subject at present: the rules that select it, and who isolates it. */
-import { NAMESPACE_LABEL } from '../../model/labels.ts';
 import { type ObjectRef, refKey } from '../../model/object.ts';
 import type { Direction } from '../../model/verdict.ts';
 import { activeRules, type Documents, isAudited, specsFor } from '../documents.ts';
@@ -44,17 +43,17 @@ export function* planSubject(
 ): Steps<SubjectPlan> {
   const rules: ActiveRule[] = [];
   const used = new Set<string>();
-  const isolators: Record<Direction, Isolator[]> = { ingress: [], egress: [] };
+  const isolators: Record<Direction, Map<ObjectRef, Isolator>> = { ingress: new Map(), egress: new Map() };
   const isolate = (by: Isolator, isolates: PolicySpec['isolates']): void => {
     for (const name of ['ingress', 'egress'] as const) {
-      if (isolates[name] && !isolators[name].some(({ ref }) => ref === by.ref)) isolators[name].push(by);
+      if (isolates[name] && !isolators[name].has(by.ref)) isolators[name].set(by.ref, by);
     }
   };
   const own = { audited: false, keepsEstablished: false };
   if (enforcement !== 'never') {
     if (enforcement === 'always') isolate({ ref: ENFORCEMENT_ALWAYS, ...own }, { ingress: true, egress: true });
     if (isInit(subject)) isolate({ ref: INIT_ISOLATION, ...own }, { ingress: true, egress: true });
-    for (const { ref, inForce } of documents.candidates(subject.labels.get(NAMESPACE_LABEL) ?? '')) {
+    for (const { ref, inForce } of documents.selecting(subject)) {
       if (!inForce) continue;
       for (const spec of specsFor(inForce, subject)) {
         used.add(refKey(ref));
@@ -62,14 +61,15 @@ export function* planSubject(
         const { keepEstablished: keepsEstablished } = inForce.lifetime;
         isolate({ ref, audited: isAudited(inForce, now), keepsEstablished }, spec.isolates);
       }
+      yield;
     }
   }
   function* direction(name: Direction): Steps<PolicyPlan['ingress']> {
     const about = rules.filter(({ rule }) => rule.direction === name);
-    const matters = about.length + isolators[name].length > 0;
+    const matters = about.length + isolators[name].size > 0;
     if (allowLocalHost && matters && name === 'ingress') about.push({ rule: LOCAL_HOST_RULE, audit: false });
     const planned = yield* planDirection(name, about, subject.namedPorts, cluster);
-    return { ...planned, isolation: isolationBy(isolators[name]) };
+    return { ...planned, isolation: isolationBy([...isolators[name].values()]) };
   }
   const plan = { ingress: yield* direction('ingress'), egress: yield* direction('egress') };
   return { plan, documents: used, key: planKey(plan) };

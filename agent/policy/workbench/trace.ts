@@ -2,7 +2,6 @@
  * Which rules match a packet on one side, in the order in which they decide: what the compiled rows no longer tell,
  * because they hold winners only. The verdict itself always comes from the rows; a test holds the two together.
  */
-import { NAMESPACE_LABEL } from '../../model/labels.ts';
 import type { Document, NamedPort, ObjectRef } from '../../model/object.ts';
 import { type Direction, TIERS, type Tier } from '../../model/verdict.ts';
 import { createAttribution } from '../attribution.ts';
@@ -94,7 +93,7 @@ export function createTracer(objects: Objects, options: TraceOptions): Tracer {
       const idle: PolicyRule[] = [];
       const audited = new Set<PolicyRule>();
       let speaks = isolatedBy.length > 0;
-      for (const document of documents.candidates(subject.labels.get(NAMESPACE_LABEL) ?? '')) {
+      for (const document of documents.selecting(subject)) {
         const { inForce, ref } = document;
         if (!inForce) continue;
         for (const spec of specsFor(inForce, subject)) {
