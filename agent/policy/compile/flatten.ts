@@ -31,6 +31,9 @@ export interface FlatEntry {
   readonly audited: TierVerdicts;
 }
 
+/** {@link TierVerdicts} while they are being found. */
+type Best = [TierVerdict | undefined, TierVerdict | undefined, TierVerdict | undefined];
+
 /** What holds for one stretch of ports. Equal keys mean equal winners: a precedence names one rule of its tier. */
 interface Winners {
   readonly enforced: TierVerdicts;
@@ -91,12 +94,15 @@ function intervals(
   everywhere: readonly Term[],
 ): { first: number; last: number; winners: Winners }[] {
   const starts = [...new Set(parts.flatMap(({ range }) => [range.first, range.last + 1]))].sort((a, b) => a - b);
+  const waiting = [...parts].sort((a, b) => b.range.first - a.range.first);
+  let here: RangeTerm[] = [];
   const out: { first: number; last: number; winners: Winners }[] = [];
   for (const [i, first] of starts.entries()) {
     const last = (starts[i + 1] ?? first) - 1;
-    const here = parts.filter(({ range }) => range.first <= first && first <= range.last).map(({ term }) => term);
+    here = here.filter(({ range }) => range.last >= first);
+    while (waiting.at(-1)?.range.first === first) here.push(waiting.pop() as RangeTerm);
     if (here.length === 0) continue;
-    const winners = winnersOf([...everywhere, ...here]);
+    const winners = winnersOf([...everywhere, ...here.map(({ term }) => term)]);
     const before = out.at(-1);
     if (before && before.winners.key === winners.key && before.last === first - 1) before.last = last;
     else out.push({ first, last, winners });
@@ -105,17 +111,12 @@ function intervals(
 }
 
 function winnersOf(terms: readonly Term[]): Winners {
-  const enforced = bestPerTier(terms.filter((term) => !term.audit));
-  const audited = bestPerTier(terms);
+  const enforced: Best = [undefined, undefined, undefined];
+  const audited: Best = [undefined, undefined, undefined];
+  for (const { tier, verdict, audit } of terms) {
+    const at = TIERS.indexOf(tier);
+    if (verdict.precedence > (audited[at]?.precedence ?? 0)) audited[at] = verdict;
+    if (!audit && verdict.precedence > (enforced[at]?.precedence ?? 0)) enforced[at] = verdict;
+  }
   return { enforced, audited, key: [...enforced, ...audited].map((verdict) => verdict?.precedence ?? 0).join(' ') };
-}
-
-function bestPerTier(terms: readonly Term[]): TierVerdicts {
-  return TIERS.map((tier) => {
-    let best: TierVerdict | undefined;
-    for (const term of terms) {
-      if (term.tier === tier && term.verdict.precedence > (best?.precedence ?? 0)) best = term.verdict;
-    }
-    return best;
-  }) as unknown as TierVerdicts;
 }
