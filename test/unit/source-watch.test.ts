@@ -19,7 +19,7 @@ import * as assert from 'uvu/assert';
 import { type Problem, refKey } from '../../agent/model/object.ts';
 import type { Clock } from '../../agent/run/clock.ts';
 import { readManifests } from '../../agent/source/manifests/read.ts';
-import { movedNames, Settling } from '../../agent/source/manifests/settle.ts';
+import { arrivedWhole, movedNames, Settling } from '../../agent/source/manifests/settle.ts';
 import { manifestsSource } from '../../agent/source/manifests/source.ts';
 import { fakeClock } from '../kit/clock.ts';
 import { suite } from '../kit/suite.ts';
@@ -189,6 +189,23 @@ test('rename() from another directory waits for no timer either when the data is
   await new Promise((resolve) => setTimeout(resolve, 20)); // the clock of the file system has moved on
   renameSync(elsewhere, join(watched.directory, 'a.yaml'));
   await eventually(() => value(watched, 'a') === '1', 'the new version');
+});
+
+test('rename() from another directory waits for no timer, even right after the data was written', async (context) => {
+  const watched = await watching(context, { 'a.yaml': namespace('a', '0') }, { clock: fakeClock() });
+  for (let v = 1; v <= 50; v++) {
+    writeFileSync(join(context.root, 'new'), namespace('a', String(v)));
+    utimesSync(join(context.root, 'new'), new Date(), new Date(Date.now() + 3_600_000)); // data younger than the rename
+    renameSync(join(context.root, 'new'), join(watched.directory, 'a.yaml'));
+    await eventually(() => watched.objects.get('Namespace a') === String(v), `version ${v}`);
+  }
+});
+
+test('arrivedWhole: told of by name and not by data', () => {
+  const renamed = { type: 'rename', name: 'a.yaml' } as const;
+  assert.equal(arrivedWhole([renamed], ['a.yaml', 'b.yaml']), ['a.yaml']);
+  assert.equal(arrivedWhole([renamed, { type: 'change', name: 'a.yaml' }], ['a.yaml']), []);
+  assert.equal(arrivedWhole([{ type: 'change', name: 'a.yaml' }], ['a.yaml']), []);
 });
 
 test('a file written piece by piece never shows a piece', async (context) => {

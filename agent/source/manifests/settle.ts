@@ -32,6 +32,16 @@ export function movedNames(events: readonly WatchEvent[], exists: (name: string)
   return moved;
 }
 
+/**
+ * Names that may have come from another directory by rename(): the kernel told of the name and of no data. A file that
+ * is created and written here is told of twice, so whoever asks must look once more whether the second word has come.
+ */
+export function arrivedWhole(events: readonly WatchEvent[], names: readonly string[]): string[] {
+  const told = (name: string, type: WatchEvent['type']): boolean =>
+    events.some((event) => event.name === name && event.type === type);
+  return names.filter((name) => told(name, 'rename') && !told(name, 'change'));
+}
+
 interface Waiting {
   readonly seen: Signature | undefined;
   readonly sinceMs: number;

@@ -7,7 +7,7 @@ import type { Sink, Source } from '../source.ts';
 import { isManifestName, listManifests, readText, type Signature, sameSignature, signatureOf } from './directory.ts';
 import { Folder } from './folder.ts';
 import { type LastGood, openLastGood } from './last-good.ts';
-import { movedNames, SETTLE_MS, Settling, type WatchEvent } from './settle.ts';
+import { arrivedWhole, movedNames, SETTLE_MS, Settling, type WatchEvent } from './settle.ts';
 
 export interface ManifestsOptions {
   readonly directory: string;
@@ -126,7 +126,20 @@ class Watched {
     if (names.has(basename(this.#directory)) || names.has('')) this.#rescan();
     else if ([...names].some((name) => name.startsWith('..')))
       this.#lookAtAll([...moved].some((name) => name.startsWith('..')));
-    else this.#look([...names].filter(isManifestName), (name) => moved.has(name));
+    else {
+      const manifests = [...names].filter(isManifestName);
+      this.#look(manifests, (name) => moved.has(name));
+      this.#confirm(arrivedWhole(events, manifests));
+    }
+  }
+
+  /** Files that seem to have been moved in are believed if the kernel has no word of data for them one turn later. */
+  #confirm(names: readonly string[]): void {
+    if (names.length === 0) return;
+    setImmediate(() => {
+      const untouched = names.filter((name) => !this.#events.some((event) => event.name === name));
+      if (this.#watcher && untouched.length > 0) this.#look(untouched, () => true);
+    });
   }
 
   #lookAtAll(moved: boolean): void {
