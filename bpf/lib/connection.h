@@ -213,7 +213,9 @@ __slow int judge_packet(struct __sk_buff *ctx, struct passage *p, struct conntra
 	/* an echo request with the id of somebody else's (see belongs) leaves that entry alone */
 	if (!makes_entry(p) || (live && !is_opening(p)))
 		return OUTCOME_GO_ON;
-	charged = p->party[end_of(p, SIDE_INITIATOR)].endpoint;
+	/* Who sends pays: in mid-stream it may be the responder, and whom it names as the opener has not asked for it.
+	 */
+	charged = p->party[END_SOURCE].endpoint;
 	if (charged && !take_token(charged, p->now))
 		return -DROP_NEW_CONNECTION_BUDGET;
 	if (entry)

@@ -137,6 +137,22 @@ test('a packet that reached its CPU a jiffy before another CPU refilled does not
   assert.is(run.reason, 'NEW_CONNECTION_BUDGET');
 });
 
+test('who answers without having been asked pays for the entry, not whom he names as the opener', async () => {
+  using small = DatapathFixture.open({ config: { newConnectionsPerSecond: 1, newConnectionBurst: 5 } });
+  setPolicy(small, OPEN, {});
+  setPolicy(small, CLOSED, { ingress: { isolated: true } });
+  const victim = small.pod({ identity: 1001, policy: CLOSED, ipv4: '10.9.0.2' });
+  const liar = small.pod({ identity: 1002, policy: OPEN, ipv4: '10.9.0.3' });
+  const answer = (from: string, dport: number): Packet => tcp({ from, to: victim.ipv4, sport: 80, dport }).data();
+  for (let port = 1; port <= 5; port++) {
+    assert.is((await small.fromPod(liar, answer(liar.ipv4, port))).verdict, 'redirect');
+    assert.is((await small.toPod(victim, answer('192.0.2.7', port))).verdict, 'stack');
+  }
+  assert.is((await small.fromPod(liar, answer(liar.ipv4, 6))).reason, 'NEW_CONNECTION_BUDGET');
+  const own = tcp({ from: victim.ipv4, to: '192.0.2.8', sport: 1000, dport: 443 }).syn();
+  assert.is((await small.fromPod(victim, own)).verdict, 'stack');
+});
+
 test('whatever a pod sends, the drop names it: by its veth, not by what it claims', async () => {
   const frames: [string, Parameters<typeof datapath.fromPod>[1]][] = [
     ['ARP_SPOOF', arp({ operation: 'reply', senderMac: client.mac, senderIp: server.ipv4, targetIp: client.ipv4 })],
