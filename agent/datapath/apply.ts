@@ -39,6 +39,7 @@ export function createApplier(tables: Tables, retired: Retired, clock: Clock): A
 
   async function apply(changes: Changes): Promise<ApplyResult> {
     const totals = { epochBumped: false, operations: 0 };
+    if (sizeOf(changes) > AT_ONCE) await nextTurn(); // Computing it took its time, and so will planning it.
     let todo = merge(waiting, changes);
     waiting = NO_CHANGES;
     lockedDown = new Map();
@@ -100,7 +101,7 @@ export function createApplier(tables: Tables, retired: Retired, clock: Clock): A
   /** `wrote` is told the length of every part that is done, of the operations not told of before. */
   async function writeInParts(ops: readonly Op[], wrote: (done: number) => void): Promise<void> {
     for (let at = 0; at < ops.length; at += AT_ONCE) {
-      if (at > 0) await new Promise(setImmediate);
+      if (ops.length > AT_ONCE) await nextTurn();
       tables.write(ops.slice(at, at + AT_ONCE));
       wrote(Math.min(AT_ONCE, ops.length - at));
     }
@@ -148,6 +149,14 @@ export function createApplier(tables: Tables, retired: Retired, clock: Clock): A
       return retired.dueMs;
     },
   };
+}
+
+function sizeOf(changes: Changes): number {
+  return Object.values(changes).reduce((sum, { set, remove }) => sum + set.length + remove.length, 0);
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise(setImmediate);
 }
 
 function failed(cause: WriteFailure): WeirError {

@@ -119,6 +119,26 @@ test('a row that is wanted again within the grace period stays', async () => {
   assert.equal(sorted(tables.rows()), sorted(first));
 });
 
+test('a large change is written in parts, in order, each operation once, whatever the kernel refuses in between', async () => {
+  const { tables, clock, applier } = setUp();
+  const many = Array.from({ length: 5000 }, (_, i) => 256 + i);
+  const classes = many.map((identity) => ({ set: 7, identity, classId: 1 }));
+  const full = { ...NO_ROWS, policy: { ...NO_POLICY_ROWS, identities: many, identityClasses: classes } };
+  tables.faults.push(...new Array(3000).fill(''), 'EBUSY', 'ENOMEM', ...new Array(4000).fill(''), 'EBUSY');
+  let turns = 0;
+  const others = setInterval(() => turns++, 0);
+  await applier.apply(difference(NO_ROWS, full));
+  clearInterval(others);
+  const kinds = [...new Array(5000).fill('identityClass.set'), ...new Array(5000).fill('identity.add')];
+  assert.equal(tables.log.slice(0, kinds.length), kinds);
+  assert.equal(tables.rows(), full);
+  assert.ok(turns > 0, 'nobody else had a turn');
+  await applier.apply(difference(full, NO_ROWS));
+  clock.now += 50;
+  await applier.collect();
+  assert.equal(tables.rows(), NO_ROWS);
+});
+
 test('a policy that does not fit locks its endpoints down, others go on, and it recovers when there is room', async () => {
   const { tables, applier } = setUp();
   tables.room = 3;
