@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { until } from '../kit/until.ts';
 
-const COLLECTOR = new URL('./collect-garbage.ts', import.meta.url).href;
+const COLLECTOR = new URL('./collect-garbage.mjs', import.meta.url).href;
 /** Pages go back to the kernel some time after the collection. */
 const SETTLE = { timeoutMs: 15_000, everyMs: 500 };
 
