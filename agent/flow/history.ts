@@ -186,7 +186,7 @@ export class FlowHistory {
           lost: (stage, count) => lines.push(telling.lost(stage, count)),
         });
         if (lines.length > 0) yield lines;
-        else if (follower.atEnd) await follower.wait(signal);
+        else if (follower.atEnd && !follower.done) await follower.wait(signal);
         else await nextTurn();
       }
     } finally {

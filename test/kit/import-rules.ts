@@ -105,7 +105,7 @@ export const RULES: readonly ImportRule[] = [
   {
     of: 'test/',
     may: ['agent/', 'native/', 'bpf/gen/', 'docs/', 'demo/', 'setup/'],
-    packages: ['uvu/assert', 'fast-check', 'yaml', 'fastify', 'ajv'],
+    packages: ['uvu/assert', 'fast-check', 'yaml', 'fastify', 'ajv', '@grpc/grpc-js'],
     why: 'uvu hides failures: take suite from test/kit/suite.ts',
   },
 ];

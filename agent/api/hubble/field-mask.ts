@@ -27,7 +27,7 @@ export function keepMasked(value: unknown, mask: 'all' | FieldMask): unknown {
 type Mutable = Map<string, 'all' | FieldMask>;
 
 function add(mask: Mutable, [name = '', ...rest]: readonly string[], type: protobuf.Type, path: string): void {
-  const field = type.fields[name]?.resolve();
+  const field = Object.hasOwn(type.fields, name) ? type.fields[name]?.resolve() : undefined;
   if (field === undefined) {
     const expected = Object.keys(type.fields).join(', ');
     throw new Refusal('INVALID_ARGUMENT', `field_mask: ${JSON.stringify(path)}: expected one of ${expected}`);

@@ -189,11 +189,11 @@ const PROTOCOLS: Readonly<Record<string, readonly number[]>> = {
 };
 
 function protocols(names: readonly string[], _teller: HubbleTeller, place: string): Clause {
-  const numbers = names.flatMap((name) => {
-    const known = PROTOCOLS[name.toLowerCase()];
-    if (known !== undefined) return known;
-    if (['dns', 'http', 'kafka'].includes(name.toLowerCase())) throw unserved(`${place}: ${name}`, NO_L7);
-    throw invalid(place, `one of ${Object.keys(PROTOCOLS).join(', ')}`, name);
+  const numbers = names.flatMap((written) => {
+    const name = written.toLowerCase();
+    if (Object.hasOwn(PROTOCOLS, name)) return PROTOCOLS[name] ?? [];
+    if (['dns', 'http', 'kafka'].includes(name)) throw unserved(`${place} ${name}`, NO_L7);
+    throw invalid(place, `one of ${Object.keys(PROTOCOLS).join(', ')}`, written);
   });
   return filter.byProtocol(numbers);
 }
