@@ -1,7 +1,7 @@
 /** From what people write to a party: "ns/pod", "ip:ADDR", "entity:NAME", "app=frontend,env=prod". */
 import { WeirError } from '../../errors.ts';
 import { type Address, familyOf, parseAddress, prefixContains } from '../../model/address.ts';
-import { didYouMean } from '../../model/did-you-mean.ts';
+import { closest, didYouMean } from '../../model/did-you-mean.ts';
 import { NAMESPACE_LABEL } from '../../model/labels.ts';
 import type { Node, Pod } from '../../model/object.ts';
 import { type Requirement, selector, selectorMatches } from '../select/selector.ts';
@@ -30,8 +30,18 @@ export function findParty(text: string, among: Population): Party {
   if (!/^[^/]+\/[^/]+$/.test(name)) throw wrong(`expected ${EXPECTED}, got "${text}"`);
   const pod = among.pods.find((party) => party.name === name);
   if (pod) return pod;
-  const names = among.pods.map((party) => party.name);
-  throw new WeirError('NOT_FOUND', 'find a pod', `there is no pod ${name}${didYouMean(name, names)}`);
+  throw new WeirError('NOT_FOUND', 'find a pod', `there is no pod ${name}${hint(name, among.pods)}`);
+}
+
+/** A pod of that namespace with a name alike, or one of that name elsewhere. */
+function hint(wanted: string, pods: readonly Party[]): string {
+  const slash = wanted.indexOf('/') + 1;
+  const [namespace, own] = [wanted.slice(0, slash), wanted.slice(slash)];
+  const elsewhere = pods.find(({ name }) => name.endsWith(`/${own}`));
+  if (elsewhere) return `; did you mean ${elsewhere.name}?`;
+  const near = pods.filter(({ name }) => name.startsWith(namespace)).map(({ name }) => name.slice(slash));
+  const found = closest(own, near);
+  return found === undefined ? '' : `; did you mean ${namespace}${found}?`;
 }
 
 /** The pod or node that has the address; else somebody outside, or in a pod range without being known. */
