@@ -30,8 +30,8 @@ export interface GetFlowsRequest {
   readonly first?: boolean;
   readonly whitelist?: readonly FlowFilter[];
   readonly blacklist?: readonly FlowFilter[];
-  readonly since?: Timestamp;
-  readonly until?: Timestamp;
+  readonly since?: Timestamp | undefined;
+  readonly until?: Timestamp | undefined;
   readonly field_mask?: { readonly paths?: readonly string[] };
   readonly extensions?: unknown;
   readonly $unknowns?: readonly Uint8Array[];
