@@ -29,6 +29,7 @@ export PATH
 . setup/node.sh
 . setup/build.sh
 . setup/kernels.sh
+. setup/stock.sh
 
 step machine check_machine
 step packages install_packages
@@ -37,3 +38,4 @@ step "native addon" build_native
 step "bpf programs" build_bpf
 step "cni plugin" build_cni
 [ "$purpose" != test ] || step "old kernels" fetch_kernels
+[ "$purpose" != test ] || step "stock clients" build_stock

@@ -5,6 +5,7 @@
 import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
 import { release } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { stockMissing } from './stock.ts';
 import type { Suite } from './suite.ts';
 
 /** linux/magic.h */
@@ -18,6 +19,7 @@ const NEEDS = {
   qemu: () => onPath('qemu-system-x86_64'),
   iperf3: () => onPath('iperf3'),
   nft: () => onPath('nft'),
+  stock: () => stockMissing(),
 } as const satisfies Record<string, () => string | undefined>;
 export type Need = keyof typeof NEEDS;
 

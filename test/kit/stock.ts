@@ -1,0 +1,18 @@
+/** Programs of other projects that setup builds from their Go modules (setup/stock.sh, test/stock/). */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const FOLDER = fileURLToPath(new URL('../../.setup/stock', import.meta.url));
+export type StockProgram = 'libcni' | 'cnitool' | 'cyclonus';
+const PROGRAMS: readonly StockProgram[] = ['libcni', 'cnitool', 'cyclonus'];
+
+export function stockProgram(name: StockProgram): string {
+  return join(FOLDER, name);
+}
+
+/** Why there are none, or undefined. */
+export function stockMissing(): string | undefined {
+  const missing = PROGRAMS.filter((name) => !existsSync(stockProgram(name)));
+  return missing.length === 0 ? undefined : `needs ${missing.join(', ')}, which setup builds with Go (setup/stock.sh)`;
+}
