@@ -28,6 +28,7 @@ wanted_test="
 	iperf3:iperf3
 	tcpdump:tcpdump
 	socat:socat
+	openssl:openssl
 	containernetworking-plugins:/usr/lib/cni/ptp
 	qemu-system-x86:qemu-system-x86_64
 	busybox-static:busybox
