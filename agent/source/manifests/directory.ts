@@ -1,5 +1,5 @@
 /** What is in a directory of manifests at the moment: names, signatures, texts. Looks only, decides nothing. */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { type BigIntStats, lstatSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { LARGEST_FILE } from './parse.ts';
 
@@ -26,9 +26,9 @@ export function listManifests(directory: string): string[] {
   return readdirSync(directory).filter(isManifestName).sort();
 }
 
-/** Undefined: not there, a link to nothing, or no regular file. */
+/** Undefined: not there, a link to nothing or to itself, no regular file, or the disk does not say. */
 export function signatureOf(directory: string, name: string): Signature | undefined {
-  const stat = statSync(join(directory, name), { bigint: true, throwIfNoEntry: false });
+  const stat = statOf(join(directory, name));
   if (!stat?.isFile()) return undefined;
   return {
     inode: `${stat.dev}:${stat.ino}`,
@@ -36,6 +36,29 @@ export function signatureOf(directory: string, name: string): Signature | undefi
     modifiedNs: stat.mtimeNs,
     changedNs: stat.ctimeNs,
   };
+}
+
+/** "dev:inode" of what the path means now; '' when there is nothing. */
+export function inodeOf(path: string): string {
+  const stat = statOf(path);
+  return stat ? `${stat.dev}:${stat.ino}` : '';
+}
+
+/** Does the name stand in the directory, whatever it means? Where the disk does not say: yes. */
+export function hasName(directory: string, name: string): boolean {
+  try {
+    return lstatSync(join(directory, name), { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return true; // A disk in trouble has deleted nothing.
+  }
+}
+
+function statOf(path: string): BigIntStats | undefined {
+  try {
+    return statSync(path, { bigint: true, throwIfNoEntry: false });
+  } catch {
+    return undefined; // ELOOP, EACCES, ESTALE, EIO: nothing that can be read, and reading says why.
+  }
 }
 
 /** The text of a file, or why there is none. Synchronous: a manifest is small, and a hop to a thread costs more than the read. */

@@ -1,10 +1,19 @@
 /** A directory of manifests as a source: watched, and read again now and then in case the watch missed something. */
-import { type FSWatcher, statSync, watch } from 'node:fs';
+import { type FSWatcher, watch } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { Problem } from '../../model/object.ts';
 import { type Clock, systemClock } from '../../run/clock.ts';
 import type { Sink, Source } from '../source.ts';
-import { isManifestName, listManifests, readText, type Signature, sameSignature, signatureOf } from './directory.ts';
+import {
+  hasName,
+  inodeOf,
+  isManifestName,
+  listManifests,
+  readText,
+  type Signature,
+  sameSignature,
+  signatureOf,
+} from './directory.ts';
 import { Folder } from './folder.ts';
 import { type LastGood, openLastGood } from './last-good.ts';
 import { arrivedWhole, movedNames, SETTLE_MS, Settling, type WatchEvent } from './settle.ts';
@@ -45,6 +54,8 @@ class Watched {
   #events: WatchEvent[] = [];
   /** The directory was there, and its names are known. */
   #listed = false;
+  /** Which directory that was, as dev:inode. */
+  #listedInode = '';
   #synced = false;
   #cancelSettle: (() => void) | undefined;
   #cancelRescan = (): void => {};
@@ -83,12 +94,11 @@ class Watched {
 
   /** Watches before looking, so that nothing falls in between. */
   #watchDirectory(): void {
-    const stat = statSync(this.#directory, { throwIfNoEntry: false });
-    const inode = stat ? `${stat.dev}:${stat.ino}` : '';
+    const inode = inodeOf(this.#directory);
     if (this.#watcher && inode === this.#watchedInode) return;
     this.#watcher?.close();
     this.#watcher = undefined;
-    if (!stat) return; // looking at it will report that
+    if (inode === '') return; // looking at it will report that
     try {
       this.#watcher = watch(this.#directory, { persistent: false }, (type, name) =>
         this.#onEvent({ type, name: name ?? '' }),
@@ -117,10 +127,7 @@ class Watched {
     const events = this.#events;
     this.#events = [];
     if (!this.#watcher) return; // stopped, or the watch broke: then the rescan looks
-    const moved = movedNames(
-      events,
-      (name) => statSync(join(this.#directory, name), { throwIfNoEntry: false }) !== undefined,
-    );
+    const moved = movedNames(events, (name) => hasName(this.#directory, name));
     const names = new Set(events.map((event) => event.name));
     // The directory itself came or went; or a "..data" link was moved, the way Kubernetes mounts a ConfigMap.
     if (names.has(basename(this.#directory)) || names.has('')) this.#rescan();
@@ -143,6 +150,7 @@ class Watched {
   }
 
   #lookAtAll(moved: boolean): void {
+    const inode = inodeOf(this.#directory);
     let names: string[];
     try {
       names = listManifests(this.#directory);
@@ -151,8 +159,13 @@ class Watched {
       this.#setOwnProblem('directory', `cannot be read, what was known stays in force: ${(error as Error).message}`);
       return;
     }
+    if (names.length === 0 && this.#folder.names().length > 0 && inode !== this.#listedInode) {
+      this.#setOwnProblem('directory', 'is another directory now, and empty: what was known stays in force');
+      return;
+    }
     this.#setOwnProblem('directory', undefined);
     this.#listed = true;
+    this.#listedInode = inode;
     this.#look([...new Set([...names, ...this.#folder.names()])], () => moved);
   }
 
@@ -170,8 +183,7 @@ class Watched {
     for (const name of names) {
       const signature = signatureOf(this.#directory, name);
       if (!signature) {
-        if (this.#folder.has(name)) vanished.push(name);
-        else this.#settling.forget(name);
+        this.#settleGone(name, vanished);
         continue;
       }
       const known = this.#known.get(name);
@@ -183,7 +195,13 @@ class Watched {
         this.#read(name, signature);
       }
     }
+    // With its directory it is gone for another reason, which lookAtAll() tells.
+    const isStillThere = vanished.length > 0 && inodeOf(this.#directory) === this.#listedInode;
     for (const name of vanished) {
+      if (!isStillThere) {
+        this.#settling.forget(name);
+        continue;
+      }
       // Found under another name: it was renamed, and both halves are one change.
       const renamed = inodes.has(this.#known.get(name)?.inode ?? '');
       if (this.#settling.believe(name, undefined, renamed, this.#clock.nowMs())) this.#forget(name);
@@ -191,6 +209,22 @@ class Watched {
     this.#deliver();
     this.#endFirstReading();
     this.#lookAgainSoon();
+  }
+
+  /** No regular file of that name: deleted, unless the name is there still, as a link to nothing, say. */
+  #settleGone(name: string, vanished: string[]): void {
+    if (!this.#folder.has(name)) {
+      this.#settling.forget(name);
+      return;
+    }
+    const place = join(this.#directory, name);
+    if (!hasName(this.#directory, name)) {
+      vanished.push(name);
+      return;
+    }
+    this.#settling.forget(name);
+    this.#known.delete(name);
+    this.#folder.setUnreadable(name, place, 'is no file any more: what it had stays in force');
   }
 
   #lookAgainSoon(): void {
