@@ -22,6 +22,8 @@ import { until } from './until.ts';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** WEIR_TEST_AGENT: another build of it, e.g. the bundle. */
 const AGENT = process.env.WEIR_TEST_AGENT ?? join(ROOT, 'agent/main.ts');
+/** As setup/weir-agent starts it: garbage of requests is collected early rather than kept. */
+const NODE_FLAGS = ['--max-semi-space-size=4'];
 const CLI = join(ROOT, 'agent/cli/main.ts');
 const CNI_BINARY = join(ROOT, 'cni/build/weir-cni');
 
@@ -121,7 +123,7 @@ export class NodeUnderTest {
 
   /** Starts the agent without waiting. */
   async launchAgent(): Promise<void> {
-    const words = this.netns.enter([process.execPath, AGENT, ...this.flags()]);
+    const words = this.netns.enter([process.execPath, ...NODE_FLAGS, AGENT, ...this.flags()]);
     const [program = '', ...args] = words;
     const inherit = this.options.log === 'inherit' || process.env.WEIR_TEST_LOG === '1';
     const agent = spawn(program, args, { stdio: ['ignore', 'ignore', inherit ? 'inherit' : 'pipe'] });
