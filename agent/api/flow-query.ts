@@ -75,7 +75,7 @@ const FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
     },
     description: "Weir's name of the reason in small letters, or Hubble's in capitals",
     parse: parseDropReason,
-    expected: '',
+    expected: `one of ${DROP_REASONS.map(({ name }) => name).join(', ')}`,
     clause: (reasons) => filter.byDropReason(reasons.flat()),
   }),
   protocol: field({
