@@ -6,7 +6,7 @@ import type { State } from '../api/state.ts';
 import { WeirError } from '../errors.ts';
 import { RESERVED_IDENTITIES } from '../model/identity.ts';
 import { type Labels, labelsKey } from '../model/labels.ts';
-import type { Pod } from '../model/object.ts';
+import type { Document, Pod } from '../model/object.ts';
 import { explain } from '../policy/explain/explain.ts';
 import { matrix, readMatrixQuestion } from '../policy/matrix.ts';
 import { byName, type Objects, podName } from '../policy/workbench/objects.ts';
@@ -25,16 +25,26 @@ export interface QuestionOptions {
 const MOST_MATRIX_QUESTIONS = 50_000;
 
 export function createQuestions({ desired, nodeName, policy }: QuestionOptions): Pick<State, 'explain' | 'matrix'> {
-  function bench(): Workbench {
+  /** Without `namespaces` all documents count, else those of these namespaces and the clusterwide ones. */
+  function bench(namespaces?: ReadonlySet<string>): Workbench {
     const numbers = new Map([...desired.identityLabels].map(([number, labels]) => [labelsKey(labels), number]));
     const identityOf = (labels: Labels): number | undefined => numbers.get(labelsKey(labels));
-    return createWorkbench(objectsNow(desired, nodeName), { ...policy(), identityOf });
+    const objects = objectsNow(desired, nodeName);
+    const counts = ({ ref }: Document): boolean => !namespaces || ref.namespace === '' || namespaces.has(ref.namespace);
+    const documents = objects.documents.filter(counts);
+    const present = new Set(documents);
+    const options = policy();
+    const lastValid = options.lastValid?.filter((one) => counts(one) && !present.has(one)) ?? [];
+    return createWorkbench({ ...objects, documents }, { ...options, lastValid, identityOf });
   }
   return {
-    explain(question) {
-      const port = readPort(question.port);
-      const on = bench();
-      return explain(on, { from: on.party(question.from), to: on.party(question.to), port });
+    explain({ from, to, port }) {
+      const question = readPort(port);
+      // Documents are what costs: first who is meant, then only theirs.
+      const everybody = bench(new Set());
+      const parties = [everybody.party(from), everybody.party(to)];
+      const on = bench(new Set(parties.flatMap(({ pod }) => pod?.namespace ?? [])));
+      return explain(on, { from: on.party(from), to: on.party(to), port: question });
     },
     matrix(ports, peers) {
       const on = bench();

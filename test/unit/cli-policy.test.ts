@@ -1,7 +1,8 @@
 /** `weir policy matrix | explain | lint | test | diff` as they are typed: files in, text or JSON out, exit codes. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
 import { type Command, type Io, runCli } from '../../agent/cli/command.ts';
 import { POLICY_DIFF } from '../../agent/cli/policy/diff.ts';
@@ -12,6 +13,7 @@ import { POLICY_TEST } from '../../agent/cli/policy/test.ts';
 import { suite } from '../kit/suite.ts';
 import { BACKEND_POLICY, CLUSTER } from './questions-cluster.ts';
 
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const COMMANDS: readonly Command[] = [POLICY_MATRIX, POLICY_EXPLAIN, POLICY_LINT, POLICY_TEST, POLICY_DIFF];
 const folder = mkdtempSync(join(tmpdir(), 'wt-cli-policy-'));
 
@@ -211,6 +213,16 @@ test('diff: pairs, recorded flows in every form the API has, exit code on demand
   assert.equal([asJson.pairs.length, asJson.flows, asJson.onlyOld], [4, undefined, []]);
   const bad = await weir('diff', good, changed, '--flows', write('bad.jsonl', '{"flow":{}}\n{\n'));
   assert.is(bad.code, 1);
+});
+
+test('the example in docs/policy.md is what is printed', async () => {
+  const lines = readFileSync(join(ROOT, 'docs/policy.md'), 'utf8').split('\n');
+  const at = lines.findIndex((line) => line.startsWith('    $ weir policy explain'));
+  const end = lines.findIndex((line, i) => i > at && line !== '' && !line.startsWith('    '));
+  const [command = '', ...shown] = lines.slice(at, end).map((line) => line.slice(4));
+  const words = command.split(' ').slice(3);
+  const { out } = await weir(...words.map((word) => word.replace(/^demo\//, join(ROOT, 'demo/'))));
+  assert.is(out.replaceAll(`${ROOT}`, '').trim(), shown.join('\n').trim());
 });
 
 test.run();

@@ -18,7 +18,7 @@ export const POLICY_DIFF: Command = {
   operands: ['OLD', 'NEW'],
   sentence: 'Show which pairs of pods change verdict between two sets of manifests, and which recorded flows would',
   flags: [
-    { name: 'flows', value: 'FILE', sentence: 'Recorded flows, as JSON lines: what weir observe -o json prints' },
+    { name: 'flows', value: 'FILE', sentence: 'Recorded flows, as JSON lines: what weir observe -o jsonpb prints' },
     PORT_FLAG,
     PEER_FLAG,
     { name: 'exit-code', sentence: 'Exit with 1 if anything changes' },
@@ -27,7 +27,7 @@ export const POLICY_DIFF: Command = {
   ],
   examples: [
     'weir policy diff ./manifests ./manifests.new',
-    'weir observe --last 10000 -o json > flows.jsonl; weir policy diff ./old ./new --flows flows.jsonl',
+    'weir observe --last 10000 -o jsonpb > flows.jsonl; weir policy diff ./old ./new --flows flows.jsonl',
   ],
   async run(call) {
     const [oldPath, newPath] = call.operands as [string, string];

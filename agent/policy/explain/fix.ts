@@ -5,6 +5,7 @@
 import type { ExplainedEdit } from '../../model/explanation.ts';
 import { type Document, refKey } from '../../model/object.ts';
 import type { Direction } from '../../model/verdict.ts';
+import type { Subject } from '../subject.ts';
 import type { Objects } from '../workbench/objects.ts';
 import type { Party } from '../workbench/party.ts';
 import { decide, type Trace } from '../workbench/trace.ts';
@@ -18,7 +19,7 @@ const MOST_EDITS = 4;
 /** Empty: none of the edits known here helps. */
 export function findFix(bench: Workbench, packet: Packet, direction: Direction): ExplainedEdit[] {
   const edits: Candidate[] = [];
-  let trial = createTrial(bench, packet, direction, documentsOf(bench, packet));
+  let trial = createTrial(bench, packet, direction, documentsOf(bench, packet, direction));
   while (trial.verdict === 'denied') {
     if (edits.length === MOST_EDITS) return [];
     const next = bestOf(trial, (documents) => createTrial(bench, packet, direction, documents));
@@ -54,11 +55,19 @@ function bestOf(trial: Trial, attempt: Try): { readonly candidate: Candidate; re
   return progress;
 }
 
-/** Those that can matter to either side. */
-function documentsOf({ objects }: Workbench, { from, to }: Packet): Map<string, Document> {
-  const namespaces = new Set(['', from.pod?.namespace, to.pod?.namespace]);
-  const relevant = objects.documents.filter(({ ref }) => namespaces.has(ref.namespace));
-  return new Map(relevant.map((document) => [refKey(document.ref), document]));
+/** Those that can matter: what selects the subject, and the groups its rules may name. */
+function documentsOf(bench: Workbench, packet: Packet, direction: Direction): Map<string, Document> {
+  const { subject } = direction === 'egress' ? packet.from : packet.to;
+  const peer = bench.peerOf(packet, direction);
+  const question = { direction, subject: subject as Subject, peer, peerPorts: [], target: packet.target };
+  const holding = new Set(
+    bench
+      .tracer()
+      .trace(question)
+      .holdings.map(({ document }) => refKey(document.ref)),
+  );
+  const all = bench.objects.documents.map((document): [string, Document] => [refKey(document.ref), document]);
+  return new Map(all.filter(([key, { ref }]) => holding.has(key) || ref.kind === 'CiliumCIDRGroup'));
 }
 
 function createTrial(
@@ -67,14 +76,15 @@ function createTrial(
   direction: Direction,
   documents: ReadonlyMap<string, Document>,
 ): Trial {
-  const trial = createWorkbench(objectsFor(bench, packet, documents), bench.options);
+  const lastValid = bench.options.lastValid?.filter(({ ref }) => documents.has(refKey(ref))) ?? [];
+  const trial = createWorkbench(objectsFor(bench, packet, documents), { ...bench.options, lastValid });
   const tried = { ...packet, from: moved(packet.from, trial), to: moved(packet.to, trial) };
   const answer = trial.judge(tried)[direction];
   const [subject, other] = direction === 'egress' ? [tried.from, tried.to] : [tried.to, tried.from];
   const peer = trial.peerOf(tried, direction);
   const trace: Trace = trial.tracer().trace({
     direction,
-    subject: subject.subject as NonNullable<Party['subject']>,
+    subject: subject.subject as Subject,
     peer,
     peerPorts: trial.portsOf(peer.identity),
     target: packet.target,
