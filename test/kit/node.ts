@@ -86,6 +86,7 @@ export class NodeUnderTest {
 
   static async start(part: string, options: NodeOptions): Promise<NodeUnderTest> {
     const bed = await Testbed.open(part);
+    let node: NodeUnderTest | undefined;
     try {
       const netns = await bed.netns('node');
       const world = await bed.netns('world');
@@ -98,7 +99,7 @@ export class NodeUnderTest {
       await world.ip(`route add 10.244.0.0/24 via ${NODE.ipv4}`);
       await world.ip(`-6 route add fd00:10:244::/64 via ${NODE.ipv6}`);
       const folder = await mkdtemp(join(tmpdir(), `${netns.name}-`));
-      const node = new NodeUnderTest(bed, netns, world, folder, options);
+      node = new NodeUnderTest(bed, netns, world, folder, options);
       await mkdir(join(folder, 'bin'));
       await mkdir(node.manifests);
       for (const [name, text] of Object.entries(options.manifests)) await node.writeManifest(name, text);
@@ -110,7 +111,7 @@ export class NodeUnderTest {
       await node.startAgent();
       return node;
     } catch (error) {
-      await bed.close();
+      await (node ?? bed).close();
       throw error;
     }
   }
