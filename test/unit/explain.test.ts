@@ -237,6 +237,17 @@ const FIXES: readonly Fix[] = [
     edits: ['add spec.ingressDeny[0].fromCIDRSet[0]: except: - 203.0.113.7/32'],
   },
   {
+    name: 'two denied blocks, only one has the address, and isolation behind them',
+    policies: `---\napiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: p}\nspec:\n  endpointSelector: {matchLabels: {app: backend}}\n  ingress: [{fromEntities: [host]}]\n  ingressDeny: [{fromCIDRSet: [{cidr: 198.51.100.0/24}, {cidr: 203.0.113.0/24}]}]\n`,
+    from: 'ip:203.0.113.7',
+    to: 'default/backend',
+    port: '80',
+    edits: [
+      'add spec.ingressDeny[0].fromCIDRSet[1]: except: - 203.0.113.7/32',
+      'add spec.ingress: - fromCIDR: - 203.0.113.7/32 toPorts: - ports: - port: "80" protocol: TCP',
+    ],
+  },
+  {
     name: 'ordered rules: Pass leaves it to the namespaces, where they allow it',
     policies: BACKEND_POLICY + ADMIN,
     from: 'default/frontend',
@@ -303,6 +314,39 @@ test('audited rules do not decide, but are named', () => {
   assert.equal([ended.verdict, ended.idle.map(({ why }) => why)], ['denied', ['expired']]);
   const alive = policies(expired, { now: Date.parse('2025-01-01T00:00:00Z') });
   assert.is(ingress(alive, 'default/frontend', 'default/backend', '8080').verdict, 'allowed');
+});
+
+test('an excepted address, a group, a node and a Service are matched as the tables match them', () => {
+  const rules = `---
+apiVersion: cilium.io/v2
+kind: CiliumCIDRGroup
+metadata: {name: partners}
+spec: {externalCIDRs: [198.51.100.0/24]}
+---
+apiVersion: v1
+kind: Service
+metadata: {namespace: database, name: sql}
+spec: {selector: {app: postgres}, ports: [{port: 1}]}
+---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: p}
+spec:
+  endpointSelector: {matchLabels: {app: backend}}
+  egress:
+    - toCIDRSet: [{cidr: 203.0.113.0/24, except: [203.0.113.0/28]}]
+    - toCIDRSet: [{cidrGroupRef: partners}]
+    - toNodes: [{}]
+    - toServices: [{k8sService: {serviceName: sql}}]
+`;
+  const on = policies(rules);
+  const peers = (to: string) => egress(on, 'default/backend', to, '80').rule?.peers ?? 'denied';
+  assert.equal(peers('ip:203.0.113.16'), ['203.0.113.0/24']);
+  assert.equal(peers('ip:203.0.113.7'), 'denied');
+  assert.equal(peers('ip:198.51.100.1'), ['198.51.100.0/24 of CiliumCIDRGroup partners']);
+  assert.equal(peers('ip:192.168.0.2'), ['nodes everybody']);
+  assert.equal(peers('database/postgres'), ['k8s:app="postgres",k8s:io.kubernetes.pod.namespace="database"']);
+  assert.equal(peers('default/frontend'), 'denied');
 });
 
 test('the last valid version is explained where the present one is refused', () => {

@@ -172,6 +172,11 @@ const SHADOWED: readonly [name: string, deny: string, warns: boolean][] = [
     '{endpointSelector: {}, ingressDeny: [{fromEndpoints: [{matchLabels: {app: frontend, env: test}}]}]}',
     false,
   ],
+  [
+    'everybody but that peer',
+    '{endpointSelector: {}, ingressDeny: [{fromEndpoints: [{matchExpressions: [{key: app, operator: NotIn, values: [frontend]}]}]}]}',
+    false,
+  ],
   ['other subjects', '{endpointSelector: {matchLabels: {app: other}}, ingressDeny: [{fromEntities: [all]}]}', false],
   ['the other direction', '{endpointSelector: {}, egressDeny: [{toPorts: [{ports: [{port: "8080"}]}]}]}', false],
 ];

@@ -6,7 +6,13 @@ import { suite } from '../kit/suite.ts';
 import { BACKEND_POLICY, bench, CLUSTER } from './questions-cluster.ts';
 
 const test = suite('policy suites');
-const guide = bench(CLUSTER + BACKEND_POLICY);
+const CLOSED = `---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {namespace: database, name: closed}
+spec: {podSelector: {}, ingress: [{from: [{podSelector: {}}]}, {ports: [{port: 1}]}]}
+`;
+const guide = bench(CLUSTER + BACKEND_POLICY + CLOSED);
 const FRONTEND: Expectation = { from: 'default/frontend', to: 'default/backend', port: 8080, expect: 'allow' };
 
 const RUNS: readonly [test: Expectation, failures: readonly string[]][] = [
@@ -30,8 +36,17 @@ const RUNS: readonly [test: Expectation, failures: readonly string[]][] = [
   ],
   [{ ...FRONTEND, from: 'entity:world', expect: 'deny', rule: 'CiliumNetworkPolicy default/backend-policy' }, []],
   [
-    { from: 'default/frontend', to: 'database/postgres', port: 1, expect: 'allow', rule: 'x/y' },
+    { from: 'database/postgres', to: 'default/frontend', port: 1, expect: 'allow', rule: 'x/y' },
     ['IPv4: allowed, but by nobody instead of x/y'],
+  ],
+  [
+    { from: 'default/frontend', to: 'database/postgres', port: 1, expect: 'allow', rule: 'x/y' },
+    ['IPv4: allowed, but by NetworkPolicy database/closed spec.ingress[1] instead of x/y'],
+  ],
+  // the receiver denies: what the sender's own policy allows is not what decides
+  [
+    { from: 'default/backend', to: 'database/postgres', port: 5432, expect: 'deny', rule: 'default/backend-policy' },
+    ['IPv4: denied, but by NetworkPolicy database/closed instead of default/backend-policy'],
   ],
   // what cannot be asked fails, it is not skipped
   [{ ...FRONTEND, from: 'default/nobody' }, ['there is no pod default/nobody']],
