@@ -3,7 +3,6 @@
  * decisions are made here.
  */
 import { mkdir } from 'node:fs/promises';
-import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import packageJson from '../package.json' with { type: 'json' };
 import { listen } from './api/listener.ts';
@@ -14,6 +13,7 @@ import type { CniReadiness } from './cni/request.ts';
 import { startCniServer } from './cni/server.ts';
 import { type Config, describeSettings, readConfig } from './config.ts';
 import { createKernelDatapath } from './datapath/kernel.ts';
+import { localPrefixes } from './datapath/node.ts';
 import { createEndpoints } from './endpoint/lifecycle.ts';
 import { netnsExists } from './endpoint/netns.ts';
 import { openRecordStore } from './endpoint/record-store.ts';
@@ -22,7 +22,7 @@ import { FlowHistory } from './flow/history.ts';
 import { labelFilter } from './identity/label-filter.ts';
 import { openIdentityStore } from './identity/store.ts';
 import { createPool } from './ipam/pool.ts';
-import { type Address, type Prefix, parseAddress } from './model/address.ts';
+import type { Prefix } from './model/address.ts';
 import type { Labels } from './model/labels.ts';
 import type { Namespace, Pod, Problem } from './model/object.ts';
 import { podLabels } from './model/pod-labels.ts';
@@ -146,7 +146,7 @@ async function run(config: Config, log: Logger): Promise<void> {
   ownProblems.push(...restored.problems);
   for (const record of restored.endpoints) void realizer.admit(record, undefined).catch(() => {}); // seen by turn()
   readiness.done('the endpoints of before the restart');
-  realizer.setLocalAddresses(localAddresses());
+  realizer.setLocalAddresses(await localPrefixes());
   const sourceEnded = source.run(realizer, signal).catch((error: unknown) => {
     log.error('the source cannot work', { cause: error });
     shutdown.begin('the source cannot work');
@@ -186,7 +186,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     chore('collecting expired connections', CHORES_MS.connections, () => datapath.collectConnections()),
     chore('looking after endpoints', CHORES_MS.endpoints, () => endpoints.collect()),
     chore('applying kept DELs', CHORES_MS.endpoints, () => queue.replay()),
-    chore('reading local addresses', CHORES_MS.localAddresses, () => realizer.setLocalAddresses(localAddresses())),
+    chore('reading local addresses', CHORES_MS.localAddresses, () => localPrefixes().then(realizer.setLocalAddresses)),
     chore('collecting identities', CHORES_MS.identities, () => identities.collect().then(realizer.askAgain)),
   ];
   await readiness.ready;
@@ -231,15 +231,6 @@ async function openHubble(config: Config, flows: FlowHistory, startedAt: number,
   });
   log.info('the Hubble API listens', { at: server.at.join(', ') });
   return server;
-}
-
-/** Every address of this node that a pod could send to. Loopback and link-local ones never leave their interface. */
-function localAddresses(): Address[] {
-  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
-  return all
-    .map(({ address }) => parseAddress(address.replace(/%.*$/, '')))
-    .filter((address) => address !== undefined)
-    .filter((address) => !/^(127\.|::1$|fe80:)/.test(address));
 }
 
 if (process.argv.slice(2).some((word) => word === '--help' || word === '-h')) {

@@ -1,6 +1,7 @@
-/** What the node itself needs once, before pods: forwarding. Everything else belongs to a pod and goes with it. */
+/** What the node itself needs once, before pods: forwarding; and which addresses it answers to. The rest belongs to a pod. */
 import { existsSync } from 'node:fs';
-import { linkList, sysctlGet, sysctlSet } from '../../native/index.ts';
+import { batch, linkList, sysctlGet, sysctlSet } from '../../native/index.ts';
+import type { Prefix } from '../model/address.ts';
 
 /**
  * Switches forwarding on in this process's network namespace. IPv6 forwarding turns a host into a router, which ignores
@@ -15,6 +16,23 @@ export async function prepareNode(): Promise<void> {
     if ((await sysctlGet({ key }).catch(absent)) === '1') await sysctlSet({ key, value: '2' }).catch(absent);
   }
   await sysctlSet({ key: 'net/ipv6/conf/all/forwarding', value: '1' });
+}
+
+/** Routing table of what the kernel delivers to itself: linux/rtnetlink.h. */
+const RT_TABLE_LOCAL = 255;
+const OWN = ['local', 'broadcast', 'anycast'];
+
+/**
+ * Everything a pod can send to that is this node itself, by its routes rather than its interfaces: an address is also
+ * local while its interface has no carrier or is down (docker0, most of the time), and a whole prefix can be. Without
+ * loopback and IPv6's link-local addresses, which never leave their interface.
+ */
+export async function localPrefixes(): Promise<Prefix[]> {
+  const [routes] = await batch(undefined, [{ op: 'routeList', table: RT_TABLE_LOCAL }]);
+  const own = routes.flatMap(({ type, dst }) =>
+    OWN.includes(type) && dst !== 'default4' && dst !== 'default6' ? [dst] : [],
+  );
+  return [...new Set(own)].filter((prefix) => !/^(127\.|::1\/|fe80:)/.test(prefix)).sort();
 }
 
 /** False when the kernel was built or started without IPv6 (ipv6.disable=1): the same in every namespace. */

@@ -4,7 +4,7 @@
  */
 import type { DatapathDelta, DatapathRows, RangeRow } from '../datapath/datapath.ts';
 import { asWeirError, type WeirError } from '../errors.ts';
-import type { Address, Prefix } from '../model/address.ts';
+import { bitsOf, familyOf, type Prefix, prefixAddress, prefixLength } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
 import {
   FIRST_POD_IDENTITY,
@@ -57,8 +57,8 @@ export interface Desired {
   removeEndpoint(id: number): void;
   /** Pods that got `init` because no number was free ask again with the next resolve. True if there are any. */
   askAgain(): boolean;
-  /** Every address of the node itself, replacing what was said before. */
-  setLocalAddresses(addresses: readonly Address[]): void;
+  /** Everything that is the node itself, replacing what was said before. */
+  setLocalAddresses(prefixes: readonly Prefix[]): void;
   /**
    * Gives everything that changed its identity and subject. What could not get a number stays as it was, delays nothing
    * else, and is tried again with the next call; the first such error is returned.
@@ -85,11 +85,27 @@ export function createDesired(options: DesiredOptions): Desired {
   const removedEndpoints = new Set<number>();
   /** The member whose new number is being written down: its removal waits for that. */
   let resolving: Member | undefined;
-  const ranges: RangeRow[] = options.podCidrs.map((prefix) => ({
+  const podRanges: RangeRow[] = options.podCidrs.map((prefix) => ({
     prefix,
     identity: RESERVED_IDENTITIES.unmanaged,
     kind: 'pod',
   }));
+  /** Prefixes of more than one address that are this node. */
+  let localRanges: RangeRow[] = [];
+  const changedRanges = { set: new Map<Prefix, RangeRow>(), remove: new Set<Prefix>() };
+
+  function setLocalRanges(rows: RangeRow[]): void {
+    const before = new Map(localRanges.map((row) => [row.prefix, row]));
+    for (const row of rows) {
+      if (!before.delete(row.prefix)) changedRanges.set.set(row.prefix, row);
+      changedRanges.remove.delete(row.prefix);
+    }
+    for (const prefix of before.keys()) {
+      changedRanges.set.delete(prefix);
+      changedRanges.remove.add(prefix);
+    }
+    localRanges = rows;
+  }
 
   function takeNode(name: string): void {
     const node = inventory.nodes.get(name);
@@ -259,12 +275,18 @@ export function createDesired(options: DesiredOptions): Desired {
       for (const [id] of unnumbered) dirtyMembers.add(id);
       return unnumbered.length > 0;
     },
-    setLocalAddresses(addresses) {
+    setLocalAddresses(prefixes) {
+      const host = { identity: RESERVED_IDENTITIES.host, kind: 'node' } as const;
+      const isOne = (prefix: Prefix): boolean => prefixLength(prefix) === bitsOf(familyOf(prefix));
+      const addresses = prefixes.filter(isOne).map(prefixAddress);
       peers.claim(
         THIS_NODE,
         CLAIM_RANK.local,
-        addresses.map((address) => ({ address, identity: RESERVED_IDENTITIES.host, endpoint: 0, kind: 'node' })),
+        addresses.map((address) => ({ address, endpoint: 0, ...host })),
       );
+      const isOurs = (prefix: Prefix): boolean => podRanges.some((row) => row.prefix === prefix);
+      const wide = prefixes.filter((prefix) => !isOne(prefix) && !isOurs(prefix));
+      setLocalRanges(wide.map((prefix) => ({ prefix, ...host })));
     },
     async resolve() {
       let failure: WeirError | undefined;
@@ -302,16 +324,18 @@ export function createDesired(options: DesiredOptions): Desired {
         removeEndpoints: gone,
         setPeers: change.set,
         removePeers: change.remove,
-        setRanges: [],
-        removeRanges: [],
+        setRanges: [...changedRanges.set.values()],
+        removeRanges: [...changedRanges.remove],
       };
+      changedRanges.set.clear();
+      changedRanges.remove.clear();
       return { delta, endpoints };
     },
     everything: () => ({
       policy: engine.rows(),
       endpoints: rows(members.keys()),
       peers: peers.rows(),
-      ranges,
+      ranges: [...podRanges, ...localRanges],
     }),
   };
 }

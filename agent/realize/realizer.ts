@@ -5,7 +5,7 @@
 import type { ApplyResult, Datapath } from '../datapath/datapath.ts';
 import { asWeirError, WeirError } from '../errors.ts';
 import type { Names } from '../flow/names.ts';
-import type { Address } from '../model/address.ts';
+import type { Prefix } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
 import { type Document, type Pod, type Problem, refKey } from '../model/object.ts';
 import type { PolicyId } from '../model/verdict.ts';
@@ -49,7 +49,8 @@ export interface Realizer extends Sink {
   admit(record: EndpointRecord, pod: Pod | undefined): Promise<void>;
   /** Resolves when nothing in the kernel names the endpoint any more. */
   withdraw(id: number): Promise<void>;
-  setLocalAddresses(addresses: readonly Address[]): void;
+  /** Everything that is the node itself. */
+  setLocalAddresses(prefixes: readonly Prefix[]): void;
   /** To be called every now and then: pods without a number of their own ask for one again. */
   askAgain(): void;
   stop(): void;
@@ -264,11 +265,11 @@ export function createRealizer(options: RealizerOptions): Realizer {
       desired.removeEndpoint(id);
       return wake();
     },
-    setLocalAddresses(addresses) {
-      const now = addresses.join();
+    setLocalAddresses(prefixes) {
+      const now = prefixes.join();
       if (now === localAddresses) return;
       localAddresses = now;
-      desired.setLocalAddresses(addresses);
+      desired.setLocalAddresses(prefixes);
       wakeQuietly();
     },
     askAgain() {
