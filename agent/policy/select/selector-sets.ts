@@ -47,15 +47,18 @@ export interface SelectorSets {
   labelsOf(number: IdentityNumber): Labels | undefined;
 }
 
-interface Member {
+/** A class with its identities counted. */
+interface Membership {
   readonly class: PeerClass;
+  /** Equal for identities of one class: what they match, and their ports by name. */
+  readonly signature: string;
   size: number;
 }
 interface OwnSet extends SelectorSet {
   readonly key: string;
   readonly classes: Map<ClassId, PeerClass>;
-  readonly bySignature: Map<string, Member>;
-  readonly members: Map<IdentityNumber, string>;
+  readonly bySignature: Map<string, Membership>;
+  readonly members: Map<IdentityNumber, Membership>;
   readonly users: Set<SetUser>;
   nextClass: ClassId;
 }
@@ -92,34 +95,33 @@ export function createSelectorSets(nextSet: () => SetId, rows: Table<IdentityCla
     const named = ports.filter((port) => set.names.includes(port.name)).sort(byText);
     const signature = [matches.join(','), ...new Set(named.map(portText))].join(' ');
     const old = set.members.get(identity);
-    if (old === signature) return;
+    if (old?.signature === signature) return;
     let member = set.bySignature.get(signature);
     if (!member) {
-      member = { class: { id: set.nextClass++, matches, named }, size: 0 };
+      member = { class: { id: set.nextClass++, matches, named }, signature, size: 0 };
       set.bySignature.set(signature, member);
       set.classes.set(member.class.id, member.class);
       if (announce) for (const user of set.users) user.classAdded(member.class);
     }
     member.size++;
-    set.members.set(identity, signature);
+    set.members.set(identity, member);
     rows.set({ set: set.id, identity, classId: member.class.id });
-    if (old !== undefined) leave(set, old);
+    if (old) leave(set, old);
   }
 
-  function leave(set: OwnSet, signature: string): void {
-    const member = set.bySignature.get(signature);
-    if (!member || --member.size > 0) return;
-    set.bySignature.delete(signature);
+  function leave(set: OwnSet, member: Membership): void {
+    if (--member.size > 0) return;
+    set.bySignature.delete(member.signature);
     set.classes.delete(member.class.id);
     for (const user of set.users) user.classRemoved(member.class);
   }
 
   function expel(set: OwnSet, identity: IdentityNumber): void {
-    const signature = set.members.get(identity);
-    if (signature === undefined) return;
+    const member = set.members.get(identity);
+    if (!member) return;
     set.members.delete(identity);
     rows.remove(identityClassKey({ set: set.id, identity }));
-    leave(set, signature);
+    leave(set, member);
   }
 
   /** The identity's class in every set, from its labels. */
