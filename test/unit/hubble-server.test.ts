@@ -1,5 +1,5 @@
 /** The Hubble API as a client sees it: gRPC over a unix socket. */
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -361,7 +361,6 @@ life('a socket that nobody answers on is replaced; one that answers, and a file,
   const stale = join(rig.folder, 'stale.sock');
   const dead = createServer().listen(stale);
   await new Promise((resolve) => dead.once('listening', resolve));
-  const { rename } = await import('node:fs/promises');
   await rename(stale, `${stale}.kept`); // Node removes the name it knows when it closes
   await new Promise((resolve) => dead.close(resolve));
   await rename(`${stale}.kept`, stale);
