@@ -30,6 +30,7 @@ export PATH
 . setup/build.sh
 . setup/kernels.sh
 . setup/stock.sh
+. setup/hubble.sh
 
 step machine check_machine
 step packages install_packages
@@ -39,3 +40,4 @@ step "bpf programs" build_bpf
 step "cni plugin" build_cni
 [ "$purpose" != test ] || step "old kernels" fetch_kernels
 [ "$purpose" != test ] || step "stock clients" build_stock
+[ "$purpose" != test ] || step "stock hubble" build_hubble
