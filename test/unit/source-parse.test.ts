@@ -23,6 +23,19 @@ function show(problem: Problem): string {
 
 const pod = (more: string): string => `apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\n${more}`;
 
+test('a typed list says once what its items are', () => {
+  const pods = 'items:\n- metadata: {name: a}\n- {apiVersion: v1, kind: Namespace, metadata: {name: n}}\n';
+  for (const head of ['apiVersion: v1\nkind: PodList\n', 'apiVersion: v1\nkind: List\n']) {
+    const { objects, problems } = read(head + pods);
+    const typed = head.includes('PodList');
+    assert.equal(
+      objects.map(({ kind, ref }) => `${kind} ${ref.name}`),
+      typed ? ['Pod a', 'Namespace n'] : ['Namespace n'],
+    );
+    assert.is(problems.length, typed ? 0 : 2);
+  }
+});
+
 const mistakes: readonly [string, string, string[]][] = [
   // What YAML itself refuses.
   [

@@ -78,8 +78,7 @@ function portList(
   raw: { readonly [field: string]: unknown },
   field: string,
 ): { readonly path: Path; readonly items: readonly unknown[] } | undefined {
-  if (field === 'ports')
-    return raw.ports === undefined ? undefined : { path: ['ports'], items: raw.ports as unknown[] };
+  if (field === 'ports') return raw.ports ? { path: ['ports'], items: raw.ports as unknown[] } : undefined;
   const blocks = raw[field] as readonly { readonly [inner: string]: unknown }[] | undefined;
   const inner = field === 'icmps' ? 'fields' : 'ports';
   const items = blocks?.length === 1 ? (blocks[0]?.[inner] as unknown[] | undefined) : undefined;

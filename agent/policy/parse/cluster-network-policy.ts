@@ -38,9 +38,10 @@ const RULES_PER_PRIORITY = 1000;
 
 export function parseClusterNetworkPolicy(document: Document, report: Report): ParsedLanguage {
   const dialect = document.ref.kind as Dialect;
-  checkSchema(document.raw, CLUSTER_POLICIES[dialect], [], report);
+  const written = dialect === 'ClusterNetworkPolicy' ? document.raw : withFlatPeers(document.raw);
+  checkSchema(written, CLUSTER_POLICIES[dialect], [], report);
   if (report.failed()) return { specs: [], isolation: isolation(document) };
-  const spec = (document.raw as Fields).spec as Fields;
+  const spec = (written as Fields).spec as Fields;
   const make = ruleMaker(document, tierOf(dialect, spec));
   const priority = (spec.priority as number | undefined) ?? 0;
   const rulesOf = (direction: Direction): PolicyRule[] =>
@@ -64,6 +65,37 @@ export function parseClusterNetworkPolicy(document: Document, report: Report): P
   const isolates = { ingress: false, egress: false };
   const rules = [...rulesOf('ingress'), ...rulesOf('egress')];
   return { specs: [{ subject: subject(spec.subject as RawPeer), rules, isolates }], isolation: [] };
+}
+
+/**
+ * v1alpha1 up to v0.1.1 wrote a peer as {namespaces: {namespaceSelector}} and {pods: {namespaces: {namespaceSelector},
+ * podSelector}}; from v0.1.2 on, under the same apiVersion, without the inner field. Both stand in clusters. (What else
+ * it had there, sameLabels and notSameLabels, is refused as an unknown field.)
+ */
+function withFlatPeers(raw: unknown): unknown {
+  if (!isFields(raw) || !isFields(raw.spec)) return raw;
+  const { spec } = raw;
+  const flat = (direction: string, side: string) => {
+    if (!Array.isArray(spec[direction])) return {};
+    const rules = spec[direction].map((rule: unknown) =>
+      isFields(rule) && Array.isArray(rule[side]) ? { ...rule, [side]: rule[side].map(flatPeer) } : rule,
+    );
+    return { [direction]: rules };
+  };
+  return { ...raw, spec: { ...spec, ...flat('ingress', 'from'), ...flat('egress', 'to') } };
+}
+
+function flatPeer(peer: unknown): unknown {
+  if (!isFields(peer)) return peer;
+  const { namespaces, pods } = peer;
+  if (isWrapped(namespaces)) return { ...peer, namespaces: namespaces.namespaceSelector };
+  if (!isFields(pods) || !isWrapped(pods.namespaces)) return peer;
+  const { namespaces: around, ...rest } = pods;
+  return { ...peer, pods: { ...rest, namespaceSelector: pods.namespaces.namespaceSelector } };
+}
+
+function isWrapped(value: unknown): value is { readonly namespaceSelector: unknown } {
+  return isFields(value) && Object.keys(value).join() === 'namespaceSelector';
 }
 
 function tierOf(dialect: Dialect, spec: Fields): Tier {

@@ -82,21 +82,40 @@ interface RawRule {
 
 export function parseNetworkPolicy(document: Document, report: Report): ParsedLanguage {
   const namespace = document.ref.namespace || 'default';
-  checkSchema(document.raw, SCHEMA, [], report);
-  if (report.failed()) return { specs: [], isolation: isolation(document, namespace) };
-  const spec = (document.raw as Fields).spec as Fields;
+  const raw = withoutNulls(document.raw, [], report) as Fields;
+  checkSchema(raw, SCHEMA, [], report);
+  if (report.failed()) return { specs: [], isolation: isolation(raw, document, namespace) };
+  const spec = raw.spec as Fields;
   const isolates = policyTypes(spec);
   const make = ruleMaker(document, 'normal');
   const rules = (['ingress', 'egress'] as const).flatMap((direction) => {
-    const raw = (spec[direction] ?? []) as RawRule[];
-    if (!isolates[direction] && raw.length > 0) {
+    const rawRules = (spec[direction] ?? []) as RawRule[];
+    if (!isolates[direction] && rawRules.length > 0) {
       const message = `has no effect: policyTypes does not contain ${direction === 'ingress' ? 'Ingress' : 'Egress'}`;
       report.warning('no-effect', ['spec', direction], message);
     }
-    return isolates[direction] ? raw.map((rule, i) => allow(rule, i, direction, namespace, make, report)) : [];
+    return isolates[direction] ? rawRules.map((rule, i) => allow(rule, i, direction, namespace, make, report)) : [];
   });
   const subject = selector([inNamespace(namespace), ...requirements((spec.podSelector ?? {}) as RawSelector, 'pods')]);
   return { specs: [{ subject, rules, isolates }], isolation: [] };
+}
+
+/** What a field without a value means in a rule: everybody, or every port. */
+const OPENING = ['from', 'to', 'ports'];
+
+/** A field of a type built into Kubernetes that has no value is absent there, like "podSelector:" with nothing behind it. */
+function withoutNulls(value: unknown, path: Path, report: Report): unknown {
+  if (Array.isArray(value)) return value.map((item, i) => withoutNulls(item, [...path, i], report));
+  if (!isFields(value)) return value;
+  const fields = Object.entries(value).flatMap(([name, child]): [string, unknown][] => {
+    if (child !== null) return [[name, withoutNulls(child, [...path, name], report)]];
+    if (OPENING.includes(name)) {
+      const all = name === 'ports' ? 'every port' : 'everybody';
+      report.warning('nothing-given', [...path, name], `nothing stands here, which means ${all}, as without the field`);
+    }
+    return [];
+  });
+  return Object.fromEntries(fields);
 }
 
 /** Without policyTypes: Ingress always, Egress if there is an egress section that is not empty. */
@@ -160,11 +179,11 @@ function checkEndPort(fields: Fields, path: Path, report: Report): void {
   }
 }
 
-function isolation(document: Document, namespace: string): PolicySpec[] {
-  const spec = isFields(document.raw) ? document.raw.spec : undefined;
+function isolation(document: unknown, origin: Document, namespace: string): PolicySpec[] {
+  const spec = isFields(document) ? document.spec : undefined;
   if (!isFields(spec)) return [];
   const raw = spec.podSelector === undefined ? {} : spec.podSelector;
-  const report = createReport(document);
+  const report = createReport(origin);
   checkSchema(raw, labelSelector('pods'), [], report);
   if (report.failed()) return [];
   const types = Array.isArray(spec.policyTypes) ? spec.policyTypes : [];

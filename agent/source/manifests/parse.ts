@@ -93,7 +93,11 @@ function writtenObjects(raw: unknown, place: string, source: Source): WrittenObj
     fingerprint: `${place}:${source.firstLine}:${formatPath(at)}:${source.digest}`,
   });
   if (!isKubernetesList(raw)) return [written(raw, [])];
-  return raw.items.map((item, i) => written(item, ['items', i]));
+  const { apiVersion, kind } = raw;
+  // In a NetworkPolicyList as the API server writes it, the items do not repeat what they are.
+  const told = kind === 'List' ? {} : { apiVersion, kind: kind.slice(0, -'List'.length) };
+  const whole = (item: unknown) => (isPlainObject(item) && item.kind === undefined ? { ...told, ...item } : item);
+  return raw.items.map((item, i) => written(whole(item), ['items', i]));
 }
 
 function compose(text: string, lines: LineCounter): Document.Parsed[] {
@@ -143,9 +147,19 @@ function plainValue(document: Document.Parsed): { readonly raw: unknown } | unde
   }
 }
 
-function isKubernetesList(raw: unknown): raw is { readonly items: readonly unknown[] } {
-  if (typeof raw !== 'object' || raw === null) return false;
-  const { kind, items } = raw as { readonly kind?: unknown; readonly items?: unknown };
+interface KubernetesList {
+  readonly apiVersion?: unknown;
+  readonly kind: string;
+  readonly items: readonly unknown[];
+}
+
+function isPlainObject(raw: unknown): raw is { readonly [field: string]: unknown } {
+  return typeof raw === 'object' && raw !== null && !Array.isArray(raw);
+}
+
+function isKubernetesList(raw: unknown): raw is KubernetesList {
+  if (!isPlainObject(raw)) return false;
+  const { kind, items } = raw;
   return typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items);
 }
 
