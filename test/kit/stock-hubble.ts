@@ -1,22 +1,10 @@
-/** The unmodified `hubble` client, as setup/hubble.sh built it. */
+/** The unmodified `hubble` client (stock.ts). */
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { type CommandResult, tryCommand } from './command.ts';
 import type { Netns } from './netns.ts';
-import type { Suite } from './suite.ts';
+import { stockProgram } from './stock.ts';
 import { until } from './until.ts';
-
-const BINARY = fileURLToPath(new URL('../../.setup/hubble/hubble', import.meta.url));
-
-/** The suite itself where the client was built; otherwise one that skips every test. */
-export function withStockHubble<T>(test: Suite<T>): Suite<T> {
-  if (existsSync(BINARY)) return test;
-  const skip = (name: string) => test.skip(name, 'needs the stock hubble, which setup could not build');
-  const noHook = Object.assign(() => {}, { each: () => {} });
-  return Object.assign(skip, { only: skip, skip, before: noHook, after: noHook, run: () => test.run() });
-}
 
 /** GetFlowsResponse as the client prints it with -o jsonpb; only what tests look at. */
 export interface PrintedLine {
@@ -94,7 +82,7 @@ export class StockHubble {
   }
 
   #words(args: readonly string[]): string[] {
-    const words = [BINARY, '--server', this.#caller.server, ...(this.#caller.flags ?? []), ...args];
+    const words = [stockProgram('hubble'), '--server', this.#caller.server, ...(this.#caller.flags ?? []), ...args];
     return this.#caller.netns?.enter(words) ?? words;
   }
 

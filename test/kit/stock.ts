@@ -4,15 +4,14 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const FOLDER = fileURLToPath(new URL('../../.setup/stock', import.meta.url));
-export type StockProgram = 'libcni' | 'cnitool' | 'cyclonus';
-const PROGRAMS: readonly StockProgram[] = ['libcni', 'cnitool', 'cyclonus'];
+export type StockProgram = 'libcni' | 'cnitool' | 'cyclonus' | 'hubble';
 
 export function stockProgram(name: StockProgram): string {
   return join(FOLDER, name);
 }
 
-/** Why there are none, or undefined. */
-export function stockMissing(): string | undefined {
-  const missing = PROGRAMS.filter((name) => !existsSync(stockProgram(name)));
+/** Why one of them is not there, or undefined. */
+export function stockMissing(...programs: readonly StockProgram[]): string | undefined {
+  const missing = programs.filter((name) => !existsSync(stockProgram(name)));
   return missing.length === 0 ? undefined : `needs ${missing.join(', ')}, which setup builds with Go (setup/stock.sh)`;
 }

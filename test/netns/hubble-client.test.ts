@@ -6,7 +6,8 @@ import * as assert from 'uvu/assert';
 import { type Attempt, TRUTH_TABLE } from '../../demo/truth-table.ts';
 import { GUIDE_PORTS, type Guide, startGuide } from '../kit/guide.ts';
 import { WORLD } from '../kit/node.ts';
-import { type PrintedFlow, type PrintedParty, StockHubble, withStockHubble } from '../kit/stock-hubble.ts';
+import { privileged } from '../kit/privileged.ts';
+import { type PrintedFlow, type PrintedParty, StockHubble } from '../kit/stock-hubble.ts';
 import { suite } from '../kit/suite.ts';
 import type { Peer } from '../kit/traffic.ts';
 import { until } from '../kit/until.ts';
@@ -15,7 +16,7 @@ const SILENCE_MS = 250;
 /** Everything the history holds. */
 const ALL = ['--first', '100000'] as const;
 
-const test = withStockHubble(suite('the stock hubble client'));
+const test = privileged(suite('the stock hubble client'), 'root', 'btf', 'bpffs', 'hubble');
 let folder: string;
 let guide: Guide;
 let world: Peer;

@@ -6,7 +6,8 @@ import * as assert from 'uvu/assert';
 import { Certificates } from '../../agent/api/hubble/certificates.ts';
 import { CertificateAuthority, type KeyPair } from '../kit/certificates.ts';
 import { NodeUnderTest } from '../kit/node.ts';
-import { StockHubble, withStockHubble } from '../kit/stock-hubble.ts';
+import { privileged } from '../kit/privileged.ts';
+import { StockHubble } from '../kit/stock-hubble.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 
@@ -15,7 +16,7 @@ const SERVER_NAME = 'node-under-test.default.hubble-grpc.cilium.io';
 const CLIENT_NAME = '*.hubble-relay.cilium.io';
 const PORT = 4244;
 
-const test = withStockHubble(suite('hubble over TLS'));
+const test = privileged(suite('hubble over TLS'), 'root', 'btf', 'bpffs', 'hubble');
 let folder: string;
 let node: NodeUnderTest;
 let ca: CertificateAuthority;
