@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- W1 W5] [--quick] [--json FILE]`: Weir against bare veth, nftables and ptp on this machine. A table for people, a
+ * `npm run bench [-- W1 policy] [--quick] [--json FILE]`: Weir against bare veth, nftables and ptp on this machine. A table for people, a
  * JSON array of figures (figure.ts) for machines. Leaves with 1 when a goal is missed by more than the noise.
  */
 import { writeFileSync } from 'node:fs';
@@ -14,6 +14,7 @@ import { stream } from './w1-stream.ts';
 import { requestResponse } from './w2-request-response.ts';
 import { connections } from './w3-connections.ts';
 import { packetCost } from './w5-packet-cost.ts';
+import { policyEngine } from './w7-policy.ts';
 import { policyFlip } from './w8-policy-flip.ts';
 import { cni } from './w9-cni.ts';
 
@@ -22,11 +23,15 @@ const WORKLOADS: Readonly<Record<string, (bench: Bench) => Promise<Figure[]>>> =
   W2: requestResponse,
   W3: connections,
   W5: packetCost,
+  W7: policyEngine,
   W8: policyFlip,
   W9: cni,
 };
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** Other names of workloads. */
+const ALIASES: Readonly<Record<string, string>> = { policy: 'W7' };
+
 const FULL = { rounds: 7, seconds: 5, quick: false };
 const QUICK = { rounds: 3, seconds: 1, quick: true };
 
@@ -34,7 +39,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { quick: { type: 'boolean', default: false }, json: { type: 'string' } },
 });
-const chosen = positionals.length === 0 ? Object.keys(WORKLOADS) : positionals;
+const chosen = positionals.length === 0 ? Object.keys(WORKLOADS) : positionals.map((name) => ALIASES[name] ?? name);
 for (const name of chosen)
   if (!(name in WORKLOADS)) {
     console.error(`bench: no workload ${name}; there are ${Object.keys(WORKLOADS).join(', ')}`);
