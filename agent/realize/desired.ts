@@ -70,6 +70,9 @@ export interface Desired {
   everything(): DatapathRows;
 }
 
+/** Label sets remembered for events when nobody has them any more. */
+const FORMER_IDENTITIES_MAX = 4096;
+
 export function createDesired(options: DesiredOptions): Desired {
   const { engine } = options;
   const inventory = createInventory();
@@ -77,8 +80,10 @@ export function createDesired(options: DesiredOptions): Desired {
   const members = new Map<number, Member>();
   const remotePods = new Map<string, { labels: Labels; identity: IdentityNumber }>();
   const identityUsers = new Map<IdentityNumber, number>();
-  /** Also of identities nobody has any more: events may still name them, and numbers are not used again. */
+  /** Also of identities nobody has any more: events may still name them, and numbers are not used again soon. */
   const identityLabels = new Map<IdentityNumber, Labels>(RESERVED.map(({ number, labels }) => [number, labels]));
+  /** Those, in the order in which they were given up. */
+  const formerIdentities = new Set<IdentityNumber>();
   const namedPorts = createNamedPorts((identity, ports) => engine.setNamedPorts(identity, ports));
   const dirtyMembers = new Set<number>();
   const dirtyPods = new Set<string>();
@@ -146,6 +151,7 @@ export function createDesired(options: DesiredOptions): Desired {
     if (identity < FIRST_POD_IDENTITY) return identity;
     identityUsers.set(identity, (identityUsers.get(identity) ?? 0) + 1);
     identityLabels.set(identity, labels);
+    formerIdentities.delete(identity);
     engine.upsertIdentity(identity, labels);
     return identity;
   }
@@ -158,6 +164,11 @@ export function createDesired(options: DesiredOptions): Desired {
     else {
       identityUsers.delete(identity);
       engine.removeIdentity(identity);
+      formerIdentities.add(identity);
+      const [oldest] = formerIdentities;
+      if (formerIdentities.size <= FORMER_IDENTITIES_MAX || oldest === undefined) return;
+      formerIdentities.delete(oldest);
+      identityLabels.delete(oldest);
     }
   }
 

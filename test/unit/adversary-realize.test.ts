@@ -124,6 +124,24 @@ test('a mistake of our own in one revision is told, and does not stop the loop',
   realizer.stop();
 });
 
+test('labels of identities that are gone are remembered for events, but not all of them for ever', async () => {
+  const { realizer } = start();
+  realizer.synced();
+  await realizer.firstRealized;
+  const churn = 6000;
+  for (let i = 0; i < churn; i++) {
+    realizer.desired.take(podChange(pod('job', `job-${i}`, [at(9)])));
+    await realizer.desired.resolve();
+  }
+  const { identityLabels, identityUsers } = realizer.desired;
+  const [last] = identityUsers.keys();
+  assert.is(identityUsers.size, 1);
+  assert.is(identityLabels.get(last ?? 0)?.get('k8s:app'), `job-${churn - 1}`);
+  assert.ok(identityLabels.has((last ?? 0) - 1000), 'events on their way find their names');
+  assert.ok(identityLabels.size < 4200, `${identityLabels.size} label sets`);
+  realizer.stop();
+});
+
 test('a pod that is gone but not deleted yet does not win its address back when its labels change', () => {
   const table = createPeerTable();
   const claim = (identity: number) => [{ address: at(7), identity, endpoint: 0, kind: 'pod' as const }];
