@@ -7,7 +7,7 @@ import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 
 /** Six usable addresses; the first is the router's. */
-const SMALL = ['--pod-cidr-v4=10.244.0.0/29', '--pod-wait-ms=1000'];
+const SMALL = ['--pod-cidr-v4=10.244.0.0/29', '--pod-wait-ms=2000'];
 const ROOM = 5;
 const SILENCE_MS = 300;
 const PORT = 8080;
