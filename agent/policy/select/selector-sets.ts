@@ -167,6 +167,7 @@ export function createSelectorSets(nextSet: () => SetId, rows: Table<IdentityCla
     for (const [position, one] of set.selectors.entries()) {
       own.add(one);
       positions.set(one, position);
+      yield;
     }
     let looked = 0;
     for (const identity of candidates(set.selectors)) {
@@ -205,6 +206,7 @@ export function createSelectorSets(nextSet: () => SetId, rows: Table<IdentityCla
             index.add(selector);
           }
           one.sets.set(set, position);
+          yield; // Whoever comes now is placed by the selectors so far; filling the set corrects that.
         }
         yield* fill(set);
       }
