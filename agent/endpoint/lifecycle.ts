@@ -8,6 +8,7 @@ import { type Added, type AddRequest, reserve, setUp, wiringOf } from './add.ts'
 import { type Progress, withinDeadline } from './deadline.ts';
 import { createExclusive } from './exclusive.ts';
 import { findGone } from './gone.ts';
+import { isOwnNetns } from './netns.ts';
 import type { EndpointsOptions } from './options.ts';
 import type { RecordedEndpoint } from './record.ts';
 import { type AttachmentKey, attachmentKey, createRegistry, type Entry } from './registry.ts';
@@ -71,6 +72,10 @@ export function createEndpoints(options: EndpointsOptions): Endpoints {
     progress.doing = 'looking at the namespace';
     if (!(await options.netnsExists(request.netns))) {
       throw new WeirError('CNI_BAD_ENVIRONMENT', 'ADD', `CNI_NETNS: ${request.netns} is not a network namespace`);
+    }
+    if (isOwnNetns(request.netns)) {
+      const message = `CNI_NETNS: ${request.netns} is the node's own network namespace, not a pod's`;
+      throw new WeirError('CNI_BAD_ENVIRONMENT', 'ADD', message);
     }
     const entry = reserve(request, registry, options);
     try {

@@ -1,5 +1,5 @@
 /** Whether a path is a network namespace, told without entering or opening it. */
-import { statfsSync } from 'node:fs';
+import { statfsSync, statSync } from 'node:fs';
 
 /** Magic of the file system that namespaces live in: linux/magic.h, NSFS_MAGIC. */
 const NSFS_MAGIC = 0x6e736673;
@@ -16,4 +16,10 @@ export async function netnsExists(path: string): Promise<boolean> {
     if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ESRCH') return false;
     throw error;
   }
+}
+
+/** Whether the path is the network namespace this process is in: the node's. */
+export function isOwnNetns(path: string): boolean {
+  const [theirs, ours] = [path, '/proc/self/ns/net'].map((each) => statSync(each, { throwIfNoEntry: false }));
+  return theirs !== undefined && ours !== undefined && theirs.dev === ours.dev && theirs.ino === ours.ino;
 }
