@@ -2,32 +2,20 @@
  * What the kernel should hold: the source's objects and this node's endpoints, resolved into identities, policy subjects
  * and claims on addresses. Touches no kernel; the only thing it waits for is a new label set's number.
  */
-import type { DatapathDelta, DatapathRows, RangeRow } from '../datapath/datapath.ts';
+import type { DatapathDelta, DatapathRows } from '../datapath/datapath.ts';
 import { asWeirError, type WeirError } from '../errors.ts';
 import { bitsOf, familyOf, type Prefix, prefixAddress, prefixLength } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
-import {
-  FIRST_POD_IDENTITY,
-  type IdentityNumber,
-  RESERVED,
-  RESERVED_IDENTITIES,
-  reservedLabels,
-} from '../model/identity.ts';
+import { type IdentityNumber, RESERVED_IDENTITIES, reservedLabels } from '../model/identity.ts';
 import { type Labels, labelsKey } from '../model/labels.ts';
 import type { Document, Namespace, Pod, SourceChange } from '../model/object.ts';
 import type { DocumentResult, Engine } from '../policy/engine.ts';
+import { createIdentitiesInUse, type IdentitiesInUse, type IdentityNumbers } from './identities-in-use.ts';
 import { createInventory, type Inventory, podKey } from './inventory.ts';
 import { endpointRow, type Member, newMember, peerRows } from './members.ts';
 import { createNamedPorts } from './named-ports.ts';
 import { CLAIM_RANK, createPeerTable, type PeerTable, THIS_NODE } from './peer-table.ts';
-
-/** Numbers for label sets; see identity/. */
-export interface IdentityNumbers {
-  /** The number of the label set, durable before it is returned when it is new. One more user of it. */
-  acquire(labels: Labels): Promise<IdentityNumber>;
-  /** One user fewer. */
-  release(labels: Labels): void;
-}
+import { createRangeTable } from './range-table.ts';
 
 export interface DesiredOptions {
   readonly engine: Engine;
@@ -48,9 +36,7 @@ export interface Desired {
   readonly inventory: Inventory;
   readonly peers: PeerTable;
   readonly members: ReadonlyMap<number, Member>;
-  readonly identityLabels: ReadonlyMap<IdentityNumber, Labels>;
-  /** Identities in use here, with the number of pods that have them; not the reserved ones. */
-  readonly identityUsers: ReadonlyMap<IdentityNumber, number>;
+  readonly identities: Pick<IdentitiesInUse, 'labels' | 'users'>;
   /** Takes one change of the source over. */
   take(change: SourceChange): void;
   addEndpoint(record: EndpointRecord, pod: Pod | undefined): void;
@@ -70,47 +56,20 @@ export interface Desired {
   everything(): DatapathRows;
 }
 
-/** Label sets remembered for events when nobody has them any more. */
-const FORMER_IDENTITIES_MAX = 4096;
-
 export function createDesired(options: DesiredOptions): Desired {
   const { engine } = options;
   const inventory = createInventory();
   const peers = createPeerTable();
   const members = new Map<number, Member>();
   const remotePods = new Map<string, { labels: Labels; identity: IdentityNumber }>();
-  const identityUsers = new Map<IdentityNumber, number>();
-  /** Also of identities nobody has any more: events may still name them, and numbers are not used again soon. */
-  const identityLabels = new Map<IdentityNumber, Labels>(RESERVED.map(({ number, labels }) => [number, labels]));
-  /** Those, in the order in which they were given up. */
-  const formerIdentities = new Set<IdentityNumber>();
+  const identities = createIdentitiesInUse(options.identities, engine);
+  const ranges = createRangeTable(options.podCidrs);
   const namedPorts = createNamedPorts((identity, ports) => engine.setNamedPorts(identity, ports));
   const dirtyMembers = new Set<number>();
   const dirtyPods = new Set<string>();
   const removedEndpoints = new Set<number>();
   /** The member whose new number is being written down: its removal waits for that. */
   let resolving: Member | undefined;
-  const podRanges: RangeRow[] = options.podCidrs.map((prefix) => ({
-    prefix,
-    identity: RESERVED_IDENTITIES.unmanaged,
-    kind: 'pod',
-  }));
-  /** Prefixes of more than one address that are this node. */
-  let localRanges: RangeRow[] = [];
-  const changedRanges = { set: new Map<Prefix, RangeRow>(), remove: new Set<Prefix>() };
-
-  function setLocalRanges(rows: RangeRow[]): void {
-    const before = new Map(localRanges.map((row) => [row.prefix, row]));
-    for (const row of rows) {
-      if (!before.delete(row.prefix)) changedRanges.set.set(row.prefix, row);
-      changedRanges.remove.delete(row.prefix);
-    }
-    for (const prefix of before.keys()) {
-      changedRanges.set.delete(prefix);
-      changedRanges.remove.add(prefix);
-    }
-    localRanges = rows;
-  }
 
   function takeNode(name: string): void {
     const node = inventory.nodes.get(name);
@@ -145,33 +104,6 @@ export function createDesired(options: DesiredOptions): Desired {
     options.onPod(pod);
   }
 
-  async function acquire(labels: Labels): Promise<IdentityNumber> {
-    const identity = await options.identities.acquire(labels);
-    // No number was free: denied by default. `init` keeps its own labels, or this pod's policies would select all of init.
-    if (identity < FIRST_POD_IDENTITY) return identity;
-    identityUsers.set(identity, (identityUsers.get(identity) ?? 0) + 1);
-    identityLabels.set(identity, labels);
-    formerIdentities.delete(identity);
-    engine.upsertIdentity(identity, labels);
-    return identity;
-  }
-
-  function release(identity: IdentityNumber, labels: Labels): void {
-    if (identity < FIRST_POD_IDENTITY) return;
-    options.identities.release(labels);
-    const users = (identityUsers.get(identity) ?? 1) - 1;
-    if (users > 0) identityUsers.set(identity, users);
-    else {
-      identityUsers.delete(identity);
-      engine.removeIdentity(identity);
-      formerIdentities.add(identity);
-      const [oldest] = formerIdentities;
-      if (formerIdentities.size <= FORMER_IDENTITIES_MAX || oldest === undefined) return;
-      formerIdentities.delete(oldest);
-      identityLabels.delete(oldest);
-    }
-  }
-
   /** Pods of other nodes, or of none: known by the addresses in their status, if any. */
   async function resolvePod(key: string): Promise<void> {
     const pod = inventory.pods.get(key);
@@ -182,7 +114,7 @@ export function createDesired(options: DesiredOptions): Desired {
       remotePods.delete(key);
     } else {
       const labels = options.labelsOf(pod, inventory.namespaces.get(pod.namespace));
-      const identity = await acquire(labels);
+      const identity = await identities.acquire(labels);
       remotePods.set(key, { labels, identity });
       namedPorts.set(`pod ${key}`, identity, pod.namedPorts);
       peers.claim(
@@ -191,7 +123,7 @@ export function createDesired(options: DesiredOptions): Desired {
         pod.addresses.map((address) => ({ address, identity, endpoint: 0, kind: 'pod' })),
       );
     }
-    if (before) release(before.identity, before.labels);
+    if (before) identities.release(before.identity, before.labels);
   }
 
   async function resolveMember(member: Member): Promise<void> {
@@ -202,9 +134,9 @@ export function createDesired(options: DesiredOptions): Desired {
     const labels = pod ? options.labelsOf(pod, inventory.namespaces.get(pod.namespace)) : reservedLabels('init');
     if (member.subject === '' || labelsKey(labels) !== labelsKey(member.labels)) {
       const before = { identity: member.identity, labels: member.labels };
-      member.identity = pod ? await acquire(labels) : RESERVED_IDENTITIES.init;
+      member.identity = pod ? await identities.acquire(labels) : RESERVED_IDENTITIES.init;
       member.labels = member.identity === RESERVED_IDENTITIES.init ? reservedLabels('init') : labels;
-      release(before.identity, before.labels);
+      identities.release(before.identity, before.labels);
     }
     member.namedPorts = pod?.namedPorts ?? [];
     const oldSubject = member.subject;
@@ -223,7 +155,7 @@ export function createDesired(options: DesiredOptions): Desired {
   /** Undoes what resolveMember did. */
   function forget(member: Member): void {
     if (member.subject !== '') engine.removeSubject(member.subject);
-    release(member.identity, member.labels);
+    identities.release(member.identity, member.labels);
     if (members.has(member.record.id)) return;
     peers.withdraw(`endpoint ${member.record.id}`);
     namedPorts.remove(`endpoint ${member.record.id}`);
@@ -252,8 +184,7 @@ export function createDesired(options: DesiredOptions): Desired {
     inventory,
     peers,
     members,
-    identityLabels,
-    identityUsers,
+    identities,
     take(change) {
       inventory.apply(change);
       const kind = change.type === 'upsert' ? change.object.kind : change.kind;
@@ -295,9 +226,7 @@ export function createDesired(options: DesiredOptions): Desired {
         CLAIM_RANK.local,
         addresses.map((address) => ({ address, endpoint: 0, ...host })),
       );
-      const isOurs = (prefix: Prefix): boolean => podRanges.some((row) => row.prefix === prefix);
-      const wide = prefixes.filter((prefix) => !isOne(prefix) && !isOurs(prefix));
-      setLocalRanges(wide.map((prefix) => ({ prefix, ...host })));
+      ranges.setLocal(prefixes.filter((prefix) => !isOne(prefix)));
     },
     async resolve() {
       let failure: WeirError | undefined;
@@ -327,6 +256,7 @@ export function createDesired(options: DesiredOptions): Desired {
       const policy = engine.take();
       const endpoints = pointMembers();
       const change = peers.take();
+      const range = ranges.take();
       // An id freed and taken again before this turn is written, not removed.
       const gone = drain(removedEndpoints).filter((id) => !members.has(id));
       const delta: DatapathDelta = {
@@ -335,18 +265,16 @@ export function createDesired(options: DesiredOptions): Desired {
         removeEndpoints: gone,
         setPeers: change.set,
         removePeers: change.remove,
-        setRanges: [...changedRanges.set.values()],
-        removeRanges: [...changedRanges.remove],
+        setRanges: range.set,
+        removeRanges: range.remove,
       };
-      changedRanges.set.clear();
-      changedRanges.remove.clear();
       return { delta, endpoints };
     },
     everything: () => ({
       policy: engine.rows(),
       endpoints: rows(members.keys()),
       peers: peers.rows(),
-      ranges: [...podRanges, ...localRanges],
+      ranges: ranges.rows(),
     }),
   };
 }

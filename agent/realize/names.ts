@@ -73,7 +73,7 @@ export function createNames(
       if (name) keepAddress(address, name);
       return name ?? byAddress.get(address);
     },
-    identityLabels: (identity) => desired.identityLabels.get(identity),
+    identityLabels: (identity) => desired.identities.labels.get(identity),
     rule: (rule) => engine.rule(rule),
     policy: (policy) => engine.policyInfo(policy),
     get revision() {

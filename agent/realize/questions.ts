@@ -27,7 +27,7 @@ const MOST_MATRIX_QUESTIONS = 50_000;
 export function createQuestions({ desired, nodeName, policy }: QuestionOptions): Pick<State, 'explain' | 'matrix'> {
   /** Without `namespaces` all documents count, else those of these namespaces and the clusterwide ones. */
   function bench(namespaces?: ReadonlySet<string>): Workbench {
-    const numbers = new Map([...desired.identityLabels].map(([number, labels]) => [labelsKey(labels), number]));
+    const numbers = new Map([...desired.identities.labels].map(([number, labels]) => [labelsKey(labels), number]));
     const identityOf = (labels: Labels): number | undefined => numbers.get(labelsKey(labels));
     const objects = objectsNow(desired, nodeName);
     const counts = ({ ref }: Document): boolean => !namespaces || ref.namespace === '' || namespaces.has(ref.namespace);

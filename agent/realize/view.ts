@@ -60,8 +60,8 @@ export function createView(options: ViewOptions): State {
   }
 
   function identities(): Identity[] {
-    return [...desired.identityLabels]
-      .filter(([number]) => number < FIRST_POD_IDENTITY || desired.identityUsers.has(number))
+    return [...desired.identities.labels]
+      .filter(([number]) => number < FIRST_POD_IDENTITY || desired.identities.users.has(number))
       .map(([number, labels]) => ({ number, labels }));
   }
 

@@ -133,7 +133,7 @@ test('labels of identities that are gone are remembered for events, but not all 
     realizer.desired.take(podChange(pod('job', `job-${i}`, [at(9)])));
     await realizer.desired.resolve();
   }
-  const { identityLabels, identityUsers } = realizer.desired;
+  const { labels: identityLabels, users: identityUsers } = realizer.desired.identities;
   const [last] = identityUsers.keys();
   assert.is(identityUsers.size, 1);
   assert.is(identityLabels.get(last ?? 0)?.get('k8s:app'), `job-${churn - 1}`);

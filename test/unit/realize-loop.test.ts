@@ -200,7 +200,7 @@ test('an endpoint removed while its number is written leaves nothing', async () 
   await Promise.all([admitted, withdrawn]);
   assert.is(realizer.desired.members.size, 0);
   assert.equal(realizer.desired.peers.rows(), []);
-  assert.is(realizer.desired.identityUsers.size, 0);
+  assert.is(realizer.desired.identities.users.size, 0);
   assert.not(kernel.calls.some((call) => call.kind === 'apply' && call.delta.setEndpoints.length > 0));
   realizer.stop();
 });
