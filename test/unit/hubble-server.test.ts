@@ -170,12 +170,32 @@ flows('last, first, since, until, everything', async () => {
   const even = [{ destination_port: ['2', '4', '6', '8', '10'] }];
   assert.equal(ports(await rig.client.flows({ number: 3, whitelist: even })), [6, 8, 10]);
   assert.equal(ports(await rig.client.flows({ number: 3, first: true, blacklist: even })), [1, 3, 5]);
-  // the very times that it told
+  // the very times that it told, whichever way they were rounded
+  for (const [i, { time }] of all.entries()) {
+    assert.is(ports(await rig.client.flows({ since: time }))[0], i + 1);
+    assert.is(ports(await rig.client.flows({ until: time })).at(-1), i + 1);
+  }
   const [since, to] = [all[3]?.time, all[6]?.time];
   assert.equal(ports(await rig.client.flows({ since, until: to })), [4, 5, 6, 7]);
   assert.equal(ports(await rig.client.flows({ number: 2, since })), [4, 5]);
   assert.equal(ports(await rig.client.flows({ number: 2, until: to })), [6, 7]);
   assert.equal(await rig.client.flows({ since: { seconds: Math.floor(Date.now() / 1000) + 60 } }), []);
+});
+
+flows('a stream that ends with now ends with what there was when it began', async () => {
+  const { history } = makeHistory(1000);
+  history.listener(numbered(200), 200, 0);
+  const query = { wanted: () => true, order: 'oldest', count: 0, cursor: undefined } as const;
+  const seen: number[] = [];
+  const telling = { flow: (flow: { readonly sequence: number }) => flow.sequence, lost: () => -1 };
+  for await (const batch of history.stream(query, telling, 'now', new AbortController().signal)) {
+    seen.push(...batch);
+    history.listener(numbered(1), 1, 0);
+  }
+  assert.equal(
+    seen,
+    Array.from({ length: 200 }, (_, i) => i + 1),
+  );
 });
 
 flows('follow begins with the newest that were asked for and goes on', async () => {
