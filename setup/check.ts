@@ -30,7 +30,7 @@ function files(...patterns: string[]): string[] {
 }
 
 /** Programs that write committed files. */
-const GENERATORS = ['bpf/gen/main.ts', 'docs/generate.ts'];
+const GENERATORS = ['bpf/gen/main.ts', 'agent/api/hubble/generate.ts', 'docs/generate.ts'];
 const GENERATED = ['*.gen.ts', 'docs/reference'];
 
 /** Generates in place, so that what differs can be looked at (and committed). */

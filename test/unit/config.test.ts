@@ -93,6 +93,22 @@ const faults: readonly [string, string[], Record<string, string>, string | undef
     undefined,
     ['unknown flag --flow-memory-mb; did you mean --flow-memory-mib?'],
   ],
+  [
+    'Hubble over TCP without all of its files',
+    ['--hubble-listen-address=0.0.0.0:4244', '--hubble-tls-cert-file=/tls.crt'],
+    {},
+    undefined,
+    [
+      '--hubble-listen-address: TLS with client certificates needs --hubble-tls-key-file, --hubble-tls-client-ca-file too',
+    ],
+  ],
+  [
+    'Hubble at no address',
+    ['--hubble-listen-address=4244'],
+    {},
+    undefined,
+    ['--hubble-listen-address: expected ADDRESS:PORT such as 0.0.0.0:4244 or [::]:4244, got "4244"'],
+  ],
   ['a word', ['run'], {}, undefined, ['unexpected "run": every setting is a flag']],
   ['a flag twice', ['--mtu-bytes=1', '--mtu-bytes=2'], {}, undefined, ['--mtu-bytes was given more than once']],
   ['a flag without value', ['--node-name'], {}, undefined, ['--node-name needs a value: --node-name NAME']],
