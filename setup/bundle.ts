@@ -34,8 +34,8 @@ await build({
   platform: 'node',
   target: 'node24',
   format: 'esm',
-  minifySyntax: true,
-  minifyWhitespace: true,
+  minify: true,
+  keepNames: true,
   legalComments: 'linked',
   // Fastify and its kin are CommonJS: they ask for Node's own modules by require().
   banner: {

@@ -77,6 +77,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
   const first = Promise.withResolvers<void>();
   let localAddresses = '';
   let documentsChanged = false;
+  let keeping = false;
   let synced = false;
   let stopped = false;
   /** What the kernel holds is not known for certain: at the start, and after a failed apply. */
@@ -131,7 +132,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
     }
     realized = engine.revision();
     first.resolve();
-    await keepDocuments();
+    keepDocuments();
     const deadline = engine.nextDeadline();
     if (deadline !== undefined) wakeAfter(deadline - options.now());
     if (unresolved) {
@@ -149,15 +150,22 @@ export function createRealizer(options: RealizerOptions): Realizer {
     }
   }
 
-  async function keepDocuments(): Promise<void> {
-    if (!documentsChanged) return;
+  /** Beside the next revision, which must not wait for the disk; one write at a time. */
+  function keepDocuments(): void {
+    if (!documentsChanged || keeping) return;
     documentsChanged = false;
-    try {
-      await options.keepDocuments(engine.lastValid());
-    } catch (cause) {
-      documentsChanged = true; // Tried again with the next revision; what is in force stays in force.
-      log.error('the last valid policies could not be written down: a restart may not find them', { cause });
-    }
+    keeping = true;
+    options.keepDocuments(engine.lastValid()).then(
+      () => {
+        keeping = false;
+        keepDocuments();
+      },
+      (cause: unknown) => {
+        keeping = false;
+        documentsChanged = true; // Tried again with the next revision; what is in force stays in force.
+        log.error('the last valid policies could not be written down: a restart may not find them', { cause });
+      },
+    );
   }
 
   function noteLockdown(result: ApplyResult): void {

@@ -23,7 +23,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** WEIR_TEST_AGENT: another build of it, e.g. the bundle. */
 const AGENT = process.env.WEIR_TEST_AGENT ?? join(ROOT, 'agent/main.ts');
 /** As setup/weir-agent starts it: garbage of requests is collected early rather than kept. */
-const NODE_FLAGS = ['--max-semi-space-size=4'];
+const NODE_FLAGS = ['--max-semi-space-size=2'];
 const CLI = join(ROOT, 'agent/cli/main.ts');
 const CNI_BINARY = join(ROOT, 'cni/build/weir-cni');
 
