@@ -155,6 +155,11 @@ export function createEngine(options: EngineOptions = {}): Engine {
   let nextSet = options.firstSet ?? 1;
   let now = options.now ?? 0;
   let revision = 0;
+  /**
+   * Identities that go with the next take(). One that comes back before it never left: its class would be another, and a
+   * pod pointed to its new policy would miss the class's denials until the identity's own row is written.
+   */
+  const leaving = new Set<IdentityNumber>();
   let documentsChanged = false;
 
   const tables = createTables();
@@ -270,8 +275,17 @@ export function createEngine(options: EngineOptions = {}): Engine {
   }
 
   function knowIdentity(number: IdentityNumber, labels: Labels): void {
+    leaving.delete(number);
     selectorSets.upsertIdentity(number, labels);
     tables.identities.set(number);
+  }
+
+  function dismissIdentities(): void {
+    for (const number of leaving) {
+      selectorSets.removeIdentity(number);
+      tables.identities.remove(number);
+    }
+    leaving.clear();
   }
   // 0 is no identity but the lack of one: it stays unknown, so that isolation drops it.
   for (const { number, labels } of RESERVED) if (number !== RESERVED_IDENTITIES.unknown) knowIdentity(number, labels);
@@ -325,10 +339,7 @@ export function createEngine(options: EngineOptions = {}): Engine {
     },
 
     upsertIdentity: knowIdentity,
-    removeIdentity(number) {
-      selectorSets.removeIdentity(number);
-      tables.identities.remove(number);
-    },
+    removeIdentity: (number) => void leaving.add(number),
     setNamedPorts: (identity, ports) => selectorSets.setNamedPorts(identity, ports),
 
     addSubject(subject) {
@@ -370,12 +381,14 @@ export function createEngine(options: EngineOptions = {}): Engine {
 
     prepare,
     take() {
+      dismissIdentities();
       prepare(() => true);
       if (documentsChanged || Object.values(tables).some((rows) => rows.pending())) revision++;
       documentsChanged = false;
       return takeAll(tables);
     },
-    pending: () => documentsChanged || !isDone() || Object.values(tables).some((rows) => rows.pending()),
+    pending: () =>
+      documentsChanged || leaving.size > 0 || !isDone() || Object.values(tables).some((rows) => rows.pending()),
     revision: () => revision,
     rows: () => ({
       policies: tables.policies.values(),

@@ -19,8 +19,11 @@ export interface FlowPlan {
   readonly until: number | undefined;
 }
 
-/** The history tells whole microseconds: rounding must not take a flow out of a span that it itself told. */
-const HALF_MICROSECOND_MS = 0.0005;
+/**
+ * The history tells whole microseconds: rounding must not take a flow out of a span that it itself told. Half a
+ * microsecond, and a quarter more because a double holds today's milliseconds to that much only.
+ */
+const ROUNDING_MS = 0.00075;
 
 /**
  * Hubble's rules: `since` beats `number`; without both and without follow everything; `number` means the newest unless
@@ -36,7 +39,7 @@ export function readFlowRequest(request: GetFlowsRequest, teller: HubbleTeller, 
   const since = request.since && timestampMs(request.since);
   const until = request.until && timestampMs(request.until);
   const wanted = [readFilters(whitelist, blacklist, teller)];
-  if (since !== undefined) wanted.push(bySince(since - HALF_MICROSECOND_MS));
+  if (since !== undefined) wanted.push(bySince(since - ROUNDING_MS));
   if (until !== undefined) wanted.push(upTo(until));
   const goesOn = follow && (until === undefined || until > nowMs);
   return {
@@ -58,5 +61,5 @@ function startOf(request: { number: number; follow: boolean; first: boolean; sin
 
 /** Unlike the HTTP API's `until`, the moment itself is included. */
 function upTo(ms: number): Clause {
-  return (flow) => flow.timeMs <= ms + HALF_MICROSECOND_MS;
+  return (flow) => flow.timeMs <= ms + ROUNDING_MS;
 }
