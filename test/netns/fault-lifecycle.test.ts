@@ -57,12 +57,18 @@ interface Endpoints {
 const endpoints = async (): Promise<string[]> =>
   (await node.getJson<Endpoints>('/v1/endpoints')).endpoints.map(({ podName }) => podName).sort();
 
+/** Policy first, then interface, record and address: each goes a moment after the one before. */
 async function isFreed(name: string): Promise<void> {
-  await until(async () => !(await endpoints()).includes(name), { what: `${name} to be reclaimed` });
-  const records = await readdir(`${node.folder}/state/endpoints`);
-  assert.is(records.length, (await endpoints()).length, 'its record is gone');
-  const links = JSON.parse(await node.netns.ip('-j link show')) as { ifname: string }[];
-  assert.is(links.filter(({ ifname }) => ifname.startsWith('weir')).length, records.length, 'and its interface');
+  let left = '';
+  const free = async (): Promise<boolean> => {
+    const known = await endpoints();
+    const records = await readdir(`${node.folder}/state/endpoints`);
+    const links = JSON.parse(await node.netns.ip('-j link show')) as { ifname: string }[];
+    const interfaces = links.filter(({ ifname }) => ifname.startsWith('weir')).length;
+    left = `endpoints ${known}, ${records.length} records, ${interfaces} interfaces`;
+    return !known.includes(name) && records.length === known.length && interfaces === known.length;
+  };
+  await until(free, { what: `${name} to be reclaimed, with record and interface`, detail: () => left });
 }
 
 /** What a pod in a hurry does: 50 datagrams, the first one the moment there is a way. Resolves once it tries; `sent` when it is done. */
