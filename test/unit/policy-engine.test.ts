@@ -583,4 +583,28 @@ test('classInfo says in words who a class is', () => {
   );
 });
 
+test('an identity that goes and comes back before the next take() keeps its class', () => {
+  const engine = createEngine();
+  const labels = new Map([
+    ['k8s:app', 'foe'],
+    [NAMESPACE_LABEL, 'default'],
+  ]);
+  engine.upsertDocument(
+    cnp({
+      endpointSelector: {},
+      ingress: [{ fromEntities: ['all'] }],
+      ingressDeny: [{ fromEndpoints: [{ matchLabels: { app: 'foe' } }] }],
+    }),
+  );
+  engine.upsertIdentity(300, labels);
+  engine.addSubject({ identity: 300, labels, namedPorts: [] });
+  engine.take();
+  engine.removeIdentity(300);
+  engine.upsertIdentity(300, labels);
+  assert.equal(engine.take().set.identityClasses, []);
+  engine.removeIdentity(300);
+  assert.ok(engine.pending());
+  assert.equal(engine.take().remove.identities, [300], 'and one that does not come back goes');
+});
+
 test.run();
