@@ -22,7 +22,7 @@ export function didYouMean(word: string, candidates: Iterable<string>): string {
 }
 
 /** Optimal string alignment distance: Levenshtein with swaps of neighbours. */
-function editDistance(a: string, b: string): number {
+export function editDistance(a: string, b: string): number {
   const cost = (row: number[] | undefined, at: number): number => row?.[at] ?? Number.POSITIVE_INFINITY;
   let beforeLast: number[] | undefined;
   let last = Array.from({ length: b.length + 1 }, (_, j) => j);

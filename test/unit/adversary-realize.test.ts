@@ -6,10 +6,8 @@ import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import type { ApplyResult, Datapath } from '../../agent/datapath/datapath.ts';
 import { WeirError } from '../../agent/errors.ts';
-import { type Address, type Prefix, parseAddress } from '../../agent/model/address.ts';
-import type { EndpointRecord } from '../../agent/model/endpoint.ts';
+import type { Prefix } from '../../agent/model/address.ts';
 import { labelsKey } from '../../agent/model/labels.ts';
-import type { Pod, SourceChange } from '../../agent/model/object.ts';
 import { podLabels } from '../../agent/model/pod-labels.ts';
 import { createEngine, type Engine } from '../../agent/policy/engine.ts';
 import { CLAIM_RANK, createPeerTable } from '../../agent/realize/peer-table.ts';
@@ -18,6 +16,7 @@ import { createLogger } from '../../agent/run/log.ts';
 import { readManifests } from '../../agent/source/manifests/read.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
+import { at, pod, podChange, record } from './realize-objects.ts';
 
 const test = suite('adversary: realize');
 const NOTHING: ApplyResult = { epochBumped: false, operations: 0, lockedDown: [] };
@@ -55,41 +54,6 @@ function start(): { realizer: Realizer; disk: { full: boolean }; engine: Engine 
   });
   return { realizer, disk, engine };
 }
-
-const at = (id: number): Address => parseAddress(`10.244.0.${id}`) as Address;
-const record = (id: number, podName: string): EndpointRecord => ({
-  id,
-  containerId: `c${id}`,
-  interfaceName: 'eth0',
-  netns: '/run/netns/x',
-  namespace: 'default',
-  podName,
-  podUid: '',
-  addresses: [at(id)],
-  mac: '0a:00:00:00:00:01',
-  hostInterface: `weir${id}`,
-});
-const pod = (name: string, app: string, addresses: Address[] = []): Pod => ({
-  namespace: 'default',
-  name,
-  uid: '',
-  labels: { app },
-  annotations: {},
-  serviceAccount: '',
-  nodeName: '',
-  hostNetwork: false,
-  addresses,
-  namedPorts: [],
-  workload: undefined,
-});
-const podChange = (value: Pod): SourceChange => ({
-  type: 'upsert',
-  object: {
-    kind: 'Pod',
-    ref: { apiVersion: 'v1', kind: 'Pod', namespace: value.namespace, name: value.name, uid: '' },
-    value,
-  },
-});
 
 test('a new number that cannot be written delays nobody else, is reported, and is tried again', async () => {
   const { realizer, disk } = start();

@@ -1,15 +1,15 @@
 import * as assert from 'uvu/assert';
 import type { ApplyResult, Datapath, DatapathDelta, DatapathRows } from '../../agent/datapath/datapath.ts';
-import { type Address, type Prefix, parseAddress } from '../../agent/model/address.ts';
-import type { EndpointRecord } from '../../agent/model/endpoint.ts';
+import type { Prefix } from '../../agent/model/address.ts';
 import { labelsKey } from '../../agent/model/labels.ts';
-import type { Document, Pod, SourceChange } from '../../agent/model/object.ts';
+import type { Document } from '../../agent/model/object.ts';
 import { podLabels } from '../../agent/model/pod-labels.ts';
 import { createEngine } from '../../agent/policy/engine.ts';
 import { createRealizer, type Realizer } from '../../agent/realize/realizer.ts';
 import { createLogger } from '../../agent/run/log.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
+import { pod, podChange, record } from './realize-objects.ts';
 
 const test = suite('the loop of the down river');
 const NOTHING: ApplyResult = { epochBumped: false, operations: 0, lockedDown: [] };
@@ -69,42 +69,6 @@ function start(lastValid: Document[] = []): {
   });
   return { realizer, kernel, kept, numbers };
 }
-
-const record = (id: number, podName: string): EndpointRecord => ({
-  id,
-  containerId: `c${id}`,
-  interfaceName: 'eth0',
-  netns: '/run/netns/x',
-  namespace: 'default',
-  podName,
-  podUid: '',
-  addresses: [parseAddress(`10.244.0.${id}`) as Address],
-  mac: '0a:00:00:00:00:01',
-  hostInterface: `weir${id}`,
-});
-
-const pod = (name: string, app: string): Pod => ({
-  namespace: 'default',
-  name,
-  uid: '',
-  labels: { app },
-  annotations: {},
-  serviceAccount: '',
-  nodeName: '',
-  hostNetwork: false,
-  addresses: [],
-  namedPorts: [],
-  workload: undefined,
-});
-
-const podChange = (value: Pod): SourceChange => ({
-  type: 'upsert',
-  object: {
-    kind: 'Pod',
-    ref: { apiVersion: 'v1', kind: 'Pod', namespace: value.namespace, name: value.name, uid: '' },
-    value,
-  },
-});
 
 const policy = (app: string): Document => ({
   ref: { apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', namespace: 'default', name: 'p', uid: '' },

@@ -1,4 +1,5 @@
 /** "did you mean": where an unknown field probably belongs. */
+import { editDistance } from '../../model/did-you-mean.ts';
 import { formatPath, type Path } from '../../model/object.ts';
 import type { ObjectSchema, Schema } from './schema.ts';
 
@@ -69,20 +70,4 @@ export function nearest(text: string, candidates: readonly string[]): string | u
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
   return best;
-}
-
-/** Insertions, deletions, replacements and swaps of neighbours that turn one text into the other. */
-function editDistance(a: string, b: string): number {
-  const rows = Array.from({ length: a.length + 1 }, (_, i) => Array.from({ length: b.length + 1 }, (_, j) => i + j));
-  const at = (i: number, j: number): number => rows[i]?.[j] ?? 0;
-  for (let i = 1; i <= a.length; i++) {
-    for (let j = 1; j <= b.length; j++) {
-      const same = a[i - 1] === b[j - 1] ? 0 : 1;
-      let cost = Math.min(at(i - 1, j) + 1, at(i, j - 1) + 1, at(i - 1, j - 1) + same);
-      const swapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
-      if (swapped) cost = Math.min(cost, at(i - 2, j - 2) + 1);
-      (rows[i] as number[])[j] = cost;
-    }
-  }
-  return at(a.length, b.length);
 }
