@@ -28,6 +28,13 @@ export const ERRORS = {
   TOO_LARGE: { cni: 6, http: 413, retryable: false },
   TIMEOUT: { cni: 11, http: 504, retryable: true },
   BUSY: { cni: 11, http: 503, retryable: true },
+  /** The API server (agent/kubernetes/api-error.ts). Not allowed is tried again all the same where something is awaited: a role may come. */
+  API_UNREACHABLE: { cni: 11, http: 503, retryable: true },
+  API_FORBIDDEN: { cni: 50, http: 403, retryable: false },
+  API_CONFLICT: { cni: 11, http: 409, retryable: true },
+  API_EXISTS: { cni: 5, http: 409, retryable: false },
+  API_GONE: { cni: 11, http: 410, retryable: true },
+  API_REFUSED: { cni: 5, http: 502, retryable: false },
   INTERNAL: { cni: 5, http: 500, retryable: false },
 } as const;
 export type ErrorCode = keyof typeof ERRORS;

@@ -33,6 +33,17 @@ export const RULES: readonly ImportRule[] = [
   { of: 'agent/policy/', may: FLOOR, packages: ['yaml'], why: 'the engine is usable alone, offline' },
   { of: 'agent/identity/', may: FLOOR, why: 'allocation is pure, with a durable record' },
   { of: 'agent/ipam/', may: FLOOR, why: 'allocation is pure, with a durable record' },
+  {
+    of: 'agent/kubernetes/',
+    may: FLOOR,
+    packages: ['@kubernetes/client-node'],
+    why: 'it speaks with the API server and knows no part that does',
+  },
+  {
+    of: 'agent/source/kubernetes/',
+    may: [...FLOOR, 'agent/kubernetes/', 'agent/source/source.ts', 'agent/source/object/'],
+    why: 'it is a source, over the API client',
+  },
   { of: 'agent/source/', may: FLOOR, packages: ['yaml'], why: 'sources only write what the model describes' },
   { of: LAYOUT, may: [], why: 'it is generated from bpf/abi' },
   { of: INTERFACE, may: ['agent/model/', LAYOUT], why: 'it is the interface others see instead of the kernel' },
