@@ -20,6 +20,7 @@ import {
   patterns,
   powerOfTwo,
   prefix,
+  prefixes,
   type Setting,
   text,
   toggle,
@@ -28,6 +29,17 @@ import {
 
 /** Everything that can be set. The key gives the flag and the variable: podCidrV4, --pod-cidr-v4, WEIR_POD_CIDR_V4. */
 export const SETTINGS = {
+  source: oneOf(['manifests', 'kubernetes'], 'manifests', 'Where the desired state comes from.'),
+  kubeconfig: path(
+    '',
+    'Credentials for the API server, with --source kubernetes; empty: those of the pod the agent runs in.',
+  ),
+  kubernetesServer: text(
+    '',
+    'URL',
+    'Address of the API server in place of the one in the credentials, e.g. https://192.0.2.1:6443.',
+  ),
+  kubernetesNamespace: name('kube-system', 'Namespace of the agents: of their Lease and their Secrets.'),
   manifests: path('/etc/weir/manifests', 'Directory whose *.yaml, *.yml and *.json files are the desired state.'),
   manifestsRescanSeconds: integer(
     10,
@@ -39,6 +51,36 @@ export const SETTINGS = {
   clusterName: name('default', "Value of the cluster label in pods' identities."),
   podCidrV4: prefix('10.244.0.0/24', 4, "IPv4 addresses for this node's pods."),
   podCidrV6: prefix('fd00:10:244::/64', 6, "IPv6 addresses for this node's pods."),
+
+  routingMode: oneOf(
+    ['none', 'native', 'tunnel'],
+    'none',
+    "How packets reach pods of other nodes: by the network's own routes (native, written by the agent), by VXLAN (tunnel), or not at all.",
+  ),
+  tunnelPort: integer(8472, [1, 65535], 'PORT', 'UDP port of the VXLAN tunnel, the same on all nodes.'),
+  underlay: oneOf(
+    ['auto', 'ipv4', 'ipv6'],
+    'auto',
+    "Family of the tunnel's outer packets; auto: that of the node's first address.",
+  ),
+  uplinkDevices: text(
+    '',
+    'NAMES',
+    "Devices that lead to other nodes, separated by commas; empty: those that have the node's addresses.",
+  ),
+  masquerade: toggle(false, 'Packets of pods that leave the cluster carry an address of the node.'),
+  masqueradeExcludedCidrs: prefixes(
+    '',
+    'CIDRS',
+    'Destinations outside the pod ranges that see the addresses of pods, separated by commas.',
+  ),
+  clusterPodCidrs: prefixes('', 'CIDRS', "All pods of the cluster, separated by commas; empty: the nodes' pod CIDRs."),
+  denyCidrsFile: path('', 'File of CIDRs, one a line, whose packets the uplink drops first of all; empty: none.'),
+  services: toggle(false, "Pods and the node's own processes reach Services by their cluster addresses."),
+  cgroupDirectory: path(
+    '',
+    "cgroup2 directory whose processes reach Services when they connect; empty: the machine's cgroup2 mount.",
+  ),
 
   runDirectory: path('/run/weir', 'Directory of the sockets.'),
   stateDirectory: path('/var/lib/weir', 'Directory of what must survive a restart. One agent at a time.'),

@@ -24,6 +24,8 @@ export interface PeerRow {
   /** Endpoint id when the pod is on this node, else 0. */
   readonly endpoint: number;
   readonly kind: PeerKind;
+  /** Number of the node whose tunnel leads there ({@link NodeRow}); 0 or absent: the stack's routes do. */
+  readonly node?: number;
 }
 
 /** What an address is when no peer has it exactly: pod CIDRs are unmanaged pods. */
@@ -31,6 +33,38 @@ export interface RangeRow {
   readonly prefix: Prefix;
   readonly identity: IdentityNumber;
   readonly kind: PeerKind;
+  /** As in {@link PeerRow}. */
+  readonly node?: number;
+}
+
+/** Another node of the cluster, at the far end of the tunnel. */
+export interface NodeRow {
+  /** 1 to 4095, chosen by the agent: not used again while anything names it. */
+  readonly number: number;
+  /** Address of the underlay tunnel packets go to. */
+  readonly address: Address;
+  /** All its addresses of the underlay: tunnel packets are taken from these and no others. */
+  readonly sources: readonly Address[];
+}
+
+export interface ServiceFrontend {
+  readonly address: Address;
+  readonly protocol: 'TCP' | 'UDP';
+  readonly port: number;
+}
+
+export interface ServiceBackend {
+  readonly address: Address;
+  readonly port: number;
+}
+
+/** A virtual address and the places it stands for. */
+export interface ServiceRow {
+  readonly frontend: ServiceFrontend;
+  /** In the order of their slots; none: connections are refused at once. */
+  readonly backends: readonly ServiceBackend[];
+  /** A client keeps its backend for so long after its last connection; 0: no affinity. */
+  readonly affinitySeconds: number;
 }
 
 export interface DatapathRows {
@@ -38,6 +72,8 @@ export interface DatapathRows {
   readonly endpoints: readonly EndpointRow[];
   readonly peers: readonly PeerRow[];
   readonly ranges: readonly RangeRow[];
+  readonly nodes?: readonly NodeRow[];
+  readonly services?: readonly ServiceRow[];
 }
 
 export interface DatapathDelta {
@@ -48,6 +84,30 @@ export interface DatapathDelta {
   readonly removePeers: readonly Address[];
   readonly setRanges: readonly RangeRow[];
   readonly removeRanges: readonly Prefix[];
+  readonly setNodes?: readonly NodeRow[];
+  /** By number. */
+  readonly removeNodes?: readonly number[];
+  readonly setServices?: readonly ServiceRow[];
+  readonly removeServices?: readonly ServiceFrontend[];
+}
+
+/** What is the node's own, not any pod's: where the programs of uplink, tunnel and sockets are attached. */
+export interface NodeAttachment {
+  /** Devices by which the node reaches others; XDP and tc. */
+  readonly uplinks: readonly string[];
+  /** The VXLAN device; undefined in native routing. */
+  readonly tunnel: string | undefined;
+  readonly tunnelPort: number;
+  /** The cgroup whose processes reach Services at connect time; undefined: none do. */
+  readonly cgroup: string | undefined;
+  /** The node's own prefixes of pods: never a source from outside. */
+  readonly podCidrs: readonly Prefix[];
+  /** Bytes that fit through the tunnel or uplink to another node; from-pod answers what is larger. */
+  readonly pathMtu: number;
+  /** Packets of pods that leave the cluster get the masquerade mark. */
+  readonly masquerade: boolean;
+  /** Destinations that count as inside although no pod or node is there. */
+  readonly masqueradeExcluded: readonly Prefix[];
 }
 
 export interface ApplyResult {
@@ -133,6 +193,11 @@ export interface Datapath {
   check(pod: PodWiring): Promise<string[]>;
   /** Looks at every attachment of the given endpoints and puts back what is missing. */
   repair(endpoints: readonly { readonly id: number; readonly hostInterface: string }[]): Promise<Repair[]>;
+
+  /** Attaches the programs of the node's own devices, and again whenever something is missing; told what was put right. */
+  attachNode?(attachment: NodeAttachment): Promise<readonly string[]>;
+  /** Sources the XDP program drops: replaces the list. */
+  setDenyCidrs?(prefixes: readonly Prefix[]): Promise<void>;
 
   onEvents(listener: EventListener): void;
   counters(): DatapathCounters;

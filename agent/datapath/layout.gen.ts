@@ -958,22 +958,22 @@ export interface Peer {
   endpoint: number;
   /** enum peer_kind */
   kind: number;
-  /** reserved, 0 */
-  flags: number;
+  /** number of the node whose tunnel leads there, index of `tunnel_nodes`; 0 = the stack's routes do */
+  node: number;
 }
 export const peer: Codec<Peer> = codec<Peer>(16, {
   write(value, view, at) {
     set32(view, at + 0, value.identity, HOST, 'Peer.identity');
     set32(view, at + 4, value.endpoint, HOST, 'Peer.endpoint');
     set32(view, at + 8, value.kind, HOST, 'Peer.kind');
-    set32(view, at + 12, value.flags, HOST, 'Peer.flags');
+    set32(view, at + 12, value.node, HOST, 'Peer.node');
   },
   read(view, at) {
     return {
       identity: view.getUint32(at + 0, HOST),
       endpoint: view.getUint32(at + 4, HOST),
       kind: view.getUint32(at + 8, HOST),
-      flags: view.getUint32(at + 12, HOST),
+      node: view.getUint32(at + 12, HOST),
     };
   },
 });

@@ -125,7 +125,7 @@ export function encodePeerKey(address: Address): abi.PeerKey {
 }
 
 export function encodePeer(row: PeerRow): abi.Peer {
-  return { identity: row.identity, endpoint: row.endpoint, kind: PEER_KINDS[row.kind], flags: 0 };
+  return { identity: row.identity, endpoint: row.endpoint, kind: PEER_KINDS[row.kind], node: row.node ?? 0 };
 }
 
 export function decodePeer(key: abi.PeerKey, value: abi.Peer): PeerRow {
@@ -134,6 +134,7 @@ export function decodePeer(key: abi.PeerKey, value: abi.Peer): PeerRow {
     identity: value.identity,
     endpoint: value.endpoint,
     kind: peerKindOf(value.kind),
+    ...(value.node === 0 ? {} : { node: value.node }),
   };
 }
 
@@ -146,12 +147,17 @@ export function encodeRangeKey(prefix: Prefix): abi.RangeKey {
 }
 
 export function encodeRange(row: RangeRow): abi.Peer {
-  return { identity: row.identity, endpoint: 0, kind: PEER_KINDS[row.kind], flags: 0 };
+  return { identity: row.identity, endpoint: 0, kind: PEER_KINDS[row.kind], node: row.node ?? 0 };
 }
 
 export function decodeRange(key: abi.RangeKey, value: abi.Peer): RangeRow {
   const prefix = prefixOf(key.address, key.family, key.prefixLen - RANGE_KEY_BITS);
-  return { prefix, identity: value.identity, kind: peerKindOf(value.kind) };
+  return {
+    prefix,
+    identity: value.identity,
+    kind: peerKindOf(value.kind),
+    ...(value.node === 0 ? {} : { node: value.node }),
+  };
 }
 
 // ---- policy headers ----

@@ -1,5 +1,7 @@
 /** Names of things in a cluster, where they were written down, and what a source says about them. */
 import type { Address, Prefix } from './address.ts';
+import type { IdentityNumber } from './identity.ts';
+import type { Labels } from './labels.ts';
 
 /** Names one object. `namespace` is '' for cluster-wide kinds; `uid` is '' where the source has none. */
 export interface ObjectRef {
@@ -94,6 +96,63 @@ export interface Service {
   readonly ports: readonly ServicePort[];
 }
 
+/** One place behind a Service. Source: discovery.k8s.io/v1 Endpoint, EndpointConditions. */
+export interface ServiceEndpoint {
+  readonly addresses: readonly Address[];
+  /** Takes new connections. */
+  readonly ready: boolean;
+  /** Able to serve, also while it ends. */
+  readonly serving: boolean;
+  readonly terminating: boolean;
+  readonly nodeName: string;
+  /** "namespace/name" of the pod it is; '' for something else. */
+  readonly pod: string;
+}
+
+/** Part of the endpoints of one Service: discovery.k8s.io/v1 EndpointSlice. */
+export interface EndpointSlice {
+  readonly namespace: string;
+  readonly name: string;
+  /** Of the label kubernetes.io/service-name; '' for a slice of no Service. */
+  readonly service: string;
+  readonly ports: readonly { readonly name: string; readonly protocol: TransportName; readonly port: number }[];
+  readonly endpoints: readonly ServiceEndpoint[];
+}
+
+/** The cluster's number for a set of labels: weir.dev WeirIdentity. */
+export interface ClusterIdentity {
+  readonly number: IdentityNumber;
+  readonly labels: Labels;
+}
+
+/** A pod as its node publishes it. */
+export interface PublishedEndpoint {
+  readonly addresses: readonly Address[];
+  readonly identity: IdentityNumber;
+  readonly namespace: string;
+  readonly pod: string;
+  /** The pod's uid: an address belongs to it, not to the name. */
+  readonly uid: string;
+  readonly namedPorts: readonly NamedPort[];
+  readonly workload: { readonly kind: string; readonly name: string } | undefined;
+}
+
+/** Some of the pods of one node: weir.dev WeirEndpointSlice. */
+export interface PublishedEndpoints {
+  readonly node: string;
+  readonly endpoints: readonly PublishedEndpoint[];
+}
+
+/** What an agent says of its node: weir.dev WeirNode. */
+export interface NodeRecord {
+  readonly name: string;
+  /** Where its tunnel ends, and its routes lead. */
+  readonly addresses: readonly Address[];
+  readonly podCidrs: readonly Prefix[];
+  /** The address of each pod CIDR with which the node itself speaks to pods elsewhere. */
+  readonly routerAddresses: readonly Address[];
+}
+
 /** A document of one of the policy languages, as it came: the policy engine parses it. */
 export interface Document {
   readonly ref: ObjectRef;
@@ -108,6 +167,10 @@ export type SourceObject =
   | { readonly kind: 'Pod'; readonly ref: ObjectRef; readonly value: Pod }
   | { readonly kind: 'Node'; readonly ref: ObjectRef; readonly value: Node }
   | { readonly kind: 'Service'; readonly ref: ObjectRef; readonly value: Service }
+  | { readonly kind: 'EndpointSlice'; readonly ref: ObjectRef; readonly value: EndpointSlice }
+  | { readonly kind: 'WeirIdentity'; readonly ref: ObjectRef; readonly value: ClusterIdentity }
+  | { readonly kind: 'WeirEndpointSlice'; readonly ref: ObjectRef; readonly value: PublishedEndpoints }
+  | { readonly kind: 'WeirNode'; readonly ref: ObjectRef; readonly value: NodeRecord }
   /** CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy, CiliumCIDRGroup, NetworkPolicy, ClusterNetworkPolicy, ... */
   | { readonly kind: 'Document'; readonly ref: ObjectRef; readonly value: Document };
 

@@ -195,7 +195,8 @@ export function createDesired(options: DesiredOptions): Desired {
       else if (kind === 'Service') {
         if (change.type === 'delete') engine.removeService(ref.namespace, ref.name);
         else if (change.object.kind === 'Service') engine.upsertService(change.object.value);
-      } else if (change.type === 'delete') engine.removeDocument(ref);
+      } else if (kind === 'Document' && change.type === 'delete') engine.removeDocument(ref);
+      else if (change.type === 'delete') return;
       else if (change.object.kind === 'Document') {
         options.onDocument(change.object.value, engine.upsertDocument(change.object.value));
       }

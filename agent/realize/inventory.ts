@@ -31,7 +31,7 @@ export function createInventory(): Inventory {
     else if (kind === 'Pod') pods.delete(podKey(ref.namespace, ref.name));
     else if (kind === 'Node') nodes.delete(ref.name);
     else if (kind === 'Service') services.delete(podKey(ref.namespace, ref.name));
-    else documents.delete(refKey(ref));
+    else if (kind === 'Document') documents.delete(refKey(ref));
   }
 
   return {
@@ -47,7 +47,7 @@ export function createInventory(): Inventory {
       else if (object.kind === 'Pod') pods.set(podKey(object.ref.namespace, object.ref.name), object.value);
       else if (object.kind === 'Node') nodes.set(object.ref.name, object.value);
       else if (object.kind === 'Service') services.set(podKey(object.ref.namespace, object.ref.name), object.value);
-      else documents.set(refKey(object.ref), object.value);
+      else if (object.kind === 'Document') documents.set(refKey(object.ref), object.value);
     },
   };
 }

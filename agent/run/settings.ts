@@ -152,6 +152,27 @@ export function prefix(fallback: string, family: Family, sentence: string): Sett
   };
 }
 
+/** Prefixes of either family, separated by commas or spaces. */
+export function prefixes(fallback: string, value: string, sentence: string): Setting<readonly Prefix[]> {
+  return {
+    fallback,
+    value,
+    sentence,
+    read(written) {
+      const words = written.split(/[\s,]+/).filter((word) => word !== '');
+      const parsed = words.map((word) => parsePrefix(word));
+      const wrong = words.find((word, i) => parsed[i] !== word);
+      if (wrong === undefined) return parsed as Prefix[];
+      const canonical = parsePrefix(wrong);
+      return new Expected(
+        canonical
+          ? `a prefix without host bits: ${canonical}`
+          : `prefixes such as 10.0.0.0/8, not ${JSON.stringify(wrong)}`,
+      );
+    },
+  };
+}
+
 /** podCidrV4 -> pod-cidr-v4, flowMemoryMiB -> flow-memory-mib. */
 export function flagName(key: string): string {
   return key.replace(/MiB$/, 'Mib').replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

@@ -44,7 +44,7 @@ const GOLDEN: Record<string, [layout.Codec<never>, unknown]> = {
     layout.addressClassKey as layout.Codec<never>,
     { prefixLen: 88, set: 3, family: 4, address: bytes(16, 1) },
   ],
-  peer: [layout.peer as layout.Codec<never>, { identity: 1001, endpoint: 7, kind: 2, flags: 0 }],
+  peer: [layout.peer as layout.Codec<never>, { identity: 1001, endpoint: 7, kind: 2, node: 0 }],
   conntrack_key4: [
     layout.conntrackKey4 as layout.Codec<never>,
     { lowAddress: 0x0a000001, highAddress: 0x0a000002, lowPort: 80, highPort: 40000, protocol: 6 },
@@ -157,7 +157,7 @@ test('padding is written as zeros, so that keys compare', () => {
 });
 
 test('what does not fit is refused with the name of the field', () => {
-  const peer = { identity: 1, endpoint: 0, kind: 0, flags: 0 };
+  const peer = { identity: 1, endpoint: 0, kind: 0, node: 0 };
   assert.throws(
     () => layout.peer.encode({ ...peer, identity: 2 ** 32 }),
     /Peer\.identity: expected an integer from 0 to 4294967295/,

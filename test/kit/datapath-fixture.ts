@@ -397,7 +397,7 @@ function peerValue(peer: { identity: number; endpoint?: number; kind: 'outside' 
     identity: peer.identity,
     endpoint: peer.endpoint ?? 0,
     kind: ['outside', 'node', 'pod'].indexOf(peer.kind),
-    flags: 0,
+    node: 0,
   };
 }
 

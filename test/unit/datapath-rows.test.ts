@@ -146,18 +146,18 @@ test('an IPv4 address stands in the first four bytes with zeros behind', () => {
 
 test('what no version of ours has written is refused', () => {
   assert.throws(
-    () => rows.decodePeer({ family: 5, address: new Uint8Array(16) }, { identity: 1, endpoint: 0, kind: 0, flags: 0 }),
+    () => rows.decodePeer({ family: 5, address: new Uint8Array(16) }, { identity: 1, endpoint: 0, kind: 0, node: 0 }),
     /family 5/,
   );
   assert.throws(
-    () => rows.decodePeer({ family: 4, address: new Uint8Array(16) }, { identity: 1, endpoint: 0, kind: 9, flags: 0 }),
+    () => rows.decodePeer({ family: 4, address: new Uint8Array(16) }, { identity: 1, endpoint: 0, kind: 9, node: 0 }),
     /kind 9/,
   );
   assert.throws(
     () =>
       rows.decodeRange(
         { family: 4, prefixLen: 65, address: new Uint8Array(16) },
-        { identity: 1, endpoint: 0, kind: 0, flags: 0 },
+        { identity: 1, endpoint: 0, kind: 0, node: 0 },
       ),
     /length 33/,
   );

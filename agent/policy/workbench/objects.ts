@@ -38,7 +38,7 @@ export function objectsOf(list: readonly SourceObject[]): Objects {
     else if (object.kind === 'Node') nodes.set(object.value.name, object.value);
     else if (object.kind === 'Pod') pods.set(podName(object.value), object.value);
     else if (object.kind === 'Service') services.set(refKey(object.ref), object.value);
-    else documents.set(refKey(object.ref), object.value);
+    else if (object.kind === 'Document') documents.set(refKey(object.ref), object.value);
   }
   return {
     namespaces,
