@@ -21,6 +21,7 @@ const NEEDS = {
   nft: () => onPath('nft'),
   stock: () => stockMissing('libcni', 'cnitool', 'cyclonus'),
   hubble: () => stockMissing('hubble'),
+  'api-server': () => stockMissing('kube-apiserver', 'kubectl') ?? onPath('etcd'),
 } as const satisfies Record<string, () => string | undefined>;
 export type Need = keyof typeof NEEDS;
 

@@ -4,7 +4,20 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const FOLDER = fileURLToPath(new URL('../../.setup/stock', import.meta.url));
-export type StockProgram = 'libcni' | 'cnitool' | 'cyclonus' | 'hubble';
+export type StockProgram =
+  | 'libcni'
+  | 'cnitool'
+  | 'cyclonus'
+  | 'hubble'
+  | 'hubble-relay'
+  | 'kube-apiserver'
+  | 'kube-controller-manager'
+  | 'kube-scheduler'
+  | 'kubelet'
+  | 'kubectl'
+  | 'agnhost'
+  | 'helm'
+  | 'coredns';
 
 export function stockProgram(name: StockProgram): string {
   return join(FOLDER, name);
