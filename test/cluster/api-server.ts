@@ -155,9 +155,8 @@ export class ApiServer {
 
   /** `kubectl apply` of a path, or of objects; an error with kubectl's words if it refuses. CRDs are waited for. */
   async apply(what: string | readonly object[]): Promise<void> {
-    const input =
-      typeof what === 'string' ? undefined : JSON.stringify({ apiVersion: 'v1', kind: 'List', items: what });
-    const files = input === undefined ? (what as string) : '-';
+    const input = typeof what === 'string' ? undefined : what.map((object) => JSON.stringify(object)).join('\n---\n');
+    const files = typeof what === 'string' ? what : '-';
     const words = ['apply', '--server-side', '-o', 'name', '-f', files];
     const { code, stdout, stderr } = await this.kubectl(words, input === undefined ? {} : { input });
     if (code !== 0) throw new Error(`kubectl apply: exit code ${code}\n${stderr}`);
