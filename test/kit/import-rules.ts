@@ -53,6 +53,11 @@ export const RULES: readonly ImportRule[] = [
     why: 'it makes the kernel hold what was decided, and decides nothing about policy',
   },
   {
+    of: 'agent/network/',
+    may: [...FLOOR, INTERFACE, LAYOUT, 'agent/datapath/node.ts', 'native/'],
+    why: "it makes the node's own devices, routes and rules, and knows neither pods nor policy",
+  },
+  {
     of: 'agent/endpoint/',
     may: [...FLOOR, 'agent/ipam/', 'agent/identity/', INTERFACE, 'native/'],
     why: 'it wires pods, and sees the datapath only as its interface',
@@ -127,8 +132,8 @@ const NOBODY: readonly { readonly imports: string; readonly except?: string; rea
   { imports: 'test/', except: '^(test|demo)/', why: 'nobody imports test' },
   {
     imports: 'native/',
-    except: '^(agent/(datapath|endpoint|main)|native|test)',
-    why: 'native is used by datapath/ and endpoint/ only',
+    except: '^(agent/(datapath|endpoint|network|main)|native|test)',
+    why: 'native is used by datapath/, endpoint/ and network/ only',
   },
 ];
 
