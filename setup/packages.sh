@@ -32,7 +32,14 @@ wanted_test="
 	containernetworking-plugins:/usr/lib/cni/ptp
 	qemu-system-x86:qemu-system-x86_64
 	busybox-static:busybox
-	cpio:cpio"
+	cpio:cpio
+	etcd-server:etcd
+	containerd:containerd
+	runc:runc
+	iptables:iptables
+	faketime:faketime
+	buildah:buildah
+	debootstrap:debootstrap"
 
 wanted_bench="
 	nftables:nft

@@ -21,6 +21,19 @@ const NEEDS = {
   nft: () => onPath('nft'),
   stock: () => stockMissing('libcni', 'cnitool', 'cyclonus'),
   hubble: () => stockMissing('hubble'),
+  kubernetes: () =>
+    stockMissing(
+      'kube-apiserver',
+      'kube-controller-manager',
+      'kube-scheduler',
+      'kubelet',
+      'kubectl',
+      'agnhost',
+      'helm',
+      'coredns',
+    ),
+  etcd: () => onPath('etcd'),
+  containerd: () => onPath('containerd') ?? onPath('runc'),
   'api-server': () => stockMissing('kube-apiserver', 'kubectl') ?? onPath('etcd'),
 } as const satisfies Record<string, () => string | undefined>;
 export type Need = keyof typeof NEEDS;
