@@ -30,15 +30,33 @@ export interface Identity {
   readonly labels: Labels;
 }
 
-/** Labels of a reserved identity: "reserved:NAME"; the two world families also carry "reserved:world". */
+/**
+ * An API server outside the cluster: in the scope Cilium gives to identities of one node (1 << 24). On another node it is
+ * `kube-apiserver`, on this one `host`.
+ */
+export const OUTSIDE_API_SERVER: IdentityNumber = 0x1000001;
+
+/**
+ * Labels of a reserved identity: "reserved:NAME"; the two world families also carry "reserved:world", and an API server
+ * that runs on another node is that node too.
+ */
 export function reservedLabels(name: ReservedName): Labels {
   const labels = new Map([[`reserved:${name}`, '']]);
   if (name.startsWith('world-')) labels.set('reserved:world', '');
-  // An API server's address is a node's or outside; Cilium adds the place's own label where it knows it.
+  if (name === 'kube-apiserver') labels.set('reserved:remote-node', '');
   return labels;
 }
 
-export const RESERVED: readonly Identity[] = Object.entries(RESERVED_IDENTITIES).map(([name, number]) => ({
-  number,
-  labels: reservedLabels(name as ReservedName),
-}));
+export const RESERVED: readonly Identity[] = [
+  ...Object.entries(RESERVED_IDENTITIES).map(([name, number]) => ({
+    number,
+    labels: reservedLabels(name as ReservedName),
+  })),
+  {
+    number: OUTSIDE_API_SERVER,
+    labels: new Map([
+      ['reserved:kube-apiserver', ''],
+      ['reserved:world', ''],
+    ]),
+  },
+];

@@ -94,6 +94,10 @@ export interface Service {
   readonly selector: Readonly<Record<string, string>> | undefined;
   readonly clusterIps: readonly Address[];
   readonly ports: readonly ServicePort[];
+  /** sessionAffinity ClientIP: how long a client keeps its backend, in seconds; 0: no affinity. */
+  readonly affinitySeconds: number;
+  /** internalTrafficPolicy Local: only endpoints of the client's own node serve it. */
+  readonly localOnly: boolean;
 }
 
 /** One place behind a Service. Source: discovery.k8s.io/v1 Endpoint, EndpointConditions. */

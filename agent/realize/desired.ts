@@ -4,18 +4,22 @@
  */
 import type { DatapathDelta, DatapathRows } from '../datapath/datapath.ts';
 import { asWeirError, type WeirError } from '../errors.ts';
-import { bitsOf, familyOf, type Prefix, prefixAddress, prefixLength } from '../model/address.ts';
+import { bitsOf, type Family, familyOf, type Prefix, prefixAddress, prefixLength } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
 import { type IdentityNumber, RESERVED_IDENTITIES, reservedLabels } from '../model/identity.ts';
 import { type Labels, labelsKey } from '../model/labels.ts';
-import type { Document, Namespace, Pod, SourceChange } from '../model/object.ts';
+import type { Document, Namespace, ObjectRef, Pod, SourceChange } from '../model/object.ts';
 import type { DocumentResult, Engine } from '../policy/engine.ts';
+import { createServiceTable, type ServiceTable } from '../service/table.ts';
 import { createIdentitiesInUse, type IdentitiesInUse, type IdentityNumbers } from './identities-in-use.ts';
 import { createInventory, type Inventory, podKey } from './inventory.ts';
 import { endpointRow, type Member, newMember, peerRows } from './members.ts';
 import { createNamedPorts } from './named-ports.ts';
+import { createNodeTable, type NodeTable } from './node-table.ts';
 import { CLAIM_RANK, createPeerTable, type PeerTable, THIS_NODE } from './peer-table.ts';
-import { createRangeTable } from './range-table.ts';
+import { createPublished } from './published.ts';
+import { createRangeTable, RANGE_RANK, unmanaged } from './range-table.ts';
+import { createRemoteEndpoints, type RemoteEndpoints } from './remote-endpoints.ts';
 
 export interface DesiredOptions {
   readonly engine: Engine;
@@ -24,6 +28,15 @@ export interface DesiredOptions {
   /** The labels of a pod's identity. */
   readonly labelsOf: (pod: Pod, namespace: Namespace | undefined) => Labels;
   readonly podCidrs: readonly Prefix[];
+  /** Prefixes of pods anywhere in the cluster, besides the nodes' pod CIDRs. */
+  readonly clusterPodCidrs?: readonly Prefix[];
+  /** Pods of other nodes are reached by the tunnel; and the family of its outer packets. */
+  readonly tunnel?: boolean;
+  readonly underlay?: Family | 'auto';
+  /** Pods elsewhere are known by what their nodes publish, not by Pod objects. */
+  readonly podsArePublished?: boolean;
+  /** Services are translated. */
+  readonly services?: boolean;
   /** A policy document came or changed, with what the engine says of it. */
   readonly onDocument: (document: Document, result: DocumentResult) => void;
   /** A pod came or changed. */
@@ -37,6 +50,9 @@ export interface Desired {
   readonly peers: PeerTable;
   readonly members: ReadonlyMap<number, Member>;
   readonly identities: Pick<IdentitiesInUse, 'labels' | 'users'>;
+  readonly nodes: Pick<NodeTable, 'records'>;
+  readonly remote: Pick<RemoteEndpoints, 'find' | 'size'>;
+  readonly services: Pick<ServiceTable, 'rows'>;
   /** Takes one change of the source over. */
   take(change: SourceChange): void;
   addEndpoint(record: EndpointRecord, pod: Pod | undefined): void;
@@ -63,8 +79,27 @@ export function createDesired(options: DesiredOptions): Desired {
   const members = new Map<number, Member>();
   const remotePods = new Map<string, { labels: Labels; identity: IdentityNumber }>();
   const identities = createIdentitiesInUse(options.identities, engine);
-  const ranges = createRangeTable(options.podCidrs);
+  const ranges = createRangeTable();
+  ranges.claim('own pods', RANGE_RANK.ownPods, unmanaged(options.podCidrs));
+  ranges.claim('cluster', RANGE_RANK.cluster, unmanaged(options.clusterPodCidrs ?? []));
+  const services = createServiceTable(options.nodeName);
   const namedPorts = createNamedPorts((identity, ports) => engine.setNamedPorts(identity, ports));
+  const nodes = createNodeTable({
+    nodeName: options.nodeName,
+    peers,
+    ranges,
+    tunnel: options.tunnel ?? false,
+    underlay: options.underlay ?? 'auto',
+    setHostLabels: (labels) => engine.upsertIdentity(RESERVED_IDENTITIES.host, labels),
+    onNumber: (name) => remote.renumber(name),
+  });
+  const remote = createRemoteEndpoints({
+    nodeName: options.nodeName,
+    peers,
+    namedPorts,
+    numberOf: (name) => nodes.numberOf(name),
+  });
+  const published = createPublished({ services, nodes, identities, remote });
   const dirtyMembers = new Set<number>();
   const dirtyPods = new Set<string>();
   const removedEndpoints = new Set<number>();
@@ -73,18 +108,23 @@ export function createDesired(options: DesiredOptions): Desired {
 
   function takeNode(name: string): void {
     const node = inventory.nodes.get(name);
-    if (!node) {
+    if (node) {
+      engine.upsertNode(node);
+      nodes.upsert(node);
+    } else {
       engine.removeNode(name);
-      peers.withdraw(`node ${name}`);
-      return;
+      nodes.remove(name);
     }
-    engine.upsertNode(node);
-    const identity = name === options.nodeName ? RESERVED_IDENTITIES.host : RESERVED_IDENTITIES['remote-node'];
-    peers.claim(
-      `node ${name}`,
-      CLAIM_RANK.node,
-      node.addresses.map((address) => ({ address, identity, endpoint: 0, kind: 'node' })),
-    );
+  }
+
+  function takeService(change: SourceChange, ref: ObjectRef): void {
+    if (change.type === 'delete') {
+      engine.removeService(ref.namespace, ref.name);
+      services.removeService(ref.namespace, ref.name);
+    } else if (change.object.kind === 'Service') {
+      engine.upsertService(change.object.value);
+      services.upsertService(change.object.value);
+    }
   }
 
   function takeNamespace(name: string): void {
@@ -108,7 +148,7 @@ export function createDesired(options: DesiredOptions): Desired {
   async function resolvePod(key: string): Promise<void> {
     const pod = inventory.pods.get(key);
     const before = remotePods.get(key);
-    if (!pod || pod.hostNetwork || pod.addresses.length === 0) {
+    if (!pod || options.podsArePublished || pod.hostNetwork || pod.addresses.length === 0) {
       peers.withdraw(`pod ${key}`);
       namedPorts.remove(`pod ${key}`);
       remotePods.delete(key);
@@ -185,6 +225,9 @@ export function createDesired(options: DesiredOptions): Desired {
     peers,
     members,
     identities,
+    nodes,
+    remote,
+    services,
     take(change) {
       inventory.apply(change);
       const kind = change.type === 'upsert' ? change.object.kind : change.kind;
@@ -192,11 +235,9 @@ export function createDesired(options: DesiredOptions): Desired {
       if (kind === 'Namespace') takeNamespace(ref.name);
       else if (kind === 'Pod') takePod(podKey(ref.namespace, ref.name));
       else if (kind === 'Node') takeNode(ref.name);
-      else if (kind === 'Service') {
-        if (change.type === 'delete') engine.removeService(ref.namespace, ref.name);
-        else if (change.object.kind === 'Service') engine.upsertService(change.object.value);
-      } else if (kind === 'Document' && change.type === 'delete') engine.removeDocument(ref);
-      else if (change.type === 'delete') return;
+      else if (kind === 'Service') takeService(change, ref);
+      else if (kind !== 'Document') published.take(change);
+      else if (change.type === 'delete') engine.removeDocument(ref);
       else if (change.object.kind === 'Document') {
         options.onDocument(change.object.value, engine.upsertDocument(change.object.value));
       }
@@ -227,7 +268,12 @@ export function createDesired(options: DesiredOptions): Desired {
         CLAIM_RANK.local,
         addresses.map((address) => ({ address, endpoint: 0, ...host })),
       );
-      ranges.setLocal(prefixes.filter((prefix) => !isOne(prefix)));
+      nodes.setLocalAddresses(addresses);
+      ranges.claim(
+        THIS_NODE,
+        RANGE_RANK.local,
+        prefixes.filter((prefix) => !isOne(prefix)).map((prefix) => ({ prefix, ...host })),
+      );
     },
     async resolve() {
       let failure: WeirError | undefined;
@@ -258,6 +304,8 @@ export function createDesired(options: DesiredOptions): Desired {
       const endpoints = pointMembers();
       const change = peers.take();
       const range = ranges.take();
+      const node = nodes.take();
+      const service = options.services ? services.take() : { set: [], remove: [] };
       // An id freed and taken again before this turn is written, not removed.
       const gone = drain(removedEndpoints).filter((id) => !members.has(id));
       const delta: DatapathDelta = {
@@ -268,6 +316,10 @@ export function createDesired(options: DesiredOptions): Desired {
         removePeers: change.remove,
         setRanges: range.set,
         removeRanges: range.remove,
+        setNodes: node.set,
+        removeNodes: node.remove,
+        setServices: service.set,
+        removeServices: service.remove,
       };
       return { delta, endpoints };
     },
@@ -276,6 +328,8 @@ export function createDesired(options: DesiredOptions): Desired {
       endpoints: rows(members.keys()),
       peers: peers.rows(),
       ranges: ranges.rows(),
+      nodes: nodes.rows(),
+      services: options.services ? services.rows() : [],
     }),
   };
 }

@@ -13,6 +13,9 @@ export interface IdentityNumbers {
 
 export interface IdentitiesInUse extends Pick<IdentityNumbers, 'acquire'> {
   release(identity: IdentityNumber, labels: Labels): void;
+  /** The cluster has this identity: pods of other nodes may have it, also before any pod here. */
+  learn(identity: IdentityNumber, labels: Labels): void;
+  unlearn(identity: IdentityNumber): void;
   /** Also of identities nobody has any more: events may still name them, and numbers are not used again soon. */
   readonly labels: ReadonlyMap<IdentityNumber, Labels>;
   /** With the number of pods that have them; not the reserved ones. */
@@ -27,9 +30,19 @@ export function createIdentitiesInUse(
   engine: Pick<Engine, 'upsertIdentity' | 'removeIdentity'>,
 ): IdentitiesInUse {
   const users = new Map<IdentityNumber, number>();
+  const learned = new Set<IdentityNumber>();
   const labelsOf = new Map<IdentityNumber, Labels>(RESERVED.map(({ number, labels }) => [number, labels]));
   /** In the order in which they were given up. */
   const former = new Set<IdentityNumber>();
+
+  function giveUp(identity: IdentityNumber): void {
+    engine.removeIdentity(identity);
+    former.add(identity);
+    const [oldest] = former;
+    if (former.size <= FORMER_MAX || oldest === undefined) return;
+    former.delete(oldest);
+    labelsOf.delete(oldest);
+  }
 
   return {
     users,
@@ -53,12 +66,17 @@ export function createIdentitiesInUse(
         return;
       }
       users.delete(identity);
-      engine.removeIdentity(identity);
-      former.add(identity);
-      const [oldest] = former;
-      if (former.size <= FORMER_MAX || oldest === undefined) return;
-      former.delete(oldest);
-      labelsOf.delete(oldest);
+      if (!learned.has(identity)) giveUp(identity);
+    },
+    learn(identity, labels) {
+      if (identity < FIRST_POD_IDENTITY) return;
+      learned.add(identity);
+      labelsOf.set(identity, labels);
+      former.delete(identity);
+      engine.upsertIdentity(identity, labels);
+    },
+    unlearn(identity) {
+      if (learned.delete(identity) && !users.has(identity)) giveUp(identity);
     },
   };
 }

@@ -4,7 +4,7 @@
  */
 import type { Names, PartyName } from '../flow/names.ts';
 import type { Address } from '../model/address.ts';
-import type { Pod } from '../model/object.ts';
+import type { Pod, PublishedEndpoint } from '../model/object.ts';
 import type { Engine } from '../policy/engine.ts';
 import type { Desired } from './desired.ts';
 import type { Member } from './members.ts';
@@ -21,7 +21,7 @@ export function createNames(
   const byEndpoint = new Map<number, PartyName>();
   const byAddress = new Map<Address, PartyName>();
   /** The same object for the same pod object: see the contract of Names. */
-  const ofPod = new WeakMap<Pod, PartyName>();
+  const ofPod = new WeakMap<Pod | PublishedEndpoint, PartyName>();
 
   const thisNode: PartyName = { namespace: '', pod: '', uid: '', node: nodeName, workload: undefined, addresses: [] };
 
@@ -31,6 +31,16 @@ export function createNames(
       const { namespace, uid, workload, addresses } = pod;
       name = { namespace, pod: pod.name, uid, node: '', workload, addresses };
       ofPod.set(pod, name);
+    }
+    return name;
+  }
+
+  function remoteName(endpoint: PublishedEndpoint): PartyName {
+    let name = ofPod.get(endpoint);
+    if (!name) {
+      const { namespace, pod, uid, workload, addresses } = endpoint;
+      name = { namespace, pod, uid, node: '', workload, addresses };
+      ofPod.set(endpoint, name);
     }
     return name;
   }
@@ -48,6 +58,8 @@ export function createNames(
     const [kind, rest] = [owner.slice(0, cut), owner.slice(cut + 1)];
     if (kind === 'endpoint') return byEndpoint.get(Number(rest));
     if (owner === THIS_NODE) return thisNode;
+    const remote = desired.remote.find(owner);
+    if (remote) return remoteName(remote.endpoint);
     const pod = kind === 'pod' ? desired.inventory.pods.get(rest) : undefined;
     if (pod) return podName(pod);
     const node = kind === 'node' ? desired.inventory.nodes.get(rest) : undefined;

@@ -6,7 +6,7 @@ import type { PeerRow } from '../datapath/datapath.ts';
 import type { Address } from '../model/address.ts';
 
 /** Higher wins: a pod wired here is certain; a manifest about somewhere else is hearsay. */
-export const CLAIM_RANK = { remotePod: 1, node: 2, local: 3, endpoint: 4 } as const;
+export const CLAIM_RANK = { remotePod: 1, node: 2, apiServer: 3, local: 4, endpoint: 5 } as const;
 
 /** Owner of the node's own addresses. */
 export const THIS_NODE = 'this node';
@@ -111,5 +111,5 @@ export function createPeerTable(): PeerTable {
 }
 
 function sameRow(a: PeerRow, b: PeerRow): boolean {
-  return a.identity === b.identity && a.endpoint === b.endpoint && a.kind === b.kind;
+  return a.identity === b.identity && a.endpoint === b.endpoint && a.kind === b.kind && (a.node ?? 0) === (b.node ?? 0);
 }

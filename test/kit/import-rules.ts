@@ -45,6 +45,12 @@ export const RULES: readonly ImportRule[] = [
     why: 'it is a source, over the API client',
   },
   { of: 'agent/source/', may: FLOOR, packages: ['yaml'], why: 'sources only write what the model describes' },
+  {
+    of: 'agent/service/',
+    may: ['agent/model/'],
+    mayTypes: [INTERFACE],
+    why: 'what a Service stands for is decided without the kernel',
+  },
   { of: LAYOUT, may: [], why: 'it is generated from bpf/abi' },
   { of: INTERFACE, may: ['agent/model/', LAYOUT], why: 'it is the interface others see instead of the kernel' },
   {

@@ -45,6 +45,6 @@ export function peerOf(scenario: Scenario, { peer, family }: Packet): Party {
   const address = family === 4 ? peer.ipv4 : peer.ipv6;
   const none = { address, pod: undefined, node: undefined };
   if (peer.type === 'unmanaged') return { ...none, kind: 'pod', labels: reserved('unmanaged') };
-  if (peer.apiServer) return { ...none, kind: 'outside', labels: reserved('kube-apiserver') };
+  if (peer.apiServer) return { ...none, kind: 'outside', labels: reserved('kube-apiserver', 'world') };
   return { ...none, kind: 'outside', labels: reserved('world', family === 4 ? 'world-ipv4' : 'world-ipv6') };
 }

@@ -1,6 +1,6 @@
 /** A scenario of the oracle put into the engine: identities for label sets, peers for parties, documents as they are. */
 import type { Address } from '../../agent/model/address.ts';
-import { type IdentityNumber, RESERVED_IDENTITIES } from '../../agent/model/identity.ts';
+import { type IdentityNumber, OUTSIDE_API_SERVER, RESERVED_IDENTITIES } from '../../agent/model/identity.ts';
 import { type Labels, labelsKey } from '../../agent/model/labels.ts';
 import type { Document, NamedPort, ObjectRef } from '../../agent/model/object.ts';
 import { podLabels } from '../../agent/model/pod-labels.ts';
@@ -63,7 +63,14 @@ export function buildWorld(scenario: Scenario, seed: number): World {
       engine.upsertNode({ name, labels, addresses: [ipv4 as Address, ipv6 as Address], podCidrs: [] });
     }),
     ...scenario.services.map((service) => () => {
-      engine.upsertService({ ...service, selector: service.selector, clusterIps: [], ports: [] });
+      engine.upsertService({
+        ...service,
+        selector: service.selector,
+        clusterIps: [],
+        ports: [],
+        affinitySeconds: 0,
+        localOnly: false,
+      });
     }),
   ];
   const final = scenario.documents.map((raw) => () => void engine.upsertDocument(documentOf(raw)));
@@ -169,7 +176,7 @@ function peerOf(scenario: Scenario, identities: Identities, peer: Packet['peer']
       return { identity: reserved.unmanaged, address: pick(peer), kind: 'pod' };
     case 'outside': {
       const world = family === 4 ? reserved['world-ipv4'] : reserved['world-ipv6'];
-      return { identity: peer.apiServer ? reserved['kube-apiserver'] : world, address: pick(peer), kind: 'outside' };
+      return { identity: peer.apiServer ? OUTSIDE_API_SERVER : world, address: pick(peer), kind: 'outside' };
     }
   }
 }

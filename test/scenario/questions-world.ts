@@ -23,6 +23,8 @@ export function benchOf(scenario: Scenario): Workbench {
       selector: service.selector,
       clusterIps: [],
       ports: [],
+      affinitySeconds: 0,
+      localOnly: false,
     })),
     documents: scenario.documents.map(documentOf),
   };

@@ -67,6 +67,8 @@ test('6: toServices with toPorts means the port of the backend, not the Service'
     labels: {},
     selector: { app: 'db' },
     clusterIps: [],
+    affinitySeconds: 0,
+    localOnly: false,
     ports,
   });
   const toServices = [{ k8sService: { serviceName: 'db', namespace: 'default' } }];

@@ -309,12 +309,23 @@ spec:
         labels: {},
         selector: { app: 'db' },
         clusterIps: ['10.96.0.7'],
+        affinitySeconds: 0,
+        localOnly: false,
         ports: [
           { name: '', protocol: 'TCP', port: 5432, targetPort: 5432 },
           { name: 'metrics', protocol: 'UDP', port: 80, targetPort: 'http' },
         ],
       },
-      { namespace: 'default', name: 'outside', labels: {}, selector: undefined, clusterIps: [], ports: [] },
+      {
+        namespace: 'default',
+        name: 'outside',
+        labels: {},
+        selector: undefined,
+        clusterIps: [],
+        ports: [],
+        affinitySeconds: 0,
+        localOnly: false,
+      },
     ],
   );
 });

@@ -16,7 +16,15 @@ export function readService(object: Field, ref: ObjectRef): Service {
     selector: Object.keys(selector).length === 0 ? undefined : selector,
     clusterIps: readClusterIps(spec),
     ports: spec.at('ports').items().flatMap(readPort),
+    affinitySeconds: readAffinity(spec),
+    localOnly: spec.at('internalTrafficPolicy').oneOf(['Cluster', 'Local']) === 'Local',
   };
+}
+
+/** core/v1 ClientIPConfig: up to a day, three hours where nothing is said. */
+function readAffinity(spec: Field): number {
+  if (spec.at('sessionAffinity').oneOf(['None', 'ClientIP']) !== 'ClientIP') return 0;
+  return spec.at('sessionAffinityConfig').at('clientIP').at('timeoutSeconds').integer(1, 86_400) ?? 10_800;
 }
 
 function readClusterIps(spec: Field): Service['clusterIps'] {

@@ -1,0 +1,175 @@
+/**
+ * The nodes of the cluster as peers: their addresses, the router addresses and pod CIDRs behind them, their numbers in the
+ * tunnel, and which of them runs an API server. This node's own addresses are claimed by desired.ts.
+ */
+import type { NodeRow } from '../datapath/datapath.ts';
+import { routerAddress } from '../ipam/router.ts';
+import { type Address, type Family, familyOf } from '../model/address.ts';
+import { type IdentityNumber, OUTSIDE_API_SERVER, RESERVED_IDENTITIES, reservedLabels } from '../model/identity.ts';
+import type { Labels } from '../model/labels.ts';
+import type { Node, NodeRecord } from '../model/object.ts';
+import { createNumbers } from './node-numbers.ts';
+import { CLAIM_RANK, type PeerTable } from './peer-table.ts';
+import { RANGE_RANK, type RangeTable, unmanaged } from './range-table.ts';
+
+export interface NodeTableOptions {
+  readonly nodeName: string;
+  readonly peers: PeerTable;
+  readonly ranges: RangeTable;
+  /** Pods of other nodes are reached by the tunnel. */
+  readonly tunnel: boolean;
+  /** Family of the tunnel's outer packets; 'auto': that of this node's first address. */
+  readonly underlay: Family | 'auto';
+  /** The node itself is somebody else for policy now: it runs an API server, or runs none any more. */
+  readonly setHostLabels: (labels: Labels) => void;
+  /** The number of a node came, changed or went: what is behind its tunnel is to be claimed again. */
+  readonly onNumber: (name: string) => void;
+}
+
+export interface NodeTable {
+  upsert(node: Node): void;
+  remove(name: string): void;
+  /** What the node's own agent says, which is newer and knows more. */
+  upsertRecord(record: NodeRecord): void;
+  removeRecord(name: string): void;
+  /** Where the API servers are: the endpoints of default/kubernetes. */
+  setApiServers(addresses: readonly Address[]): void;
+  setLocalAddresses(addresses: readonly Address[]): void;
+  /** Number of the node in the tunnel; 0 for this one, unknown ones, and without a tunnel. */
+  numberOf(name: string): number;
+  /** What is known of every node, this one too. */
+  records(): NodeRecord[];
+  rows(): NodeRow[];
+  take(): { readonly set: NodeRow[]; readonly remove: number[] };
+}
+
+export function createNodeTable(options: NodeTableOptions): NodeTable {
+  const { nodeName, peers, ranges } = options;
+  const nodes = new Map<string, Node>();
+  const written = new Map<string, NodeRecord>();
+  const numbers = createNumbers(4095);
+  const given = new Map<number, NodeRow>();
+  let apiServers: readonly Address[] = [];
+  let local: ReadonlySet<Address> = new Set();
+  let hostRunsApiServer = false;
+
+  function recordOf(name: string): NodeRecord | undefined {
+    const node = nodes.get(name);
+    const record = written.get(name);
+    if (!node) return record;
+    const podCidrs = node.podCidrs.length > 0 ? node.podCidrs : (record?.podCidrs ?? []);
+    return {
+      name,
+      addresses: node.addresses.length > 0 ? node.addresses : (record?.addresses ?? []),
+      podCidrs,
+      routerAddresses: record?.routerAddresses ?? podCidrs.map(routerAddress),
+    };
+  }
+
+  /** The node's address the tunnel leads to; undefined: it has none of any family. */
+  function underlayOf(record: NodeRecord): Address | undefined {
+    const [own] = recordOf(nodeName)?.addresses ?? [];
+    const family = options.underlay === 'auto' ? own && familyOf(own) : options.underlay;
+    return record.addresses.find((address) => familyOf(address) === family) ?? record.addresses[0];
+  }
+
+  function claim(name: string): void {
+    const record = recordOf(name);
+    const isThis = name === nodeName;
+    const before = numbers.of(name);
+    const far = record && !isThis && options.tunnel && underlayOf(record) !== undefined;
+    const number = far ? numbers.take(name) : 0;
+    if (!far) numbers.release(name);
+    const identity = isThis ? RESERVED_IDENTITIES.host : RESERVED_IDENTITIES['remote-node'];
+    const own = { identity, endpoint: 0, kind: 'node' } as const;
+    const behind = number === 0 ? {} : { node: number };
+    peers.claim(`node ${name}`, CLAIM_RANK.node, [
+      ...(record?.addresses ?? []).map((address) => ({ address, ...own })),
+      ...(record?.routerAddresses ?? []).map((address) => ({ address, ...own, ...behind })),
+    ]);
+    if (!isThis) ranges.claim(`node ${name}`, RANGE_RANK.node, unmanaged(record?.podCidrs ?? [], number));
+    if (before !== number) options.onNumber(name);
+  }
+
+  /** The tunnel's family follows this node's own addresses. */
+  function claimAll(): void {
+    for (const name of new Set([...nodes.keys(), ...written.keys()])) claim(name);
+  }
+
+  function changed(name: string): void {
+    if (name === nodeName) claimAll();
+    else claim(name);
+    claimApiServers();
+  }
+
+  function claimApiServers(): void {
+    const ofNodes = new Set(
+      [...nodes.keys(), ...written.keys()]
+        .filter((name) => name !== nodeName)
+        .flatMap((name) => recordOf(name)?.addresses ?? []),
+    );
+    peers.claim(
+      'API server',
+      CLAIM_RANK.apiServer,
+      apiServers.map((address) => {
+        const onNode = ofNodes.has(address);
+        const identity: IdentityNumber = onNode ? RESERVED_IDENTITIES['kube-apiserver'] : OUTSIDE_API_SERVER;
+        return { address, identity, endpoint: 0, kind: onNode ? 'node' : 'outside' };
+      }),
+    );
+    const here = apiServers.some((address) => local.has(address));
+    if (here === hostRunsApiServer) return;
+    hostRunsApiServer = here;
+    options.setHostLabels(
+      new Map([...reservedLabels('host'), ...(here ? [['reserved:kube-apiserver', ''] as const] : [])]),
+    );
+  }
+
+  function rows(): NodeRow[] {
+    return [...new Set([...nodes.keys(), ...written.keys()])].flatMap((name) => {
+      const record = recordOf(name);
+      const number = numbers.of(name);
+      const address = record && underlayOf(record);
+      return number === 0 || !address ? [] : [{ number, address, sources: record.addresses }];
+    });
+  }
+
+  return {
+    upsert(node) {
+      nodes.set(node.name, node);
+      changed(node.name);
+    },
+    remove(name) {
+      nodes.delete(name);
+      changed(name);
+    },
+    upsertRecord(record) {
+      written.set(record.name, record);
+      changed(record.name);
+    },
+    removeRecord(name) {
+      written.delete(name);
+      changed(name);
+    },
+    setApiServers(addresses) {
+      apiServers = addresses;
+      claimApiServers();
+    },
+    setLocalAddresses(addresses) {
+      local = new Set(addresses);
+      claimApiServers();
+    },
+    numberOf: numbers.of,
+    records: () =>
+      [...new Set([...nodes.keys(), ...written.keys()])].map(recordOf).filter((record) => record !== undefined),
+    rows,
+    take() {
+      const now = new Map(rows().map((row) => [row.number, row]));
+      const set = [...now.values()].filter((row) => JSON.stringify(given.get(row.number)) !== JSON.stringify(row));
+      const remove = [...given.keys()].filter((number) => !now.has(number));
+      for (const number of remove) given.delete(number);
+      for (const row of set) given.set(row.number, row);
+      return { set, remove };
+    },
+  };
+}

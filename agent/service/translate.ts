@@ -1,0 +1,63 @@
+/**
+ * Which places the virtual addresses of a Service stand for. Sources: kubernetes.io "Virtual IPs and Service Proxies";
+ * discovery.k8s.io/v1 EndpointConditions; KEP-1669 for endpoints that are ending.
+ */
+import type { ServiceBackend, ServiceRow } from '../datapath/datapath.ts';
+import { familyOf } from '../model/address.ts';
+import type { EndpointSlice, Service, ServiceEndpoint, ServicePort } from '../model/object.ts';
+
+/**
+ * A row per cluster address and TCP or UDP port; none for a headless Service. A port without an endpoint gives a row
+ * without backends, whose clients are refused at once.
+ * @param slices those of the Service, in any order
+ */
+export function serviceRows(service: Service, slices: readonly EndpointSlice[], nodeName: string): ServiceRow[] {
+  return service.clusterIps.flatMap((address) =>
+    service.ports.flatMap((port) => {
+      const { protocol } = port;
+      if (protocol === 'SCTP') return [];
+      const candidates = slices.flatMap((slice) => placesOf(slice, port, familyOf(address)));
+      const local = service.localOnly
+        ? candidates.filter(({ endpoint }) => endpoint.nodeName === nodeName)
+        : candidates;
+      return [
+        {
+          frontend: { address, protocol, port: port.port },
+          backends: inOrder(serving(local)),
+          affinitySeconds: service.affinitySeconds,
+        },
+      ];
+    }),
+  );
+}
+
+interface Place {
+  readonly endpoint: ServiceEndpoint;
+  readonly backend: ServiceBackend;
+}
+
+/** The slice's port of that name has the number the pods listen on: named targetPorts are resolved there already. */
+function placesOf(slice: EndpointSlice, port: ServicePort, family: 4 | 6): Place[] {
+  return slice.ports
+    .filter(({ name, protocol }) => name === port.name && protocol === port.protocol)
+    .flatMap((target) =>
+      slice.endpoints.flatMap((endpoint) =>
+        endpoint.addresses
+          .filter((address) => familyOf(address) === family)
+          .map((address) => ({ endpoint, backend: { address, port: target.port } })),
+      ),
+    );
+}
+
+/** Those that are ready; where there are none, those that still serve while they end. */
+function serving(places: readonly Place[]): ServiceBackend[] {
+  const ready = places.filter(({ endpoint }) => endpoint.ready);
+  const chosen = ready.length > 0 ? ready : places.filter(({ endpoint }) => endpoint.serving && endpoint.terminating);
+  return chosen.map(({ backend }) => backend);
+}
+
+/** Each once, in an order that does not depend on that of the slices: the same set gives the same row. */
+function inOrder(backends: readonly ServiceBackend[]): ServiceBackend[] {
+  const byKey = new Map(backends.map((backend) => [`${backend.address} ${backend.port}`, backend]));
+  return [...byKey.keys()].sort().map((key) => byKey.get(key) as ServiceBackend);
+}
