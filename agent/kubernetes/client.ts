@@ -2,8 +2,14 @@
  * What the rest of the agent sees of the Kubernetes API: verbs over paths, with raw JSON objects. Knows no Weir types.
  * Paths come from path.ts; errors are ApiErrors (api-error.ts) with a code that says whether trying again can help.
  */
-import type { Lease, LeaseOptions } from './lease.ts';
-import type { Watch, WatchOptions } from './watch.ts';
+import { type Clock, systemClock } from '../run/clock.ts';
+import { ApiError } from './api-error.ts';
+import type { Connection } from './connection.ts';
+import { joinElection, type Lease, type LeaseOptions, type LeaseTimes } from './lease.ts';
+import { dropManagedFields, listPages } from './list.ts';
+import { createRateLimit } from './rate-limit.ts';
+import { type ApiRequest, createTransport } from './transport.ts';
+import { startWatch, type Watch, type WatchOptions, type WatchTimes } from './watch.ts';
 
 export interface ObjectMeta {
   readonly name: string;
@@ -90,4 +96,80 @@ export interface KubernetesClient {
   watch<T extends KubernetesObject>(options: WatchOptions<T>): Watch;
   /** Takes part in the election for a Lease until the signal aborts. */
   elect(options: LeaseOptions): Lease;
+  /** Closes idle connections. Watches end by their signals. */
+  close(): void;
+}
+
+export interface ClientOptions {
+  readonly connection: Connection;
+  /** Calls a second in the long run, and at once after a quiet time; 50 and 100 by default, as a kubelet's. */
+  readonly rate?: { readonly perSecond: number; readonly burst: number };
+  readonly watchTimes?: Partial<WatchTimes>;
+  readonly leaseTimes?: Partial<LeaseTimes>;
+  readonly clock?: Clock;
+  readonly random?: () => number;
+}
+
+const DEADLINE_MS = 30_000;
+const FIELD_MANAGER = 'weir';
+const PATCH_TYPES: Readonly<Record<Patch['type'], string>> = {
+  merge: 'application/merge-patch+json',
+  apply: 'application/apply-patch+yaml', // JSON is YAML
+  json: 'application/json-patch+json',
+};
+
+export function createClient(options: ClientOptions): KubernetesClient {
+  const { connection, random = Math.random } = options;
+  const clock = options.clock ?? systemClock;
+  const rateLimit = createRateLimit({ perSecond: 50, burst: 100, ...options.rate, clock });
+  const transport = createTransport({ connection, rateLimit, clock });
+
+  async function call<T>(request: Omit<ApiRequest, 'deadlineMs' | 'signal'>, limits: CallOptions = {}): Promise<T> {
+    const { signal, deadlineMs = DEADLINE_MS } = limits;
+    const answer = await transport.json({ ...request, signal, deadlineMs });
+    dropManagedFields(answer as KubernetesObject);
+    return answer as T;
+  }
+
+  const client: KubernetesClient = {
+    server: connection.server.href.replace(/\/$/, ''),
+    get: (path, limits) => call({ method: 'GET', path }, limits),
+    async list<T = KubernetesObject>(
+      path: string,
+      { signal, deadlineMs = DEADLINE_MS, ...selectors }: CallOptions & Selectors = {},
+    ) {
+      const untilMs = clock.nowMs() + deadlineMs;
+      let list: ObjectList<T> = { items: [], resourceVersion: '' };
+      for await (const page of listPages<T & KubernetesObject>(transport, {
+        path,
+        ...selectors,
+        signal,
+        pageDeadlineMs: deadlineMs,
+      })) {
+        list = {
+          items: page.isFirst ? page.items : [...list.items, ...page.items],
+          resourceVersion: page.resourceVersion,
+        };
+        if (clock.nowMs() >= untilMs)
+          throw new ApiError('TIMEOUT', `GET ${path}`, `GET ${path}: not all pages came within ${deadlineMs} ms`);
+      }
+      return list;
+    },
+    create: (path, body, limits) => call({ method: 'POST', path, body }, limits),
+    update: (path, body, limits) => call({ method: 'PUT', path, body }, limits),
+    patch(path, { type, body, fieldManager = FIELD_MANAGER, force }, limits) {
+      const query = new URLSearchParams({ fieldManager, ...(type === 'apply' && force ? { force: 'true' } : {}) });
+      return call({ method: 'PATCH', path: `${path}?${query}`, body, contentType: PATCH_TYPES[type] }, limits);
+    },
+    async remove(path, preconditions, limits) {
+      const body = { kind: 'DeleteOptions', apiVersion: 'v1', ...(preconditions ? { preconditions } : {}) };
+      await call({ method: 'DELETE', path, body }, limits);
+    },
+    watch: (watched) =>
+      startWatch(watched, { transport, clock, random, ...(options.watchTimes ? { times: options.watchTimes } : {}) }),
+    elect: (lease) =>
+      joinElection(lease, { client, clock, random, ...(options.leaseTimes ? { times: options.leaseTimes } : {}) }),
+    close: () => transport.close(),
+  };
+  return client;
 }

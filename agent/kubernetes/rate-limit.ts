@@ -1,0 +1,51 @@
+/** How often this client asks: a bucket of tokens, so that a fault of ours is no load on the API server. */
+import { type Clock, systemClock } from '../run/clock.ts';
+
+export interface RateLimitOptions {
+  /** Calls a second in the long run. */
+  readonly perSecond: number;
+  /** Calls at once after a quiet time. */
+  readonly burst: number;
+  readonly clock?: Clock;
+}
+
+export interface RateLimit {
+  /** Resolves when the caller may call, in the order of asking; rejects with the signal's reason when it aborts first. */
+  take(signal: AbortSignal | undefined): Promise<void>;
+}
+
+export function createRateLimit(options: RateLimitOptions): RateLimit {
+  const clock = options.clock ?? systemClock;
+  const everyMs = 1000 / options.perSecond;
+  /** When the bucket will be full; further ahead by `everyMs` with each token taken. */
+  let fullAtMs = Number.NEGATIVE_INFINITY;
+
+  return {
+    async take(signal) {
+      signal?.throwIfAborted();
+      const nowMs = clock.nowMs();
+      fullAtMs = Math.max(fullAtMs, nowMs) + everyMs;
+      const waitMs = fullAtMs - nowMs - options.burst * everyMs;
+      if (waitMs > 0) await sleep(waitMs, clock, signal);
+    },
+  };
+}
+
+/** Waits; rejects with the signal's reason when it aborts first. */
+export function sleep(ms: number, clock: Clock, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    const onAbort = (): void => {
+      cancel();
+      reject(signal?.reason);
+    };
+    const cancel = clock.after(ms, () => {
+      signal?.removeEventListener('abort', onAbort);
+      resolve();
+    });
+    signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}
