@@ -3,6 +3,7 @@
  * node_modules, and a bundle holds less memory (docs/benchmarks.md). What the agent loads only when a setting asks for
  * it lies in files of its own beside them. Run: `npm run bundle`.
  */
+import { globSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,7 +23,8 @@ const keepPlaces: Plugin = {
   },
 };
 
-await rm(new URL('../dist', import.meta.url), { recursive: true, force: true });
+// Of an earlier bundle only: the image lies there too.
+for (const file of globSync(`${ROOT}/dist/*.mjs*`)) await rm(file, { force: true });
 await build({
   absWorkingDir: ROOT,
   entryPoints: { 'weir-agent': 'agent/main.ts', weir: 'agent/cli/main.ts' },

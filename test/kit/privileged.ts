@@ -33,6 +33,7 @@ const NEEDS = {
       'coredns',
     ),
   etcd: () => onPath('etcd'),
+  image: () => onPath('buildah') ?? onPath('debootstrap'),
   containerd: () => onPath('containerd') ?? onPath('runc'),
   'api-server': () => stockMissing('kube-apiserver', 'kubectl') ?? onPath('etcd'),
 } as const satisfies Record<string, () => string | undefined>;
