@@ -1,0 +1,148 @@
+/** Other nodes, their pods, and API servers as claims on addresses. */
+import * as assert from 'uvu/assert';
+import { type Address, type Prefix, parseAddress, parsePrefix } from '../../agent/model/address.ts';
+import { OUTSIDE_API_SERVER } from '../../agent/model/identity.ts';
+import type { Labels } from '../../agent/model/labels.ts';
+import type { Node, PublishedEndpoint } from '../../agent/model/object.ts';
+import { createNamedPorts } from '../../agent/realize/named-ports.ts';
+import { createNodeTable } from '../../agent/realize/node-table.ts';
+import { createPeerTable } from '../../agent/realize/peer-table.ts';
+import { createRangeTable } from '../../agent/realize/range-table.ts';
+import { createRemoteEndpoints } from '../../agent/realize/remote-endpoints.ts';
+import { suite } from '../kit/suite.ts';
+
+const test = suite('realize: other nodes and their pods');
+const at = (text: string): Address => parseAddress(text) as Address;
+
+const node = (index: number, family: 4 | 6 | 'both' = 'both'): Node => ({
+  name: `n${index}`,
+  labels: {},
+  addresses: [`192.0.2.${index}`, `2001:db8::${index}`].slice(family === 6 ? 1 : 0, family === 4 ? 1 : 2).map(at),
+  podCidrs: [parsePrefix(`10.1.${index}.0/24`) as Prefix, parsePrefix(`fd00:1:${index}::/64`) as Prefix],
+});
+
+function build({ tunnel = true } = {}) {
+  const peers = createPeerTable();
+  const ranges = createRangeTable();
+  const labels: Labels[] = [];
+  const nodes = createNodeTable({
+    nodeName: 'n1',
+    peers,
+    ranges,
+    tunnel,
+    underlay: 'auto',
+    setHostLabels: (now) => labels.push(now),
+    onNumber: (name) => remote.renumber(name),
+  });
+  const remote = createRemoteEndpoints({
+    nodeName: 'n1',
+    peers,
+    namedPorts: createNamedPorts(() => {}),
+    numberOf: nodes.numberOf,
+  });
+  return { peers, ranges, nodes, remote, labels };
+}
+
+const endpoint = (uid: string, address: string, identity: number): PublishedEndpoint => ({
+  addresses: [at(address)],
+  identity,
+  namespace: 'default',
+  pod: uid,
+  uid,
+  namedPorts: [],
+  workload: undefined,
+});
+
+test('a node is remote-node at its addresses, and at its router addresses through the tunnel', () => {
+  const { nodes, peers, ranges } = build();
+  nodes.upsert(node(1));
+  nodes.upsert(node(2));
+  assert.is(peers.at(at('192.0.2.1'))?.identity, 1);
+  assert.equal(peers.at(at('192.0.2.2')), { address: '192.0.2.2', identity: 6, endpoint: 0, kind: 'node' });
+  assert.equal(peers.at(at('10.1.2.1')), { address: '10.1.2.1', identity: 6, endpoint: 0, kind: 'node', node: 1 });
+  assert.is(peers.at(at('fd00:1:2::1'))?.node, 1);
+  assert.equal(ranges.rows(), [
+    { prefix: '10.1.2.0/24', identity: 3, kind: 'pod', node: 1 },
+    { prefix: 'fd00:1:2::/64', identity: 3, kind: 'pod', node: 1 },
+  ]);
+  assert.equal(nodes.rows(), [{ number: 1, address: '192.0.2.2', sources: ['192.0.2.2', '2001:db8::2'] }]);
+});
+
+test("the tunnel has the family of this node's first address, also when that is known last", () => {
+  const { nodes } = build();
+  nodes.upsert(node(2));
+  assert.is(nodes.rows()[0]?.address, '192.0.2.2');
+  nodes.upsert(node(1, 6));
+  assert.is(nodes.rows()[0]?.address, '2001:db8::2');
+});
+
+test('without a tunnel nothing leads through one', () => {
+  const { nodes, peers, ranges } = build({ tunnel: false });
+  nodes.upsert(node(2));
+  assert.equal(nodes.rows(), []);
+  assert.is(peers.at(at('10.1.2.1'))?.node, undefined);
+  assert.is(ranges.rows()[0]?.node, undefined);
+});
+
+test('pods that were published before their node are led through its tunnel once it is known', () => {
+  const { nodes, peers, remote } = build();
+  remote.upsert('n2-1', { node: 'n2', endpoints: [endpoint('a', '10.1.2.7', 300)] });
+  assert.is(peers.at(at('10.1.2.7'))?.node, undefined);
+  nodes.upsert(node(2));
+  assert.is(peers.at(at('10.1.2.7'))?.node, 1);
+  nodes.remove('n2');
+  assert.is(peers.at(at('10.1.2.7'))?.node, undefined);
+  assert.is(peers.at(at('192.0.2.2')), undefined);
+});
+
+test('a number given up is not the next one given', () => {
+  const { nodes } = build();
+  nodes.upsert(node(2));
+  nodes.remove('n2');
+  nodes.upsert(node(3));
+  assert.is(nodes.numberOf('n3'), 2);
+});
+
+test("a slice of this node's own pods is not believed: this node knows better", () => {
+  const { remote, peers } = build();
+  remote.upsert('n1-1', { node: 'n1', endpoints: [endpoint('a', '10.1.1.7', 300)] });
+  assert.is(peers.at(at('10.1.1.7')), undefined);
+});
+
+test('an address that changes hands within a slice, or between two, is the new owner’s at once', () => {
+  const { remote, peers } = build();
+  remote.upsert('n2-1', { node: 'n2', endpoints: [endpoint('a', '10.1.2.7', 300)] });
+  peers.take();
+  remote.upsert('n2-2', { node: 'n2', endpoints: [endpoint('b', '10.1.2.7', 301)] });
+  assert.is(peers.at(at('10.1.2.7'))?.identity, 301);
+  remote.upsert('n2-1', { node: 'n2', endpoints: [] });
+  assert.is(peers.at(at('10.1.2.7'))?.identity, 301);
+  remote.upsert('n2-2', { node: 'n2', endpoints: [endpoint('c', '10.1.2.7', 302)] });
+  assert.equal(
+    peers.take().set.map((row) => row.identity),
+    [302],
+  );
+  remote.remove('n2-2');
+  assert.equal(peers.take(), { set: [], remove: ['10.1.2.7'] });
+});
+
+test('an API server is where it runs: this node, another one, or outside', () => {
+  const { nodes, peers, labels } = build();
+  nodes.upsert(node(2));
+  nodes.setLocalAddresses([at('192.0.2.1')]);
+  nodes.setApiServers(['192.0.2.1', '192.0.2.2', '198.51.100.9'].map(at));
+  assert.equal(peers.at(at('192.0.2.2')), { address: '192.0.2.2', identity: 7, endpoint: 0, kind: 'node' });
+  assert.equal(peers.at(at('198.51.100.9')), {
+    address: '198.51.100.9',
+    identity: OUTSIDE_API_SERVER,
+    endpoint: 0,
+    kind: 'outside',
+  });
+  assert.ok(labels.at(-1)?.has('reserved:kube-apiserver'));
+  nodes.setApiServers([]);
+  assert.is(peers.at(at('192.0.2.2'))?.identity, 6);
+  assert.is(peers.at(at('198.51.100.9')), undefined);
+  assert.not.ok(labels.at(-1)?.has('reserved:kube-apiserver'));
+});
+
+test.run();
