@@ -1,6 +1,6 @@
 /** Programs of other projects that setup builds from their Go modules (setup/stock.sh, test/stock/). */
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, realpathSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const FOLDER = fileURLToPath(new URL('../../.setup/stock', import.meta.url));
@@ -21,6 +21,11 @@ export type StockProgram =
 
 export function stockProgram(name: StockProgram): string {
   return join(FOLDER, name);
+}
+
+/** Where they really are, for whoever shows them to others: what stockProgram returns is a link. */
+export function stockFolder(): string {
+  return dirname(realpathSync(stockProgram('kubelet')));
 }
 
 /** Why one of them is not there, or undefined. */

@@ -1,0 +1,285 @@
+/**
+ * A real Kubernetes of N nodes on this machine: API server, controllers, scheduler, kubelets, containerd and runc as anywhere,
+ * each node in namespaces of its own (node.ts), all of it removed by down().
+ *
+ *     await using cluster = await startCluster({ name: 'wt-policy-123', nodes: 2, cni: 'ptp' });
+ *     await cluster.kubectl('apply', '-f', file);
+ *     await cluster.nodes[0].run(['ip', 'route']);
+ */
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { type CommandOptions, type CommandResult, command, tryCommand } from '../kit/command.ts';
+import { Netns } from '../kit/netns.ts';
+import { stockProgram } from '../kit/stock.ts';
+import { until } from '../kit/until.ts';
+import { DNS_SERVICE, families } from './addresses.ts';
+import { createCgroup, killCgroup, removeCgroup } from './cgroups.ts';
+import { ControlPlane } from './control-plane.ts';
+import { baseImages } from './images.ts';
+import { makeNetwork, removeNetwork } from './network.ts';
+import { Node } from './node.ts';
+import { CLUSTERS, ClusterPaths } from './paths.ts';
+import { configurePtp } from './ptp.ts';
+import { type ClusterRecord, claimNumber, clusters, load, releaseNumber, save } from './record.ts';
+
+const DNS_MANIFEST = fileURLToPath(new URL('dns.yaml', import.meta.url));
+
+export interface ClusterOptions {
+  /** Part of the name of everything it makes. Tests: clusterName('part'). */
+  readonly name: string;
+  readonly nodes: number;
+  /** Default true. */
+  readonly dualStack?: boolean;
+  /** `none`: nodes stay NotReady until somebody installs something, such as charts/weir. */
+  readonly cni: 'none' | 'ptp';
+  /** That nodes register with: "node.weir.dev/agent-not-ready=:NoSchedule". */
+  readonly taints?: readonly string[];
+  /** More docker-archives for every node, those that join later too. */
+  readonly images?: readonly string[];
+  /** A line for each step. */
+  readonly onProgress?: (line: string) => void;
+}
+
+let made = 0;
+/** A name that no other test has, and whose process the check for leftovers recognises. */
+export function clusterName(part: string): string {
+  made += 1;
+  return `wt-${part}-${process.pid}-${made}`;
+}
+
+export async function startCluster(options: ClusterOptions): Promise<Cluster> {
+  const cluster = Cluster.create(options);
+  try {
+    await cluster.up(options.nodes);
+  } catch (error) {
+    await cluster.down();
+    throw error;
+  }
+  return cluster;
+}
+
+/** A cluster that is up already. */
+export function openCluster(name: string): Cluster {
+  return new Cluster(load(name));
+}
+
+/** Removes a cluster by name, whatever is left of it. */
+export async function removeCluster(name: string): Promise<void> {
+  const paths = new ClusterPaths(name);
+  const link = existsSync(paths.record) ? load(name).machineLink : undefined;
+  await killCgroup(`/${name}`);
+  await removeNetwork(paths, link);
+  await removeCgroup(`/${name}`);
+  rmSync(paths.folder, { recursive: true, force: true });
+  releaseNumber(name);
+  if (clusters().length === 0) removeIfEmpty(CLUSTERS);
+}
+
+export class Cluster implements AsyncDisposable {
+  readonly name: string;
+  readonly paths: ClusterPaths;
+  readonly controlPlane: ControlPlane;
+  /** Beyond the router, reachable only from addresses of nodes: addresses.ts WORLD. */
+  readonly world: Netns;
+  nodes: Node[];
+  readonly #record: ClusterRecord;
+  readonly #onProgress: (line: string) => void;
+
+  constructor(record: ClusterRecord, onProgress: (line: string) => void = () => {}) {
+    this.name = record.name;
+    this.paths = new ClusterPaths(record.name);
+    this.controlPlane = new ControlPlane(this.paths, record);
+    this.world = new Netns(this.paths.netns('world'));
+    this.nodes = record.nodes.map((node) => new Node(this.paths, record, node, this.controlPlane));
+    this.#record = record;
+    this.#onProgress = onProgress;
+  }
+
+  /** Claims its name; nothing runs yet. */
+  static create(options: ClusterOptions): Cluster {
+    const { name, dualStack = true, cni, taints = [], images = [], onProgress } = options;
+    const paths = new ClusterPaths(name);
+    mkdirSync(CLUSTERS, { recursive: true });
+    try {
+      mkdirSync(paths.folder);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      throw new Error(
+        `a cluster "${name}" is there already: take it down first (npm run cluster -- down --name ${name})`,
+      );
+    }
+    const number = claimNumber(name);
+    const machineLink = name.startsWith('wt-') ? `wt${process.pid}x${number}` : `weir-c${number}`;
+    const record = {
+      name,
+      number,
+      dualStack,
+      cni,
+      taints,
+      images: [...images],
+      machineLink,
+      nodes: [],
+      nextNode: 1,
+      programs: {},
+    };
+    save(record);
+    return new Cluster(record, onProgress);
+  }
+
+  /** Starts everything that a fresh cluster has. */
+  async up(nodes: number): Promise<void> {
+    this.#onProgress('network namespaces, certificates');
+    createCgroup(this.paths.cgroup('control-plane'));
+    await makeNetwork(this.paths, this.#record);
+    await this.controlPlane.prepare();
+    this.#onProgress(`etcd and the control plane; ${nodes} nodes with containerd and images`);
+    const installing = Array.from({ length: nodes }, () => this.#install());
+    await allEnded([this.controlPlane.start(), ...installing]);
+    this.#onProgress('kubelets');
+    await Promise.all(this.nodes.map((node) => node.startKubelet()));
+    await this.#afterJoining();
+    await this.#applyDns();
+  }
+
+  /** A further node; resolves when the API server knows it and, with ptp, it is Ready. */
+  async addNode(): Promise<Node> {
+    const node = await this.#install();
+    await node.startKubelet();
+    await this.#afterJoining();
+    return node;
+  }
+
+  /** Drains it, removes it from the API server, and then from the machine. */
+  async removeNode(node: Node): Promise<void> {
+    await this.kubectl(
+      'drain',
+      node.name,
+      '--ignore-daemonsets',
+      '--delete-emptydir-data',
+      '--force',
+      '--grace-period=1',
+      '--timeout=60s',
+    );
+    await node.stop('kubelet');
+    await this.kubectl('delete', 'node', node.name);
+    await node.remove();
+    this.nodes = this.nodes.filter((other) => other !== node);
+    this.#record.nodes = this.#record.nodes.filter(({ name }) => name !== node.name);
+    save(this.#record);
+  }
+
+  /** Takes all of it away. */
+  async down(): Promise<void> {
+    await removeCluster(this.name);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.down();
+  }
+
+  /** Usable from the machine's own network namespace too. */
+  get kubeconfig(): string {
+    return this.paths.kubeconfig;
+  }
+
+  /** stdout of kubectl; rejects on an exit code other than 0. */
+  kubectl(...args: string[]): Promise<string> {
+    return command([stockProgram('kubectl'), ...args], this.#clientOptions());
+  }
+
+  tryKubectl(...args: string[]): Promise<CommandResult> {
+    return tryCommand([stockProgram('kubectl'), ...args], this.#clientOptions());
+  }
+
+  /** Applies manifests that are at hand as text. */
+  apply(manifests: string): Promise<string> {
+    return command([stockProgram('kubectl'), 'apply', '-f', '-'], { ...this.#clientOptions(), input: manifests });
+  }
+
+  /** What `kubectl get ARGS -o json` says. */
+  async get<T>(...args: string[]): Promise<T> {
+    return JSON.parse(await this.kubectl('get', ...args, '-o', 'json'));
+  }
+
+  helm(...args: string[]): Promise<string> {
+    return command([stockProgram('helm'), ...args], { ...this.#clientOptions(), timeoutMs: 300_000 });
+  }
+
+  /** Into every node, and those that join later. */
+  async loadImage(archive: string): Promise<void> {
+    this.#record.images.push(archive);
+    save(this.#record);
+    await Promise.all(this.nodes.map((node) => node.loadImage(archive)));
+  }
+
+  /** Resolves when all nodes are Ready. */
+  async ready(timeoutMs = 60_000): Promise<void> {
+    await this.kubectl('wait', '--for=condition=Ready', 'nodes', '--all', `--timeout=${Math.ceil(timeoutMs / 1000)}s`);
+  }
+
+  async #install(): Promise<Node> {
+    const number = this.#record.nextNode++;
+    const record = { name: `node${number}`, number };
+    const node = new Node(this.paths, this.#record, record, this.controlPlane);
+    this.#record.nodes.push(record);
+    this.nodes.push(node);
+    save(this.#record);
+    await node.install();
+    const images = [...(await baseImages()), ...this.#record.images];
+    await Promise.all(images.map((archive) => node.loadImage(archive)));
+    return node;
+  }
+
+  /** The controller manager gives a node its podCIDRs a moment after it registers. */
+  async #afterJoining(): Promise<void> {
+    const podCidrs = await until(
+      async () => {
+        const known = await this.#podCidrs();
+        return this.nodes.every(({ name }) => known.has(name)) && known;
+      },
+      { what: 'nodes to register and get their podCIDRs', timeoutMs: 60_000, everyMs: 100 },
+    );
+    if (this.#record.cni !== 'ptp') return;
+    await configurePtp(this.nodes, podCidrs);
+    this.#onProgress('waiting for nodes to be Ready');
+    await this.ready();
+  }
+
+  async #podCidrs(): Promise<Map<string, string[]>> {
+    const { items } = await this.get<{ items: { metadata: { name: string }; spec: { podCIDRs?: string[] } }[] }>(
+      'nodes',
+    );
+    return new Map(
+      items.flatMap(({ metadata, spec }) => (spec.podCIDRs === undefined ? [] : [[metadata.name, spec.podCIDRs]])),
+    );
+  }
+
+  async #applyDns(): Promise<void> {
+    const addresses = JSON.stringify(families(DNS_SERVICE, this.#record.dualStack));
+    const manifest = readFileSync(DNS_MANIFEST, 'utf8');
+    await this.apply(manifest.replace('CLUSTER_IPS', addresses).replace('CLUSTER_IP', DNS_SERVICE.v4));
+  }
+
+  #clientOptions(): CommandOptions {
+    const helm = {
+      HELM_CACHE_HOME: this.paths.helm,
+      HELM_CONFIG_HOME: this.paths.helm,
+      HELM_DATA_HOME: this.paths.helm,
+    };
+    return { env: { KUBECONFIG: this.kubeconfig, ...helm }, timeoutMs: 120_000 };
+  }
+}
+
+/** As Promise.all, but nothing is under way any more when it rejects: what is half there can be removed. */
+async function allEnded(work: readonly Promise<unknown>[]): Promise<void> {
+  await Promise.allSettled(work);
+  await Promise.all(work);
+}
+
+function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch (error) {
+    if (!['ENOENT', 'ENOTEMPTY'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+  }
+}

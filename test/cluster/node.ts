@@ -1,0 +1,181 @@
+/**
+ * One node: a disk (disk.ts), and while it is up network, mount, UTS and control group namespaces of its own with containerd
+ * and a kubelet in them. To what runs there it is a machine: /run, /sys/fs/bpf, /var/lib, /etc/cni/net.d and the root of the
+ * control groups are its own, so whatever is installed on it has the paths it has anywhere.
+ */
+
+import { spawn } from 'node:child_process';
+import { createReadStream, existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type CommandOptions, type CommandResult, command, tryCommand } from '../kit/command.ts';
+import { Netns } from '../kit/netns.ts';
+import { stockFolder } from '../kit/stock.ts';
+import { until } from '../kit/until.ts';
+import { type Addresses, nodeAddresses } from './addresses.ts';
+import { createCgroup, killCgroup, removeCgroup } from './cgroups.ts';
+import { CONTAINERD, configureContainerd } from './containerd.ts';
+import type { ControlPlane } from './control-plane.ts';
+import { makeDisk } from './disk.ts';
+import { configureKubelet } from './kubelet.ts';
+import { makeNodeNetns, removeNetns } from './network.ts';
+import { CHECKOUT, type ClusterPaths } from './paths.ts';
+import { end, endOf, isRunning, joined, launch, type RunningProgram } from './program.ts';
+import { type ClusterRecord, type NodeRecord, save } from './record.ts';
+
+const BOOT = fileURLToPath(new URL('node-boot.sh', import.meta.url));
+const END_GRACE_MS = 3000;
+
+export class Node {
+  readonly name: string;
+  /** What is on the cluster's network. */
+  readonly addresses: Addresses;
+  readonly netns: Netns;
+  /** The node's root as the machine sees it: of what is mounted there only the disk shows. */
+  readonly disk: string;
+  readonly #paths: ClusterPaths;
+  readonly #record: ClusterRecord;
+  readonly #node: NodeRecord;
+  readonly #controlPlane: ControlPlane;
+
+  constructor(paths: ClusterPaths, record: ClusterRecord, node: NodeRecord, controlPlane: ControlPlane) {
+    this.name = node.name;
+    this.addresses = nodeAddresses(node.number);
+    this.netns = new Netns(paths.netns(node.name));
+    this.disk = paths.disk(node.name);
+    this.#paths = paths;
+    this.#record = record;
+    this.#node = node;
+    this.#controlPlane = controlPlane;
+  }
+
+  /** Where a path of the node is for the machine, with what is mounted in the node: "/run/weir/api.sock". Good until the node goes down. */
+  path(inside: string): string {
+    return join(`/proc/${this.#keeper().pid}/root`, inside);
+  }
+
+  /** Ids of its processes, all of them, are in this control group below each hierarchy's mount. */
+  get cgroup(): string {
+    return this.#paths.cgroup(this.name);
+  }
+
+  /** The words that run `words` as a process of the node, in all of its namespaces and its control group. */
+  enter(words: readonly string[]): string[] {
+    return joined(`${this.cgroup}/system`, this.#namespaces(), words);
+  }
+
+  /** Runs a program on the node, resolves with its stdout; rejects on an exit code other than 0. */
+  run(words: readonly string[], options?: CommandOptions): Promise<string> {
+    return command(this.enter(words), options);
+  }
+
+  /** Runs a program on the node, whatever its exit code. */
+  tryRun(words: readonly string[], options?: CommandOptions): Promise<CommandResult> {
+    return tryCommand(this.enter(words), options);
+  }
+
+  /** Makes the disk, boots, and starts containerd. The kubelet waits for startKubelet, and that for an API server. */
+  async install(): Promise<void> {
+    makeDisk(this.disk, this.name);
+    configureContainerd(this.disk);
+    await this.boot();
+    await this.startContainerd();
+  }
+
+  /** Namespaces, but no program but the one that keeps them. */
+  async boot(): Promise<void> {
+    createCgroup(`${this.cgroup}/system`);
+    const netns = await makeNodeNetns(this.#paths, this.#record, this.#node);
+    this.#record.programs[this.name] = await launch({
+      words: ['unshare', '--mount', '--uts', '--cgroup', 'sh', BOOT, this.name, this.disk, CHECKOUT, stockFolder()],
+      cgroup: this.cgroup,
+      enter: netns.enter([]),
+      log: this.#paths.log(this.name),
+    });
+    save(this.#record);
+    await until(() => isRunning(this.#keeper()) && existsSync(this.path('/run/booted')), {
+      what: `${this.name} to boot`,
+      detail: () => endOf(this.#paths.log(this.name)),
+    });
+  }
+
+  async startContainerd(): Promise<void> {
+    await this.#start('containerd', CONTAINERD);
+    await until(async () => (await this.tryRun(['ctr', 'version'])).code === 0, {
+      what: `containerd of ${this.name}`,
+      timeoutMs: 30_000,
+      detail: () => endOf(this.log('containerd')),
+    });
+  }
+
+  async startKubelet(): Promise<void> {
+    await this.#start('kubelet', await configureKubelet(this.disk, this.#node, this.#record, this.#controlPlane));
+  }
+
+  /** Pods run on while it is away. */
+  async stop(program: 'containerd' | 'kubelet'): Promise<void> {
+    await end(this.#program(`${this.name}-${program}`), END_GRACE_MS);
+  }
+
+  /** As when the power fails: processes, mounts, interfaces and pins are gone, the disk is as it was. */
+  async crash(): Promise<void> {
+    await killCgroup(this.cgroup);
+    await removeNetns(this.#paths, this.name);
+    await removeCgroup(this.cgroup);
+  }
+
+  /** A crash, and up again. Pods that were there are started again by the kubelet. */
+  async reboot(): Promise<void> {
+    await this.crash();
+    await this.boot();
+    await this.startContainerd();
+    await this.startKubelet();
+  }
+
+  /** Nothing is left of it on the machine; the API server is another matter (Cluster.removeNode). */
+  async remove(): Promise<void> {
+    await this.crash();
+    rmSync(this.disk, { recursive: true, force: true });
+  }
+
+  /** `archive`: a docker-archive. Its image is there for the kubelet when this resolves. */
+  async loadImage(archive: string): Promise<void> {
+    const [program = '', ...args] = this.enter(['ctr', '-n', 'k8s.io', 'images', 'import', '-']);
+    const child = spawn(program, args, { stdio: ['pipe', 'ignore', 'pipe'] });
+    const said: Buffer[] = [];
+    child.stderr.on('data', (chunk: Buffer) => said.push(chunk));
+    child.stdin.on('error', () => {}); // Its exit code tells the story.
+    createReadStream(archive).pipe(child.stdin);
+    const code = await new Promise((resolve) => child.once('close', resolve));
+    if (code !== 0) throw new Error(`${this.name} cannot import ${archive}: ${Buffer.concat(said)}`);
+  }
+
+  log(program: 'containerd' | 'kubelet'): string {
+    return this.#paths.log(`${this.name}-${program}`);
+  }
+
+  async #start(program: 'containerd' | 'kubelet', words: readonly string[]): Promise<void> {
+    const name = `${this.name}-${program}`;
+    this.#record.programs[name] = await launch({
+      words,
+      cgroup: `${this.cgroup}/system`,
+      enter: this.#namespaces(),
+      log: this.log(program),
+    });
+    save(this.#record);
+  }
+
+  #namespaces(): string[] {
+    return ['nsenter', `--target=${this.#keeper().pid}`, '--mount', '--uts', '--cgroup', '--net', '--'];
+  }
+
+  #keeper(): RunningProgram {
+    return this.#program(this.name);
+  }
+
+  #program(name: string): RunningProgram {
+    const program = this.#record.programs[name];
+    if (program === undefined) throw new Error(`${name} was never started`);
+    return program;
+  }
+}
