@@ -67,7 +67,7 @@ export async function setUp(
   podAnswer.catch(() => {}); // Looked at below, if we come to that.
   progress.doing = 'making the interface pair and the durable record';
   const wiring = async (): Promise<WiredPod> => {
-    const done = await datapath.wire(wiringOf(record, request.mtu));
+    const done = await datapath.wire(wiringOf(record, request.mtu || (options.podMtu?.() ?? 0)));
     await at('wired');
     return done;
   };

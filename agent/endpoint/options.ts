@@ -31,6 +31,8 @@ export interface EndpointsOptions {
   readonly log: Logger;
   /** ADD answers within this time, with the name of what it was waiting for. Below the shim's 30 s. */
   readonly addDeadlineMs: number;
+  /** MTU of a pod that asks for none, bytes; 0: that of the default route's device. */
+  readonly podMtu?: () => number;
   /** How long ADD waits for the pod to appear in the source. */
   readonly podDeadlineMs: number;
   /** DEL answers within this time; what it could not finish goes on, and the runtime asks again. */
