@@ -30,8 +30,8 @@ function files(...patterns: string[]): string[] {
 }
 
 /** Programs that write committed files. */
-const GENERATORS = ['bpf/gen/main.ts', 'agent/api/hubble/generate.ts', 'docs/generate.ts'];
-const GENERATED = ['*.gen.ts', 'docs/reference'];
+const GENERATORS = ['bpf/gen/main.ts', 'agent/api/hubble/generate.ts', 'crds/generate.ts', 'docs/generate.ts'];
+const GENERATED = ['*.gen.ts', 'crds/*.yaml', 'docs/reference'];
 
 /** Generates in place, so that what differs can be looked at (and committed). */
 function generatedIsClean(): Outcome {

@@ -99,6 +99,12 @@ export const RULES: readonly ImportRule[] = [
     packages: ['yaml'],
     why: 'it talks to the API, or runs policy/ offline on manifests',
   },
+  {
+    of: 'agent/install/',
+    may: [...FLOOR, 'agent/datapath/', 'agent/network/', 'agent/kubernetes/', 'native/', 'package.json'],
+    packages: ['yaml'],
+    why: 'it puts files on the host, and takes away what the parts that touch the kernel left there',
+  },
   { of: 'agent/realize/', may: ['agent/'], why: 'it joins the parts of the river; only main stands above it' },
   { of: 'agent/main.ts', may: ['agent/', 'native/', 'package.json'], why: 'it puts everything together' },
   {
@@ -108,6 +114,12 @@ export const RULES: readonly ImportRule[] = [
     why: 'native knows fds, bytes, errno and addresses, never policy',
   },
   { of: 'bpf/gen/', may: [], why: 'the generator reads BTF and nothing of the agent' },
+  {
+    of: 'crds/',
+    may: ['agent/policy/parse/', 'agent/policy/select/'],
+    packages: ['yaml'],
+    why: 'it describes objects, with the words the parser knows',
+  },
   { of: 'docs/', may: ['agent/'], why: 'the reference is generated from the code' },
   { of: 'setup/bundle.ts', may: [], packages: ['esbuild'], why: 'it reads the code as text, for esbuild' },
   { of: 'setup/', may: [], why: 'setup comes before everything' },
@@ -126,7 +138,7 @@ export const RULES: readonly ImportRule[] = [
   { of: 'test/kit/suite.ts', may: [], packages: ['uvu'], why: 'it is the one place that knows uvu itself' },
   {
     of: 'test/',
-    may: ['agent/', 'native/', 'bpf/gen/', 'docs/', 'demo/', 'setup/'],
+    may: ['agent/', 'native/', 'bpf/gen/', 'crds/', 'docs/', 'demo/', 'setup/'],
     packages: ['uvu/assert', 'fast-check', 'yaml', 'fastify', 'ajv', '@grpc/grpc-js'],
     why: 'uvu hides failures: take suite from test/kit/suite.ts',
   },
@@ -138,7 +150,7 @@ const NOBODY: readonly { readonly imports: string; readonly except?: string; rea
   { imports: 'test/', except: '^(test|demo)/', why: 'nobody imports test' },
   {
     imports: 'native/',
-    except: '^(agent/(datapath|endpoint|network|main)|native|test)',
+    except: '^(agent/(datapath|endpoint|install|network|main)|native|test)',
     why: 'native is used by datapath/, endpoint/ and network/ only',
   },
 ];

@@ -9,7 +9,7 @@ import { importsOf } from '../kit/import-scan.ts';
 import { suite } from '../kit/suite.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const FOLDERS = ['agent', 'native', 'bpf', 'cni', 'docs', 'demo', 'setup', 'test'];
+const FOLDERS = ['agent', 'native', 'bpf', 'cni', 'crds', 'docs', 'demo', 'setup', 'test'];
 
 function edgesOf(file: string, source: string): Edge[] {
   return importsOf(source).map(({ specifier, line, typeOnly }) => {

@@ -6,14 +6,14 @@ import type { Report } from './report.ts';
 import { type Check, type Fields, found, list, object, type Schema, TEXT, UNSUPPORTED } from './schema.ts';
 
 /** Protocols with ports. ANY, Cilium's default, is these three and nothing else. */
-const WITH_PORTS: Readonly<Record<string, readonly number[]>> = {
+export const WITH_PORTS: Readonly<Record<string, readonly number[]>> = {
   TCP: [PROTOCOL.TCP],
   UDP: [PROTOCOL.UDP],
   SCTP: [PROTOCOL.SCTP],
   ANY: [PROTOCOL.TCP, PROTOCOL.UDP, PROTOCOL.SCTP],
 };
 /** Protocols without ports (Cilium's enable-extended-ip-protocols), by their IANA numbers. */
-const WITHOUT_PORTS: Readonly<Record<string, number>> = {
+export const WITHOUT_PORTS: Readonly<Record<string, number>> = {
   IGMP: 2,
   IPIP: 4,
   IPV6: 41,
@@ -23,7 +23,7 @@ const WITHOUT_PORTS: Readonly<Record<string, number>> = {
   VRRP: 112,
 };
 /** Most entries in `ports` and in `fields`. */
-const MAX_ENTRIES = 40;
+export const MAX_ENTRIES = 40;
 
 const PORT: Schema = object(
   { port: TEXT, endPort: { type: 'integer', min: 0, max: 65535 }, protocol: { type: 'text', check: checkProtocol } },

@@ -6,7 +6,7 @@ import type { Requirement } from '../select/selector.ts';
 import type { Report } from './report.ts';
 import { type Fields, list, type ObjectSchema, object } from './schema.ts';
 
-const OPERATORS = ['In', 'NotIn', 'Exists', 'DoesNotExist'] as const;
+export const OPERATORS = ['In', 'NotIn', 'Exists', 'DoesNotExist'] as const;
 
 /** A selector without errors. */
 export interface RawSelector {
@@ -65,12 +65,12 @@ function checkExpression(expression: Fields, path: Path, report: Report): void {
 }
 
 /** Sources of labels that Cilium knows and an identity here may carry. */
-const SOURCES = ['k8s', 'any', 'reserved', 'node', 'cni', 'gen', 'unspec', 'directory'];
+export const LABEL_SOURCES = ['k8s', 'any', 'reserved', 'node', 'cni', 'gen', 'unspec', 'directory'];
 /** Sources by which Cilium's own identities stand for addresses; here addresses are matched as addresses. */
-const ADDRESS_SOURCES = ['cidr', 'cidrgroup', 'fqdn'];
+export const ADDRESS_SOURCES = ['cidr', 'cidrgroup', 'fqdn'];
 /** A qualified name: optional DNS prefix, then up to 63 of [A-Za-z0-9._-] that begin and end with a letter or digit. */
-const KEY = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
-const VALUE = /^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/;
+export const LABEL_KEY = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
+export const LABEL_VALUE = /^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/;
 /** Namespace labels stand inside a longer key, whose own rest must be a key. */
 const NAMESPACE_LABELS_KEY = NAMESPACE_LABELS_PREFIX.slice('k8s:'.length);
 
@@ -85,11 +85,11 @@ function wrongKey(key: string, target: SelectorTarget): { code: string; message:
       message: `selecting by ${source}: labels is not supported yet; use CIDR rules`,
     };
   }
-  if (source !== '' && !SOURCES.includes(source)) {
-    return { code: 'bad-label', message: `"${source}" is no source of labels, expected ${SOURCES.join(', ')}` };
+  if (source !== '' && !LABEL_SOURCES.includes(source)) {
+    return { code: 'bad-label', message: `"${source}" is no source of labels, expected ${LABEL_SOURCES.join(', ')}` };
   }
   const plain = name.startsWith(NAMESPACE_LABELS_KEY) ? name.slice(NAMESPACE_LABELS_KEY.length) : name;
-  if (!KEY.test(plain)) return { code: 'bad-label', message: `${key} is no label key` };
+  if (!LABEL_KEY.test(plain)) return { code: 'bad-label', message: `${key} is no label key` };
   const seesIdentity =
     target === 'pods' || (target === 'endpoints' && (source === '' || source === 'k8s' || source === 'any'));
   if (seesIdentity && !isVisible(name, target)) {
@@ -108,7 +108,7 @@ function isVisible(name: string, target: SelectorTarget): boolean {
 }
 
 function checkValue(value: string, path: Path, report: Report): void {
-  if (!VALUE.test(value))
+  if (!LABEL_VALUE.test(value))
     report.error('bad-label', path, `${JSON.stringify(value)} is no label value, nothing can have it`);
 }
 
