@@ -112,6 +112,27 @@ export const SETTINGS = {
     "CAs of the clients of Hubble's gRPC API, PEM: no client without a certificate of theirs.",
   ),
 
+  healthListenAddress: text(
+    '',
+    'ADDRESS:PORT',
+    'TCP address that answers /livez and /healthz and nothing else, for probes, e.g. 127.0.0.1:9879; empty: none.',
+  ),
+  metricsListenAddress: text(
+    '',
+    'ADDRESS:PORT',
+    'TCP address that answers /metrics and nothing else, for Prometheus, e.g. 0.0.0.0:9962; empty: none.',
+  ),
+
+  cniInstall: toggle(false, 'Puts the CNI plugin and, once the agent can serve, its configuration in place.'),
+  cniBinDirectory: path('/opt/cni/bin', 'Where the container runtime looks for CNI plugins.'),
+  cniConfDirectory: path('/etc/cni/net.d', 'Where the container runtime looks for CNI configurations.'),
+  cniConfName: text(
+    '05-weir.conflist',
+    'NAME',
+    'File name of the CNI configuration; runtimes take the first one in the order of names.',
+  ),
+  cniExclusive: toggle(true, 'Other CNI configurations are put aside (*.weir_bak) while ours is in place.'),
+
   mtuBytes: integer(0, [0, 65535], 'BYTES', "MTU of the pods' interfaces; 0: that of the default route's device."),
   attachMode: oneOf(
     ['auto', 'tcx', 'clsact'],
@@ -168,6 +189,8 @@ type Values = { readonly [K in SettingName]: Exclude<ReturnType<(typeof SETTINGS
 export type Config = Values & {
   readonly listen: ListenAddress | undefined;
   readonly hubbleListen: ListenAddress | undefined;
+  readonly healthListen: ListenAddress | undefined;
+  readonly metricsListen: ListenAddress | undefined;
 };
 
 export interface ListenAddress {
@@ -315,6 +338,8 @@ function complete(values: Values, errors: string[]): Config {
     apiSocket: values.apiSocket || join(values.runDirectory ?? '', 'api.sock'),
     listen: readListenAddress(values, errors),
     hubbleListen: readHubbleAddress(values, errors),
+    healthListen: readAddress('--health-listen-address', values.healthListenAddress, '127.0.0.1:9879', errors),
+    metricsListen: readAddress('--metrics-listen-address', values.metricsListenAddress, '0.0.0.0:9962', errors),
   };
 }
 

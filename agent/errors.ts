@@ -23,6 +23,8 @@ export const ERRORS = {
   CONFIG_INVALID: { cni: 7, http: 400, retryable: false },
   KERNEL_UNSUPPORTED: { cni: 50, http: 500, retryable: false },
   ALREADY_RUNNING: { cni: 50, http: 409, retryable: false },
+  /** Files on the host that a container runtime reads. */
+  INSTALL_FAILED: { cni: 50, http: 500, retryable: true },
   BAD_REQUEST: { cni: 6, http: 400, retryable: false },
   NOT_FOUND: { cni: 3, http: 404, retryable: false },
   TOO_LARGE: { cni: 6, http: 413, retryable: false },

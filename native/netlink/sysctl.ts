@@ -1,5 +1,10 @@
 /** Kernel settings under /proc/sys; those below net/ belong to the namespace the batch runs in. */
+import { existsSync } from 'node:fs';
 import { nothing, type Request } from './request.ts';
+
+/** In a container that is not privileged /proc/sys can only be read, and nothing may be mounted over it: charts/weir has the host's net/ here. */
+const MOUNTED = '/host/proc/sys';
+const NET_ROOT = existsSync(`${MOUNTED}/net`) ? MOUNTED : '/proc/sys';
 
 function pathOf(operation: string, key: string): string {
   if (
@@ -8,7 +13,7 @@ function pathOf(operation: string, key: string): string {
   ) {
     throw new RangeError(`${operation}: "${key}" is no key such as net/ipv4/ip_forward`);
   }
-  return `/proc/sys/${key}`;
+  return `${key.startsWith('net/') ? NET_ROOT : '/proc/sys'}/${key}`;
 }
 
 /** `key` with slashes, such as net/ipv4/conf/eth0/rp_filter. ENOENT: the kernel or the device has no such setting. */
