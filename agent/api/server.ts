@@ -16,13 +16,15 @@ import { OPENAPI, openapiRoute } from './openapi.ts';
 import { policyRoutes } from './policies.ts';
 import { ERROR_SCHEMA, named, OBJECT_SCHEMA, PROBLEM_SCHEMA } from './schema.ts';
 import type { State } from './state.ts';
-import { statusRoutes } from './status.ts';
+import { healthRoutes, statusRoutes } from './status.ts';
 
 export interface ApiOptions {
   readonly state: State;
   readonly metrics: Metrics;
   /** Told of answers that are our own fault. */
   readonly log?: Logger;
+  /** For those who may not read the rest: the kubelet's probes, Prometheus. Everything by default. */
+  readonly serves?: 'everything' | 'health' | 'metrics';
 }
 
 /** Nobody gets more than this. The API is for people and probes of one node. */
@@ -45,7 +47,7 @@ const CLIENT_ERRORS: Readonly<Record<string, { status: string; code: 'TOO_LARGE'
 const MALFORMED = { status: '400 Bad Request', code: 'BAD_REQUEST' } as const;
 
 /** A server that does not listen yet: see listener.ts. */
-export async function createApi({ state, metrics, log }: ApiOptions): Promise<FastifyInstance> {
+export async function createApi({ state, metrics, log, serves = 'everything' }: ApiOptions): Promise<FastifyInstance> {
   const app = fastify({
     bodyLimit: LIMITS.bodyBytes,
     requestTimeout: LIMITS.requestTimeoutMs,
@@ -108,6 +110,11 @@ export async function createApi({ state, metrics, log }: ApiOptions): Promise<Fa
   for (const schema of [ERROR_SCHEMA, OBJECT_SCHEMA, PROBLEM_SCHEMA, LOST_SCHEMA, FLOW_SCHEMA, FLOW_LINE_SCHEMA]) {
     app.addSchema(schema);
   }
+  if (serves !== 'everything') {
+    if (serves === 'health') healthRoutes(app, state);
+    else metricsRoute(app, metrics);
+    return app;
+  }
   await app.register(swagger, OPENAPI);
   await app.register(async (routes) => {
     flowRoutes(routes, state.flows);
@@ -116,6 +123,7 @@ export async function createApi({ state, metrics, log }: ApiOptions): Promise<Fa
     policyRoutes(routes, state);
     explainRoutes(routes, state);
     statusRoutes(routes, state);
+    healthRoutes(routes, state);
     metricsRoute(routes, metrics);
     openapiRoute(routes);
   });

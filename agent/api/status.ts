@@ -78,6 +78,22 @@ export function statusRoutes(app: FastifyInstance, state: State): void {
   app.get('/v1/status', { schema: { summary: 'How the agent is', tags: ['status'], response: { 200: STATUS } } }, () =>
     presentStatus(state, Date.now()),
   );
+}
+
+/** For probes: whether to send somebody here, and whether to start the agent anew. */
+export function healthRoutes(app: FastifyInstance, state: State): void {
+  // Not what the agent waits for: an API server that is away is no reason to start anew.
+  app.get(
+    '/livez',
+    {
+      schema: {
+        summary: 'The agent answers, ready or not, for probes',
+        tags: ['status'],
+        response: { 200: record('', { alive: flag('') }) },
+      },
+    },
+    () => ({ alive: true }),
+  );
 
   const health = record('', { ready: flag(''), reason: text('') });
   app.get(

@@ -62,6 +62,7 @@ for (const path of [
   '/v1/identities',
   '/v1/policies',
   '/healthz',
+  '/livez',
   '/metrics',
 ]) {
   test(`${path} takes no fields, and says so`, async () => {

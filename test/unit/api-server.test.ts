@@ -276,4 +276,15 @@ test('a reader that never reads: memory flat, others undisturbed, its loss exact
   assert.is(history.losses().subscriber, lost, 'as counted by the agent');
 });
 
+for (const [serves, answered, absent] of [
+  ['health', ['/livez', '/healthz'], ['/metrics', '/v1/flows', '/v1/status', '/v1/openapi.json']],
+  ['metrics', ['/metrics'], ['/livez', '/healthz', '/v1/flows', '/v1/status', '/v1/openapi.json']],
+] as const)
+  test(`an API for ${serves} has nothing else`, async () => {
+    const api = await makeApi(10, serves);
+    open.push(api);
+    for (const url of answered) assert.is((await api.app.inject(url)).statusCode, 200, url);
+    for (const url of absent) assert.is((await api.app.inject(url)).statusCode, 404, url);
+  });
+
 test.run();

@@ -1,7 +1,7 @@
 /** An agent's state for tests of the API, with one of everything. */
 import type { FastifyInstance } from 'fastify';
 import { createMetrics, type Metrics } from '../../agent/api/metrics.ts';
-import { createApi } from '../../agent/api/server.ts';
+import { type ApiOptions, createApi } from '../../agent/api/server.ts';
 import type { AgentStatus, PolicyReport, State } from '../../agent/api/state.ts';
 import { Direction, DropReason, EventFlags, EventType } from '../../agent/datapath/layout.gen.ts';
 import { IPPROTO } from '../../agent/flow/filter.ts';
@@ -115,7 +115,7 @@ export interface Api {
 }
 
 /** A server that does not listen; `status.now` may be changed. */
-export async function makeApi(records = 1000): Promise<Api> {
+export async function makeApi(records = 1000, serves: ApiOptions['serves'] = 'everything'): Promise<Api> {
   const fake = r.makeHistory(records);
   const status = { now: STATUS };
   const state: State = {
@@ -138,7 +138,7 @@ export async function makeApi(records = 1000): Promise<Api> {
     ...questions(),
   };
   const metrics = createMetrics(state);
-  const app = await createApi({ state, metrics });
+  const app = await createApi({ state, metrics, serves });
   return { app, metrics, status, fake };
 }
 

@@ -54,6 +54,7 @@ const ANSWERS: readonly [path: string, url: string, code: number][] = [
   ['/v1/matrix', '/v1/matrix?port=80&port=http&peer=entity:world', 200],
   ['/v1/status', '/v1/status', 200],
   ['/healthz', '/healthz', 200],
+  ['/livez', '/livez', 200],
   ['/v1/openapi.json', '/v1/openapi.json', 200],
 ];
 for (const [path, url, code] of ANSWERS) {
@@ -75,7 +76,9 @@ for (const url of ['/v1/flows?x=1', '/v1/endpoints/9', '/v1/policies/a/b', '/v1/
 test('not ready is 503 with the reason', async () => {
   status.now = { ...STATUS, pending: ['first list', 'datapath'] };
   const { statusCode, body } = await app.inject('/healthz');
+  const alive = await app.inject('/livez');
   status.now = STATUS;
+  assert.is(alive.statusCode, 200, 'no reason to start it anew');
   assert.is(statusCode, 503);
   assert.equal(JSON.parse(body), { ready: false, reason: 'waiting for first list, datapath' });
   check(JSON.parse(body), '/healthz', '503');
@@ -122,6 +125,7 @@ function promise(schema: Schema, path: string, into: Set<string>): void {
 test('every route is described, and every filter is a parameter with a sentence', () => {
   assert.equal(Object.keys(document.paths).sort(), [
     '/healthz',
+    '/livez',
     '/metrics',
     '/v1/endpoints',
     '/v1/endpoints/{id}',
