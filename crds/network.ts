@@ -1,15 +1,16 @@
-/** How addresses, prefixes and ports are written. The API server's formats are more lenient than ours in one point. */
+/** How addresses, prefixes and ports are written. */
 import type { Condition } from './schema.ts';
 
-/** "010.0.0.1" or "10.0.0.0/08": the API server reads decimal numbers, others octal ones; so nobody may write it. */
-const LEADING_ZERO: Condition = { pattern: '(^|[.:])0[0-9]+[.]|[./]0[0-9]+(/|$)' };
+/** Decimal without leading zeros: "010" is 10 to the API server's formats and 8 to others, so nobody may write it. */
+const DECIMAL = '(0|[1-9][0-9]{0,2})';
+const ANY_ADDRESS = `[0-9A-Fa-f:]*(${DECIMAL}([.]${DECIMAL}){3})?`;
 
-export const ADDRESS: Condition = { anyOf: [{ format: 'ipv4' }, { format: 'ipv6' }], not: LEADING_ZERO };
+export const ADDRESS: Condition = { anyOf: [{ format: 'ipv4' }, { format: 'ipv6' }], pattern: `^${ANY_ADDRESS}$` };
 /** With its length: "10.0.0.0/8". */
-export const PREFIX: Condition = { format: 'cidr', not: LEADING_ZERO };
+export const PREFIX: Condition = { format: 'cidr', pattern: `^${ANY_ADDRESS}/${DECIMAL}$` };
 export const ADDRESS_OR_PREFIX: Condition = {
   anyOf: [{ format: 'cidr' }, { format: 'ipv4' }, { format: 'ipv6' }],
-  not: LEADING_ZERO,
+  pattern: `^${ANY_ADDRESS}(/${DECIMAL})?$`,
 };
 
 /** 1 to 65535 as decimal text. */

@@ -38,6 +38,7 @@ export interface Schema extends Condition {
   readonly properties?: { readonly [name: string]: Schema };
   readonly additionalProperties?: Schema;
   readonly items?: Schema;
+  readonly nullable?: true;
   readonly 'x-kubernetes-int-or-string'?: true;
   readonly 'x-kubernetes-preserve-unknown-fields'?: true;
   readonly 'x-kubernetes-list-type'?: 'map' | 'set';
@@ -82,4 +83,22 @@ export function boolean(description: string): Schema {
 
 export function rules(...list: readonly Rule[]): { readonly 'x-kubernetes-validations': readonly Rule[] } {
   return { 'x-kubernetes-validations': list };
+}
+
+/**
+ * The same schema, but the API server keeps what is written as null, as `fromEndpoints:` with nothing behind it. Without this it
+ * drops the field before anybody sees it, and a field that is not there means more than an empty one: all peers, all ports.
+ */
+export function keepingNulls(schema: Schema): Schema {
+  const { properties, additionalProperties, items, required = [] } = schema;
+  const kept = ([name, child]: [string, Schema]) => {
+    const inner = keepingNulls(child);
+    return [name, required.includes(name) ? inner : { ...inner, nullable: true as const }] as const;
+  };
+  return {
+    ...schema,
+    ...(properties && { properties: Object.fromEntries(Object.entries(properties).map(kept)) }),
+    ...(additionalProperties && { additionalProperties: { ...additionalProperties, nullable: true as const } }),
+    ...(items && { items: keepingNulls(items) }),
+  };
 }

@@ -7,8 +7,8 @@ const CONDITION = object(
   {
     type: text('What it is about.', { minLength: 1, maxLength: 316 }),
     status: text('Whether it is so.', { enum: ['True', 'False', 'Unknown'] }),
-    reason: text('One word for programs.', { maxLength: 1024 }),
-    message: text('A sentence for people.', { maxLength: 32768 }),
+    reason: text('One word for programs.'),
+    message: text('A sentence for people.'),
     lastTransitionTime: text('When status last changed.', { format: 'date-time' }),
     observedGeneration: integer('metadata.generation this was said of.', 0, Number.MAX_SAFE_INTEGER),
   },

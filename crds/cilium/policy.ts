@@ -1,7 +1,7 @@
 /** CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy: reference policy-language.md, B1. */
 import { DIRECTION_FIELDS } from '../../agent/policy/parse/cilium-schema.ts';
 import { AGE, type Definition } from '../definition.ts';
-import { boolean, list, object, type Rule, rules, type Schema, text } from '../schema.ts';
+import { boolean, keepingNulls, list, object, type Rule, rules, type Schema, text } from '../schema.ts';
 import { conditions } from '../status.ts';
 import { onePeerField, peers } from './peers.ts';
 import { ICMPS, toPorts } from './ports.ts';
@@ -93,8 +93,8 @@ function policy(clusterwide: boolean): Schema {
       ? 'Which connections are allowed and denied, for pods of all namespaces.'
       : 'Which connections are allowed and denied, for pods of one namespace.',
     {
-      spec: spec(clusterwide),
-      specs: list('More of the same under one name.', spec(clusterwide), { maxItems: MAX_SPECS }),
+      spec: keepingNulls(spec(clusterwide)),
+      specs: list('More of the same under one name.', keepingNulls(spec(clusterwide)), { maxItems: MAX_SPECS }),
       status: object('What became of the policy.', {
         conditions: conditions(
           'Valid: False says what cannot be enforced; pods are then isolated and nothing is allowed, or the last valid version holds.',

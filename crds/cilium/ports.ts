@@ -6,7 +6,6 @@ import { type Condition, integer, list, object, type Schema, text, union } from 
 import { DNS_RULE, HTTP_RULE } from './l7.ts';
 
 const PORTLESS: Condition = { enum: Object.keys(WITHOUT_PORTS) };
-const PORTFUL: Condition = { enum: Object.keys(WITH_PORTS) };
 const NO_RANGE: Condition = { maximum: 0 };
 
 const PORT_PROTOCOL = object(
@@ -24,10 +23,10 @@ const PORT_PROTOCOL = object(
   },
   {
     anyOf: [
-      { properties: { protocol: PORTFUL, endPort: NO_RANGE }, required: ['port'] },
-      { properties: { protocol: PORTFUL, port: PORT_NUMBER }, required: ['port', 'endPort'] },
+      { properties: { protocol: { not: PORTLESS } }, required: ['port'] },
       { properties: { protocol: PORTLESS, port: { enum: ['0'] }, endPort: NO_RANGE }, required: ['protocol'] },
     ],
+    allOf: [{ anyOf: [{ properties: { port: PORT_NUMBER } }, { properties: { endPort: NO_RANGE } }] }],
   },
 );
 

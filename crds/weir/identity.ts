@@ -64,12 +64,15 @@ export const WEIR_IDENTITY_RANGE: Definition = {
         'The numbers.',
         {
           next: integer(
-            'The number to give next. It goes on growing past 65535: 65536 is 256 again, so it also says how often all were gone through.',
+            'Tickets below are taken. A ticket is a number, 65536 being 256 again, and so on: none is reused before all have been.',
             FIRST_IDENTITY,
             Number.MAX_SAFE_INTEGER,
           ),
         },
-        { required: ['next'] },
+        {
+          required: ['next'],
+          ...rules({ rule: 'self.next >= oldSelf.next', message: 'next only grows: what is below may be in use' }),
+        },
       ),
     },
     {
