@@ -6,10 +6,11 @@
  *     await cluster.kubectl('apply', '-f', file);
  *     await cluster.nodes[0].run(['ip', 'route']);
  */
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type CommandOptions, type CommandResult, command, tryCommand } from '../kit/command.ts';
-import { Netns } from '../kit/netns.ts';
+import { endOnSignals, Netns } from '../kit/netns.ts';
 import { stockProgram } from '../kit/stock.ts';
 import { until } from '../kit/until.ts';
 import { DNS_SERVICE, families } from './addresses.ts';
@@ -22,6 +23,8 @@ import { CLUSTERS, ClusterPaths } from './paths.ts';
 import { configurePtp } from './ptp.ts';
 import { type ClusterRecord, claimNumber, clusters, load, releaseNumber, save } from './record.ts';
 
+/** `npm run cluster`. */
+const COMMAND = fileURLToPath(new URL('run.ts', import.meta.url));
 const DNS_MANIFEST = fileURLToPath(new URL('dns.yaml', import.meta.url));
 
 export interface ClusterOptions {
@@ -36,6 +39,8 @@ export interface ClusterOptions {
   readonly taints?: readonly string[];
   /** More docker-archives for every node, those that join later too. */
   readonly images?: readonly string[];
+  /** True: it outlives this process. Otherwise it is taken down when the process ends, however that happens. */
+  readonly keep?: boolean;
   /** A line for each step. */
   readonly onProgress?: (line: string) => void;
 }
@@ -48,7 +53,9 @@ export function clusterName(part: string): string {
 }
 
 export async function startCluster(options: ClusterOptions): Promise<Cluster> {
+  await removeOrphans();
   const cluster = Cluster.create(options);
+  if (options.keep !== true) removeAtExit(options.name);
   try {
     await cluster.up(options.nodes);
   } catch (error) {
@@ -63,6 +70,28 @@ export function openCluster(name: string): Cluster {
   return new Cluster(load(name));
 }
 
+/** Test clusters whose process was killed before it could take them down: its id is in the name (clusterName). */
+async function removeOrphans(): Promise<void> {
+  for (const name of clusters()) {
+    const owner = /^wt-.*-(\d+)-\d+$/.exec(name)?.[1];
+    if (owner !== undefined && !existsSync(`/proc/${owner}`)) await removeCluster(name);
+  }
+}
+
+const toRemove = new Set<string>();
+let listening = false;
+/** In a process of its own, for what runs while a process exits cannot wait. */
+function removeAtExit(name: string): void {
+  toRemove.add(name);
+  if (listening) return;
+  listening = true;
+  endOnSignals();
+  process.on('exit', () => {
+    for (const each of toRemove)
+      spawnSync(process.execPath, [COMMAND, 'down', '--name', each], { stdio: ['ignore', 'ignore', 'inherit'] });
+  });
+}
+
 /** Removes a cluster by name, whatever is left of it. */
 export async function removeCluster(name: string): Promise<void> {
   const paths = new ClusterPaths(name);
@@ -72,6 +101,7 @@ export async function removeCluster(name: string): Promise<void> {
   await removeCgroup(`/${name}`);
   rmSync(paths.folder, { recursive: true, force: true });
   releaseNumber(name);
+  toRemove.delete(name);
   if (clusters().length === 0) removeIfEmpty(CLUSTERS);
 }
 

@@ -76,8 +76,10 @@ export async function makeNodeNetns(paths: ClusterPaths, record: ClusterRecord, 
   return netns;
 }
 
-export async function removeNetns(paths: ClusterPaths, part: string): Promise<void> {
-  const name = paths.netns(part);
+/** Pulls the plug first: the kernel takes a namespace apart some time after its name is gone, and its links with it. */
+export async function removeNodeNetns(paths: ClusterPaths, node: string): Promise<void> {
+  await new Netns(paths.netns('lan')).tryRun(['ip', 'link', 'del', node]);
+  const name = paths.netns(node);
   if (existsSync(`/run/netns/${name}`)) await command(['ip', 'netns', 'del', name]);
 }
 

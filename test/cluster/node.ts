@@ -18,7 +18,7 @@ import { CONTAINERD, configureContainerd } from './containerd.ts';
 import type { ControlPlane } from './control-plane.ts';
 import { makeDisk } from './disk.ts';
 import { configureKubelet } from './kubelet.ts';
-import { makeNodeNetns, removeNetns } from './network.ts';
+import { makeNodeNetns, removeNodeNetns } from './network.ts';
 import { CHECKOUT, type ClusterPaths } from './paths.ts';
 import { end, endOf, isRunning, joined, launch, type RunningProgram } from './program.ts';
 import { type ClusterRecord, type NodeRecord, save } from './record.ts';
@@ -120,7 +120,7 @@ export class Node {
   /** As when the power fails: processes, mounts, interfaces and pins are gone, the disk is as it was. */
   async crash(): Promise<void> {
     await killCgroup(this.cgroup);
-    await removeNetns(this.#paths, this.name);
+    await removeNodeNetns(this.#paths, this.name);
     await removeCgroup(this.cgroup);
   }
 

@@ -243,7 +243,7 @@ let listening = false;
  * Ends through process.exit, so that the exit hooks above run when the runner's time limit strikes. The handlers stay: a
  * second signal (timeout(1) sends two) must not kill the process while it cleans up.
  */
-function endOnSignals(): void {
+export function endOnSignals(): void {
   if (listening) return;
   listening = true;
   process.on('SIGTERM', () => process.exit(143));

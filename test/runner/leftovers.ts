@@ -9,6 +9,8 @@ const FOLDERS: Readonly<Record<string, string>> = {
   link: '/sys/class/net',
   'BPF pin': '/sys/fs/bpf',
   socket: '/run/weir',
+  cluster: '/var/lib/weir-clusters',
+  'control group': '/sys/fs/cgroup/unified',
 };
 
 /** Names we give: `wt-<part>-<pid>-...` and `wt<pid>x<n>` in tests, `weir...` by the product. */

@@ -16,6 +16,7 @@ export const LEVELS: readonly Level[] = [
   { name: 'bpf', parallel: 1, timeLimitS: 180 },
   { name: 'netns', parallel: 1, timeLimitS: 300 },
   { name: 'kernel', parallel: 1, timeLimitS: 600 },
+  { name: 'cluster', parallel: 1, timeLimitS: 600 },
   { name: 'fuzz', parallel: 1, timeLimitS: 300 },
 ];
 

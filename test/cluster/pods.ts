@@ -1,0 +1,89 @@
+/** Pods for tests, and what they say of each other. They run agnhost, which has a shell too. */
+import type { CommandResult } from '../kit/command.ts';
+import type { Cluster } from './cluster.ts';
+import { AGNHOST_IMAGE } from './images.ts';
+
+export interface PodWish {
+  readonly name: string;
+  /** Default "default". */
+  readonly namespace?: string;
+  /** Where it is to run; absent: the scheduler's choice. */
+  readonly node?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Served by agnhost netexec: HTTP (/hostname, /clientip), and as many UDP. Default 8080. */
+  readonly port?: number;
+  readonly hostNetwork?: boolean;
+}
+
+/** A pod that serves on a port and can be told to connect elsewhere. */
+export function podManifest({
+  name,
+  namespace = 'default',
+  node,
+  labels = {},
+  port = 8080,
+  hostNetwork = false,
+}: PodWish) {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, namespace, labels: { app: name, ...labels } },
+    spec: {
+      hostNetwork,
+      terminationGracePeriodSeconds: 0,
+      ...(node === undefined ? {} : { nodeSelector: { 'kubernetes.io/hostname': node } }),
+      containers: [
+        {
+          name: 'agnhost',
+          image: AGNHOST_IMAGE,
+          imagePullPolicy: 'Never',
+          args: ['netexec', `--http-port=${port}`, `--udp-port=${port}`],
+          ports: [{ name: 'http', containerPort: port }],
+          readinessProbe: { httpGet: { path: '/healthz', port }, periodSeconds: 1 },
+        },
+      ],
+    },
+  };
+}
+
+/** Applies them and waits until they are Ready. Their addresses by name, of each family the cluster has. */
+export async function runPods(cluster: Cluster, wishes: readonly PodWish[]): Promise<Map<string, string[]>> {
+  await cluster.apply(wishes.map((wish) => JSON.stringify(podManifest(wish))).join('\n---\n'));
+  const addresses = new Map<string, string[]>();
+  await Promise.all(
+    wishes.map(async ({ name, namespace = 'default' }) => {
+      await cluster.kubectl('wait', '-n', namespace, '--for=condition=Ready', `pod/${name}`, '--timeout=60s');
+      const { status } = await cluster.get<{ status: { podIPs: { ip: string }[] } }>('pod', '-n', namespace, name);
+      addresses.set(
+        name,
+        status.podIPs.map(({ ip }) => ip),
+      );
+    }),
+  );
+  return addresses;
+}
+
+/** What a connection came to: agnhost's own words, ok instead of nothing. */
+export type Outcome = 'ok' | 'TIMEOUT' | 'REFUSED' | 'DNS' | 'OTHER';
+
+/** One TCP connection from a pod. `host` may be a name or an address of either family. */
+export async function connect(
+  cluster: Cluster,
+  pod: string,
+  host: string,
+  port = 8080,
+  { namespace = 'default', timeoutMs = 1000 } = {},
+): Promise<Outcome> {
+  const target = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+  const words = ['/agnhost', 'connect', `--timeout=${timeoutMs}ms`, target];
+  const result = await cluster.tryKubectl('exec', '-n', namespace, pod, '--', ...words);
+  return outcomeOf(result);
+}
+
+function outcomeOf({ code, stdout, stderr }: CommandResult): Outcome {
+  if (code === 0) return 'ok';
+  const word = /^(TIMEOUT|REFUSED|DNS|OTHER)/m.exec(stdout + stderr)?.[1];
+  // Everything else says that kubectl itself failed.
+  if (word === undefined) throw new Error(`kubectl exec: exit code ${code}: ${stdout}${stderr}`);
+  return word as Outcome;
+}
