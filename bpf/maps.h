@@ -8,8 +8,10 @@
 #include "abi/endpoint.h"
 #include "abi/event.h"
 #include "abi/metrics.h"
+#include "abi/node.h"
 #include "abi/peer.h"
 #include "abi/policy.h"
+#include "abi/tunnel.h"
 
 /* ---- written by the agent when a pod comes, changes or goes ---- */
 
@@ -90,6 +92,49 @@ struct {
 	__uint(max_entries, RANGES_MAX);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } ranges SEC(".maps");
+
+/* ---- written by the agent when a node of the cluster comes, changes or goes ---- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct tunnel_node);
+	__uint(max_entries, TUNNEL_NODES_MAX);
+} tunnel_nodes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct peer_key);
+	__type(value, __u32);
+	__uint(max_entries, TUNNEL_SOURCES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} tunnel_sources SEC(".maps");
+
+/* ---- written by the agent when it attaches the node's own devices ---- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct node_state);
+	__uint(max_entries, 1);
+} node_state SEC(".maps");
+
+/* address -> enum drop_reason */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__type(key, struct range_key);
+	__type(value, __u32);
+	__uint(max_entries, REFUSED_SOURCES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} refused_sources SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__type(key, struct range_key);
+	__type(value, __u32);
+	__uint(max_entries, MASQUERADE_EXCLUDED_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} masquerade_excluded SEC(".maps");
 
 /* ---- written by the programs; sized. LRU: a flood evicts, it never fills. The agent sweeps what has expired ---- */
 

@@ -9,21 +9,14 @@
 #include "lib/connection.h"
 #include "lib/deliver.h"
 #include "lib/neighbour.h"
+#include "lib/path.h"
 #include "lib/sender.h"
 
-/* A cleared passage with what every packet needs. The epoch is read before anything it guards. */
-__force_inline struct passage *begin(struct __sk_buff *ctx, const enum direction direction)
+/* A packet of the pod that may pass. */
+__force_inline int deliver(struct __sk_buff *ctx, struct passage *p, const struct cursor *cursor,
+			   const struct endpoint *pod, const enum family family)
 {
-	struct passage *p = this_passage();
-
-	if (!p)
-		return NULL;
-	__builtin_memset(p, 0, sizeof(*p));
-	p->epoch = current_epoch();
-	p->now = bpf_jiffies64();
-	p->direction = p->decided = direction;
-	p->own = ctx->ifindex - ENDPOINT_IFINDEX_BASE;
-	return p;
+	return p->target ? deliver_to_pod(ctx, p, cursor, family) : leave(ctx, p, cursor, pod);
 }
 
 __force_inline int send_ipv4(struct __sk_buff *ctx, struct passage *p, const struct endpoint *pod)
@@ -32,9 +25,10 @@ __force_inline int send_ipv4(struct __sk_buff *ctx, struct passage *p, const str
 	int outcome;
 
 	if ((outcome = parse_ipv4(ctx, p, &cursor)) || (outcome = parse_transport(ctx, p, &cursor, FAMILY_IPV4)) ||
-	    (outcome = check_sender(p, pod, FAMILY_IPV4)) || (outcome = judge_or_follow(ctx, p, &cursor, FAMILY_IPV4)))
+	    (outcome = check_sender(p, pod, FAMILY_IPV4)) || (outcome = refuse_tunnel_port(p)) ||
+	    (outcome = judge_or_follow(ctx, p, &cursor, FAMILY_IPV4)))
 		return outcome;
-	return deliver(ctx, p, FAMILY_IPV4);
+	return deliver(ctx, p, &cursor, pod, FAMILY_IPV4);
 }
 
 __force_inline int send_ipv6(struct __sk_buff *ctx, struct passage *p, const struct endpoint *pod)
@@ -46,9 +40,10 @@ __force_inline int send_ipv6(struct __sk_buff *ctx, struct passage *p, const str
 		return outcome;
 	if (is_neighbour_discovery(p))
 		return neighbour_from_pod(ctx, p, pod, &cursor);
-	if ((outcome = check_sender(p, pod, FAMILY_IPV6)) || (outcome = judge_or_follow(ctx, p, &cursor, FAMILY_IPV6)))
+	if ((outcome = check_sender(p, pod, FAMILY_IPV6)) || (outcome = refuse_tunnel_port(p)) ||
+	    (outcome = judge_or_follow(ctx, p, &cursor, FAMILY_IPV6)))
 		return outcome;
-	return deliver(ctx, p, FAMILY_IPV6);
+	return deliver(ctx, p, &cursor, pod, FAMILY_IPV6);
 }
 
 __force_inline int unsupported(__u16 ethertype)
@@ -101,7 +96,7 @@ __force_inline int receive_ip(struct __sk_buff *ctx, struct passage *p, const st
 	if (!owns_address(pod, &p->tuple.destination, family))
 		return -DROP_DESTINATION_GONE;
 	outcome = judge_or_follow(ctx, p, &cursor, family);
-	return outcome ? outcome : OUTCOME_STACK;
+	return outcome ? outcome : let_in(ctx, p, &cursor, family);
 }
 
 __force_inline int receive(struct __sk_buff *ctx, struct passage *p)
@@ -132,7 +127,7 @@ __force_inline int receive(struct __sk_buff *ctx, struct passage *p)
 SEC("tc")
 int from_pod(struct __sk_buff *ctx)
 {
-	struct passage *p = begin(ctx, DIRECTION_EGRESS);
+	struct passage *p = begin(DIRECTION_EGRESS, ctx->ifindex - ENDPOINT_IFINDEX_BASE);
 
 	return p ? finish(ctx, p, send(ctx, p)) : TCX_DROP;
 }
@@ -140,7 +135,7 @@ int from_pod(struct __sk_buff *ctx)
 SEC("tc")
 int to_pod(struct __sk_buff *ctx)
 {
-	struct passage *p = begin(ctx, DIRECTION_INGRESS);
+	struct passage *p = begin(DIRECTION_INGRESS, ctx->ifindex - ENDPOINT_IFINDEX_BASE);
 
 	return p ? finish(ctx, p, receive(ctx, p)) : TCX_DROP;
 }

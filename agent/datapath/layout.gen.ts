@@ -103,6 +103,7 @@ export const ConntrackFlags = {
   CONNTRACK_EGRESS_JUDGED: 512,
   /** allowed at the responder's pod, in `epoch` */
   CONNTRACK_INGRESS_JUDGED: 1024,
+  CONNTRACK_MASQUERADED: 2048,
 } as const;
 export type ConntrackFlags = (typeof ConntrackFlags)[keyof typeof ConntrackFlags];
 export const conntrackFlagsName: Readonly<Record<number, string>> = {
@@ -114,6 +115,7 @@ export const conntrackFlagsName: Readonly<Record<number, string>> = {
   256: 'CONNTRACK_REVOKED',
   512: 'CONNTRACK_EGRESS_JUDGED',
   1024: 'CONNTRACK_INGRESS_JUDGED',
+  2048: 'CONNTRACK_MASQUERADED',
 };
 export const CONNTRACK_FLAGS_DOC: Readonly<Record<number, string>> = {
   2: "the responder has answered",
@@ -231,9 +233,9 @@ export const DropReason = {
   DROP_ICMP_UNRELATED: 24,
   /** the destination pod's interface is gone */
   DROP_DESTINATION_GONE: 25,
-  /** from outside, with an address of this node or of its pods */
+  /** from outside, with an address of this node, of its pods, or of a tunnel */
   DROP_HOST_SPOOF: 26,
-  /** tunnel traffic from a pod or from an address that is no node */
+  /** tunnel traffic of a pod, of no node, or of a node for what is not behind it */
   DROP_TUNNEL_FORBIDDEN: 27,
   /** the tail-call slot is empty */
   DROP_PROGRAM_MISSING: 28,
@@ -245,7 +247,9 @@ export const DropReason = {
   DROP_TOO_BIG: 31,
   /** source inside a configured deny range */
   DROP_DENY_CIDR: 32,
-  DROP_REASON_COUNT: 33,
+  /** the way there is a tunnel, whose device or far end is not known */
+  DROP_TUNNEL_MISSING: 33,
+  DROP_REASON_COUNT: 34,
 } as const;
 export type DropReason = (typeof DropReason)[keyof typeof DropReason];
 export const dropReasonName: Readonly<Record<number, string>> = {
@@ -282,6 +286,7 @@ export const dropReasonName: Readonly<Record<number, string>> = {
   30: 'DROP_SERVICE_NO_BACKEND',
   31: 'DROP_TOO_BIG',
   32: 'DROP_DENY_CIDR',
+  33: 'DROP_TUNNEL_MISSING',
 };
 export const DROP_REASON_DOC: Readonly<Record<number, string>> = {
   1: "no rule allows it and a policy isolates the pod",
@@ -309,13 +314,14 @@ export const DROP_REASON_DOC: Readonly<Record<number, string>> = {
   23: "the connection table refused an entry",
   24: "an ICMP error that quotes no known connection",
   25: "the destination pod's interface is gone",
-  26: "from outside, with an address of this node or of its pods",
-  27: "tunnel traffic from a pod or from an address that is no node",
+  26: "from outside, with an address of this node, of its pods, or of a tunnel",
+  27: "tunnel traffic of a pod, of no node, or of a node for what is not behind it",
   28: "the tail-call slot is empty",
   29: "two Services meet on one backend and cannot be kept apart",
   30: "the Service has no ready endpoint",
   31: "larger than the path allows; the sender was told",
   32: "source inside a configured deny range",
+  33: "the way there is a tunnel, whose device or far end is not known",
 };
 
 export const EndpointLimits = {
@@ -415,11 +421,48 @@ export const GATEWAY_DOC: Readonly<Record<number, string>> = {
 
 /** Slots of `drops`: reason * DIRECTION_COUNT + direction. */
 export const MetricsLimits = {
-  DROP_COUNTERS: 66,
+  DROP_COUNTERS: 68,
 } as const;
 export type MetricsLimits = (typeof MetricsLimits)[keyof typeof MetricsLimits];
 export const metricsLimitsName: Readonly<Record<number, string>> = {
-  66: 'DROP_COUNTERS',
+  68: 'DROP_COUNTERS',
+};
+
+export const NodeFlags = {
+  /** packets of pods that leave the cluster get MARK_MASQUERADE */
+  NODE_MASQUERADES: 1,
+} as const;
+export type NodeFlags = (typeof NodeFlags)[keyof typeof NodeFlags];
+export const nodeFlagsName: Readonly<Record<number, string>> = {
+  1: 'NODE_MASQUERADES',
+};
+export const NODE_FLAGS_DOC: Readonly<Record<number, string>> = {
+  1: "packets of pods that leave the cluster get MARK_MASQUERADE",
+};
+
+/** `refused_sources` (range_key -> enum drop_reason): configured deny ranges, and the node's own addresses and pods, which nobody outside has. `masquerade_excluded` (range_key; the value is not read): destinations outside the cluster that see the addresses of pods. */
+export const NodeLimits = {
+  REFUSED_SOURCES_MAX: 262144,
+  MASQUERADE_EXCLUDED_MAX: 4096,
+} as const;
+export type NodeLimits = (typeof NodeLimits)[keyof typeof NodeLimits];
+export const nodeLimitsName: Readonly<Record<number, string>> = {
+  262144: 'REFUSED_SOURCES_MAX',
+  4096: 'MASQUERADE_EXCLUDED_MAX',
+};
+
+export const PacketMark = {
+  MARK_MASQUERADE: 16777216,
+  /** from_pod, for to_tunnel: the tunnel key is set. Never leaves the node */
+  MARK_TUNNELLED: 33554432,
+} as const;
+export type PacketMark = (typeof PacketMark)[keyof typeof PacketMark];
+export const packetMarkName: Readonly<Record<number, string>> = {
+  16777216: 'MARK_MASQUERADE',
+  33554432: 'MARK_TUNNELLED',
+};
+export const PACKET_MARK_DOC: Readonly<Record<number, string>> = {
+  33554432: "from_pod, for to_tunnel: the tunnel key is set. Never leaves the node",
 };
 
 export const PeerKind = {
@@ -537,6 +580,24 @@ export const tierName: Readonly<Record<number, string>> = {
   2: 'TIER_BASELINE',
 };
 
+export const TunnelLimits = {
+  /** numbers 1 to 4095 */
+  TUNNEL_NODES_MAX: 4096,
+  /** underlay addresses of all nodes together */
+  TUNNEL_SOURCES_MAX: 16384,
+  VNI_MAX: 16777215,
+} as const;
+export type TunnelLimits = (typeof TunnelLimits)[keyof typeof TunnelLimits];
+export const tunnelLimitsName: Readonly<Record<number, string>> = {
+  4096: 'TUNNEL_NODES_MAX',
+  16384: 'TUNNEL_SOURCES_MAX',
+  16777215: 'VNI_MAX',
+};
+export const TUNNEL_LIMITS_DOC: Readonly<Record<number, string>> = {
+  4096: "numbers 1 to 4095",
+  16384: "underlay addresses of all nodes together",
+};
+
 /** LPM order: what may be wildcarded comes last; port only within a protocol, protocol only as a whole. */
 export const VerdictPrefix = {
   VERDICT_PREFIX_ANY_PROTOCOL: 72,
@@ -635,6 +696,8 @@ export interface ConntrackEntry {
   identity: number[];
   /** index of the pod on this node, 0 = elsewhere */
   endpoint: number[];
+  /** number of the node at whose end of the tunnel this side is, 0 = no tunnel leads there */
+  node: number[];
   /** policy that judged egress (initiator) and ingress (responder) */
   policy: number[];
   /** rule that allowed egress and ingress; 0 = nothing isolates */
@@ -654,7 +717,8 @@ export const conntrackEntry: Codec<ConntrackEntry> = codec<ConntrackEntry>(96, {
     each(value.packets, 2, 'ConntrackEntry.packets', (one, i) => set64(view, at + 24 + 8 * i, one, HOST, 'ConntrackEntry.packets'));
     each(value.bytes, 2, 'ConntrackEntry.bytes', (one, i) => set64(view, at + 40 + 8 * i, one, HOST, 'ConntrackEntry.bytes'));
     each(value.identity, 2, 'ConntrackEntry.identity', (one, i) => set32(view, at + 56 + 4 * i, one, HOST, 'ConntrackEntry.identity'));
-    each(value.endpoint, 2, 'ConntrackEntry.endpoint', (one, i) => set32(view, at + 64 + 4 * i, one, HOST, 'ConntrackEntry.endpoint'));
+    each(value.endpoint, 2, 'ConntrackEntry.endpoint', (one, i) => set16(view, at + 64 + 2 * i, one, HOST, 'ConntrackEntry.endpoint'));
+    each(value.node, 2, 'ConntrackEntry.node', (one, i) => set16(view, at + 68 + 2 * i, one, HOST, 'ConntrackEntry.node'));
     each(value.policy, 2, 'ConntrackEntry.policy', (one, i) => set32(view, at + 72 + 4 * i, one, HOST, 'ConntrackEntry.policy'));
     each(value.rule, 2, 'ConntrackEntry.rule', (one, i) => set32(view, at + 80 + 4 * i, one, HOST, 'ConntrackEntry.rule'));
     set32(view, at + 88, value.epoch, HOST, 'ConntrackEntry.epoch');
@@ -669,7 +733,8 @@ export const conntrackEntry: Codec<ConntrackEntry> = codec<ConntrackEntry>(96, {
       packets: Array.from({ length: 2 }, (_, i) => view.getBigUint64(at + 24 + 8 * i, HOST)),
       bytes: Array.from({ length: 2 }, (_, i) => view.getBigUint64(at + 40 + 8 * i, HOST)),
       identity: Array.from({ length: 2 }, (_, i) => view.getUint32(at + 56 + 4 * i, HOST)),
-      endpoint: Array.from({ length: 2 }, (_, i) => view.getUint32(at + 64 + 4 * i, HOST)),
+      endpoint: Array.from({ length: 2 }, (_, i) => view.getUint16(at + 64 + 2 * i, HOST)),
+      node: Array.from({ length: 2 }, (_, i) => view.getUint16(at + 68 + 2 * i, HOST)),
       policy: Array.from({ length: 2 }, (_, i) => view.getUint32(at + 72 + 4 * i, HOST)),
       rule: Array.from({ length: 2 }, (_, i) => view.getUint32(at + 80 + 4 * i, HOST)),
       epoch: view.getUint32(at + 88, HOST),
@@ -952,6 +1017,49 @@ export const identityClassKey: Codec<IdentityClassKey> = codec<IdentityClassKey>
   },
 });
 
+export interface NodeState {
+  /** the VXLAN device; 0 = packets to other nodes go by the stack's routes */
+  tunnelIfindex: number;
+  /** IP bytes that fit on the way to another node; 0 = not known, everything passes */
+  pathMtu: number;
+  /** enum node_flags */
+  flags: number;
+  /** UDP port of the tunnel; 0 = none; host order */
+  tunnelPort: number;
+  /** this node's own prefix of pods, as address and mask; mask 0 = none; host order */
+  podIpv4: number;
+  /** host order */
+  podIpv4Mask: number;
+  /** likewise */
+  podIpv6: Uint8Array;
+  podIpv6Mask: Uint8Array;
+}
+export const nodeState: Codec<NodeState> = codec<NodeState>(56, {
+  write(value, view, at) {
+    set32(view, at + 0, value.tunnelIfindex, HOST, 'NodeState.tunnelIfindex');
+    set32(view, at + 4, value.pathMtu, HOST, 'NodeState.pathMtu');
+    set32(view, at + 8, value.flags, HOST, 'NodeState.flags');
+    set16(view, at + 12, value.tunnelPort, NETWORK, 'NodeState.tunnelPort');
+    zero(view, at + 14, 2);
+    set32(view, at + 16, value.podIpv4, NETWORK, 'NodeState.podIpv4');
+    set32(view, at + 20, value.podIpv4Mask, NETWORK, 'NodeState.podIpv4Mask');
+    setBytes(view, at + 24, 16, value.podIpv6, 'NodeState.podIpv6');
+    setBytes(view, at + 40, 16, value.podIpv6Mask, 'NodeState.podIpv6Mask');
+  },
+  read(view, at) {
+    return {
+      tunnelIfindex: view.getUint32(at + 0, HOST),
+      pathMtu: view.getUint32(at + 4, HOST),
+      flags: view.getUint32(at + 8, HOST),
+      tunnelPort: view.getUint16(at + 12, NETWORK),
+      podIpv4: view.getUint32(at + 16, NETWORK),
+      podIpv4Mask: view.getUint32(at + 20, NETWORK),
+      podIpv6: getBytes(view, at + 24, 16),
+      podIpv6Mask: getBytes(view, at + 40, 16),
+    };
+  },
+});
+
 export interface Peer {
   identity: number;
   /** index of the pod on this node; 0 = not on this node */
@@ -1092,6 +1200,25 @@ export const trafficCounter: Codec<TrafficCounter> = codec<TrafficCounter>(16, {
   },
 });
 
+/** `tunnel_nodes` (node number -> where to send); `tunnel_sources` (peer_key: underlay address -> node number) has all addresses of each node, and tunnel packets are taken from no others. */
+export interface TunnelNode {
+  /** enum family; 0 = no node has this number */
+  family: number;
+  address: Uint8Array;
+}
+export const tunnelNode: Codec<TunnelNode> = codec<TunnelNode>(20, {
+  write(value, view, at) {
+    set32(view, at + 0, value.family, HOST, 'TunnelNode.family');
+    setBytes(view, at + 4, 16, value.address, 'TunnelNode.address');
+  },
+  read(view, at) {
+    return {
+      family: view.getUint32(at + 0, HOST),
+      address: getBytes(view, at + 4, 16),
+    };
+  },
+});
+
 export interface Verdict {
   enforced: TierVerdict[];
   audited: TierVerdict[];
@@ -1150,7 +1277,7 @@ export const MAPS = {
   conntrack4: { name: 'conntrack4', type: 9, keySize: 16, valueSize: 96, maxEntries: 262144, key: conntrackKey4, value: conntrackEntry },
   conntrack6: { name: 'conntrack6', type: 9, keySize: 40, valueSize: 96, maxEntries: 131072, key: conntrackKey6, value: conntrackEntry },
   counters: { name: 'counters', type: 6, keySize: 4, valueSize: 8, maxEntries: 8, key: '__u32', value: '__u64' },
-  drops: { name: 'drops', type: 6, keySize: 4, valueSize: 16, maxEntries: 66, key: '__u32', value: trafficCounter },
+  drops: { name: 'drops', type: 6, keySize: 4, valueSize: 16, maxEntries: 68, key: '__u32', value: trafficCounter },
   endpoints: { name: 'endpoints', type: 2, keySize: 4, valueSize: 44, maxEntries: 4096, key: '__u32', value: endpoint },
   epoch: { name: 'epoch', type: 2, keySize: 4, valueSize: 4, maxEntries: 1, key: '__u32', value: '__u32' },
   events: { name: 'events', type: 27, keySize: 0, valueSize: 0, maxEntries: 4194304, key: undefined, value: undefined },
@@ -1158,10 +1285,15 @@ export const MAPS = {
   from_pod_slot: { name: 'from_pod_slot', type: 3, keySize: 4, valueSize: 4, maxEntries: 1, key: undefined, value: undefined },
   identities: { name: 'identities', type: 1, keySize: 4, valueSize: 4, maxEntries: 131072, key: '__u32', value: '__u32' },
   identity_class: { name: 'identity_class', type: 1, keySize: 8, valueSize: 4, maxEntries: 262144, key: identityClassKey, value: '__u32' },
+  masquerade_excluded: { name: 'masquerade_excluded', type: 11, keySize: 24, valueSize: 4, maxEntries: 4096, key: rangeKey, value: '__u32' },
+  node_state: { name: 'node_state', type: 2, keySize: 4, valueSize: 56, maxEntries: 1, key: '__u32', value: nodeState },
   peers: { name: 'peers', type: 1, keySize: 20, valueSize: 16, maxEntries: 131072, key: peerKey, value: peer },
   policies: { name: 'policies', type: 1, keySize: 4, valueSize: 32, maxEntries: 8192, key: '__u32', value: policy },
   ranges: { name: 'ranges', type: 11, keySize: 24, valueSize: 16, maxEntries: 16384, key: rangeKey, value: peer },
+  refused_sources: { name: 'refused_sources', type: 11, keySize: 24, valueSize: 4, maxEntries: 262144, key: rangeKey, value: '__u32' },
   to_pod_slot: { name: 'to_pod_slot', type: 3, keySize: 4, valueSize: 4, maxEntries: 1, key: undefined, value: undefined },
+  tunnel_nodes: { name: 'tunnel_nodes', type: 2, keySize: 4, valueSize: 20, maxEntries: 4096, key: '__u32', value: tunnelNode },
+  tunnel_sources: { name: 'tunnel_sources', type: 1, keySize: 20, valueSize: 4, maxEntries: 16384, key: peerKey, value: '__u32' },
   verdicts: { name: 'verdicts', type: 11, keySize: 16, valueSize: 48, maxEntries: 262144, key: verdictKey, value: verdict },
 } as const;
 export type MapName = keyof typeof MAPS;

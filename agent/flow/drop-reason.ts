@@ -72,6 +72,11 @@ const TABLE: Record<Reason, HubbleReason> = {
   DROP_SERVICE_NO_BACKEND: NO_BACKEND,
   DROP_TOO_BIG: hubble(136, 'CT_MISSING_TCP_ACK_FLAG', 'Fragmentation needed'),
   DROP_DENY_CIDR: hubble(181, 'POLICY_DENY', 'Policy denied by denylist'),
+  DROP_TUNNEL_MISSING: hubble(
+    163,
+    'NO_TUNNEL_OR_ENCAPSULATION_ENDPOINT',
+    'No tunnel/encapsulation endpoint (datapath BUG!)',
+  ),
 };
 
 const UNKNOWN: HubbleReason = hubble(0, 'DROP_REASON_UNKNOWN', 'Unknown');

@@ -10,6 +10,9 @@
 #include "conntrack.h"
 #include "event.h"
 #include "metrics.h"
+#include "mark.h"
+#include "node.h"
+#include "tunnel.h"
 
 #define EMIT(kind, name) kind name *emit_##name
 
@@ -61,3 +64,12 @@ EMIT(struct, flow_event);
 EMIT(enum, datapath_counter);
 EMIT(enum, metrics_limits);
 EMIT(struct, traffic_counter);
+/* mark.h */
+EMIT(enum, packet_mark);
+/* node.h */
+EMIT(enum, node_flags);
+EMIT(enum, node_limits);
+EMIT(struct, node_state);
+/* tunnel.h */
+EMIT(enum, tunnel_limits);
+EMIT(struct, tunnel_node);

@@ -44,6 +44,8 @@ enum conntrack_flags {
 	CONNTRACK_REVOKED = 1 << 8,         /* judged again and denied: initiator drops, replies pass, no renewal */
 	CONNTRACK_EGRESS_JUDGED = 1 << 9,   /* allowed at the initiator's pod, in `epoch` */
 	CONNTRACK_INGRESS_JUDGED = 1 << 10, /* allowed at the responder's pod, in `epoch` */
+	CONNTRACK_MASQUERADED = 1 << 11,    /* opened by a pod towards outside the cluster: the initiator's packets get
+					       MARK_MASQUERADE */
 };
 
 /* Index of counters and tuples of one side of the connection. */
@@ -60,7 +62,9 @@ struct conntrack_entry {
 	__u64 packets[SIDE_COUNT] __doc("sent by the initiator, by the responder");
 	__u64 bytes[SIDE_COUNT] __doc("IP bytes likewise");
 	__u32 identity[SIDE_COUNT];
-	__u32 endpoint[SIDE_COUNT] __doc("index of the pod on this node, 0 = elsewhere");
+	__u16 endpoint[SIDE_COUNT] __doc("index of the pod on this node, 0 = elsewhere");
+	__u16 node[SIDE_COUNT] __doc(
+		"number of the node at whose end of the tunnel this side is, 0 = no tunnel leads there");
 	__u32 policy[SIDE_COUNT] __doc("policy that judged egress (initiator) and ingress (responder)");
 	__u32 rule[SIDE_COUNT] __doc("rule that allowed egress and ingress; 0 = nothing isolates");
 	__u32 epoch __doc("when it was judged last");

@@ -22,6 +22,22 @@ __force_inline __u32 current_epoch(void)
 	return value ? *value : 0;
 }
 
+/* A cleared passage with what every packet needs. `own`: index of the pod the program runs for, 0 where it is found out
+ * later. The epoch is read before anything it guards. */
+__force_inline struct passage *begin(const enum direction direction, __u32 own)
+{
+	struct passage *p = this_passage();
+
+	if (!p)
+		return NULL;
+	__builtin_memset(p, 0, sizeof(*p));
+	p->epoch = current_epoch();
+	p->now = bpf_jiffies64();
+	p->direction = p->decided = direction;
+	p->own = own;
+	return p;
+}
+
 /* Signed: another CPU may have reported at a later jiffy than this packet came. */
 __force_inline bool is_report_due(const struct passage *p, const struct conntrack_entry *entry)
 {
@@ -36,7 +52,7 @@ __force_inline void follow(struct __sk_buff *ctx, struct passage *p, struct conn
 	__u8 fresh = p->tcp_flags & ~entry->tcp_flags[sender];
 	__u32 event = 0;
 
-	p->target = entry->endpoint[sender ^ 1];
+	head_for(p, entry, sender ^ 1);
 	count_traffic(p, entry);
 	if (is_last(p, before)) {
 		entry->tcp_flags[sender] |= fresh;
@@ -67,7 +83,7 @@ __force_inline void report_audit(struct __sk_buff *ctx, struct passage *p)
 /* What the responder of a revoked connection still sends may arrive; nothing is prolonged or reported. */
 __force_inline int pass_late_reply(struct passage *p, struct conntrack_entry *entry)
 {
-	p->target = entry->endpoint[SIDE_INITIATOR];
+	head_for(p, entry, SIDE_INITIATOR);
 	count_traffic(p, entry);
 	return OUTCOME_GO_ON;
 }
@@ -112,6 +128,7 @@ __force_inline void record_judgement(struct passage *p, struct conntrack_entry *
 
 		entry->identity[side] = party->identity;
 		entry->endpoint[side] = party->endpoint;
+		entry->node[side] = party->node;
 		if (!(p->kept & 1 << direction)) { /* else what allowed it stays named */
 			entry->policy[side] = p->policy[direction];
 			entry->rule[side] = p->rule[direction];
@@ -120,6 +137,8 @@ __force_inline void record_judgement(struct passage *p, struct conntrack_entry *
 		if (party->endpoint && (!reason || p->decided != direction) && p->policy[direction])
 			flags |= judged_flag(side);
 	}
+	if (p->masquerade)
+		flags |= CONNTRACK_MASQUERADED;
 	*flag_byte(entry, 1) = flags >> 8;
 	asm volatile("" ::: "memory");
 	*(volatile __u32 *)&entry->epoch = p->epoch;
@@ -210,6 +229,7 @@ __slow int judge_packet(struct __sk_buff *ctx, struct passage *p, struct conntra
 	if (reason)
 		return -reason;
 	p->target = p->party[END_DESTINATION].endpoint;
+	p->node = p->party[END_DESTINATION].node;
 	/* an echo request with the id of somebody else's (see belongs) leaves that entry alone */
 	if (!makes_entry(p) || (live && !is_opening(p)))
 		return OUTCOME_GO_ON;
@@ -226,7 +246,8 @@ __slow int judge_packet(struct __sk_buff *ctx, struct passage *p, struct conntra
 	return OUTCOME_GO_ON;
 }
 
-/* In to_pod: a pod of this node comes by its own veth, the node itself by no device; everything else is forged. */
+/* What is on its way to a pod: a pod of this node comes by its own veth, the node itself by no device, what is behind a
+ * tunnel by that; everything else is forged. A tunnel also says who sends: somebody else than before is judged. */
 __force_inline bool came_its_way(const struct __sk_buff *ctx, const struct passage *p,
 				 const struct conntrack_entry *entry)
 {
@@ -236,6 +257,10 @@ __force_inline bool came_its_way(const struct __sk_buff *ctx, const struct passa
 		return true;
 	if (pod)
 		return ctx->ingress_ifindex == ENDPOINT_IFINDEX_BASE + pod;
+	if (entry->node[sender] != p->source_node)
+		return false;
+	if (p->claimed_identity)
+		return entry->identity[sender] == p->claimed_identity;
 	return is_from_this_host(ctx) || entry->identity[sender] != IDENTITY_HOST;
 }
 

@@ -183,6 +183,14 @@ __force_inline void renew(const struct passage *p, struct conntrack_entry *entry
 		entry->expires = expires;
 }
 
+/* The packet goes to that side of the connection (enum side). */
+__force_inline void head_for(struct passage *p, const struct conntrack_entry *entry, __u32 side)
+{
+	p->target = entry->endpoint[side];
+	p->node = entry->node[side];
+	p->masquerade = !!(entry->flags & CONNTRACK_MASQUERADED);
+}
+
 /* Writes the entry of a connection that was just allowed. */
 __slow int conntrack_create(struct passage *p)
 {
@@ -194,6 +202,7 @@ __slow int conntrack_create(struct passage *p)
 		.reported = p->now,
 		.identity = { p->party[initiator].identity, p->party[responder].identity },
 		.endpoint = { p->party[initiator].endpoint, p->party[responder].endpoint },
+		.node = { p->party[initiator].node, p->party[responder].node },
 		.policy = { p->policy[DIRECTION_EGRESS], p->policy[DIRECTION_INGRESS] },
 		.rule = { p->rule[DIRECTION_EGRESS], p->rule[DIRECTION_INGRESS] },
 		.epoch = p->epoch,
@@ -204,6 +213,8 @@ __slow int conntrack_create(struct passage *p)
 		entry.flags |= CONNTRACK_EGRESS_JUDGED;
 	if (p->party[responder].endpoint)
 		entry.flags |= CONNTRACK_INGRESS_JUDGED;
+	if (p->masquerade)
+		entry.flags |= CONNTRACK_MASQUERADED;
 	if (sender == SIDE_INITIATOR) {
 		entry.packets[SIDE_INITIATOR] = 1;
 		entry.bytes[SIDE_INITIATOR] = p->length;

@@ -18,7 +18,7 @@ __force_inline __u32 event_flags(const struct passage *p, const struct conntrack
 		flags |= EVENT_FRAGMENT;
 	if (p->conversation == CONVERSATION_QUOTING && !p->reason)
 		flags |= EVENT_RELATED;
-	if (p->direction == DIRECTION_EGRESS && !p->target && !p->reason)
+	if (p->direction == DIRECTION_EGRESS && !p->target && !p->node && !p->reason)
 		flags |= EVENT_TO_HOST;
 	return flags;
 }

@@ -2,6 +2,7 @@
 /* ARP and neighbour discovery from pods. A pod has one neighbour, the gateway, and its address is answered here; what
  * the pod says about itself is swallowed, what it says about others is dropped. Nothing of it reaches the node. */
 #pragma once
+#include "lib/checksum.h"
 #include "lib/parse.h"
 #include "lib/sender.h"
 
@@ -59,14 +60,6 @@ struct neighbour_frame {
 	struct neighbour_message message;
 } __attribute__((packed));
 
-/* What the checksum of ICMPv6 covers besides the message: RFC 8200 section 8.1. */
-struct pseudo_header {
-	struct in6_addr source;
-	struct in6_addr destination;
-	__be32 length;
-	__be32 next;
-};
-
 __slow int arp_from_pod(struct __sk_buff *ctx, const struct endpoint *pod)
 {
 	static const __u8 gateway_mac[] = GATEWAY_MAC;
@@ -97,14 +90,6 @@ __slow int arp_from_pod(struct __sk_buff *ctx, const struct endpoint *pod)
 	if (bpf_skb_store_bytes(ctx, 0, &frame, sizeof(frame), 0))
 		return -DROP_MALFORMED;
 	return OUTCOME_ANSWER;
-}
-
-__force_inline __u16 fold_checksum(__s64 sum)
-{
-	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
 }
 
 /* Turns the solicitation for the gateway into the advertisement. */

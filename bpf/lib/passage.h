@@ -69,6 +69,7 @@ struct party {
 	__u32 endpoint; /* index of the pod on this node, 0 = elsewhere */
 	__u32 policy;   /* of that pod */
 	__u32 kind;     /* enum peer_kind */
+	__u32 node;     /* whose tunnel leads there, 0 = none */
 };
 
 /* Index of `party`. */
@@ -84,7 +85,12 @@ struct passage {
 	__u64 now;    /* jiffies */
 	__u32 epoch;  /* read before anything else */
 	__u32 own;    /* index of the pod this program runs for */
-	__u32 target; /* from_pod: index of the destination pod on this node, 0 = to the stack */
+	__u32 target; /* index of the destination pod on this node, 0 = it goes elsewhere */
+	__u32 node;   /* where the tunnel leads to the destination: number of its node, 0 = no tunnel does */
+	/* from_tunnel: number of the node the packet came from, and what its tunnel key says of the sender (0: a node)
+	 */
+	__u32 source_node;
+	__u32 claimed_identity;
 	__u32 length; /* IP bytes */
 	__be32 fragment_id;
 	__u16 fragment_offset; /* bytes */
@@ -101,6 +107,7 @@ struct passage {
 	__u8 icmp_type;
 	__u8 icmp_code;
 	__u8 no_payload; /* TCP: nothing behind the header */
+	__u8 masquerade; /* leaves the cluster, by a connection that a pod has opened */
 	/* a bit per enum direction */
 	__u8 was_allowed;      /* judging again: established, and allowed there before */
 	__u8 kept;             /* and allowed still, for no other reason */
@@ -125,6 +132,13 @@ __force_inline struct passage *this_passage(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&passages, &zero);
+}
+
+__force_inline struct node_state *this_node(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&node_state, &zero);
 }
 
 /* The end of the connection a side is at: the sender is where the packet comes from. */

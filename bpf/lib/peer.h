@@ -50,7 +50,7 @@ __slow int identify(struct passage *p, __u32 end)
 		take_endpoint(party, pod, index);
 		return 0;
 	}
-	*party = (struct party){ .identity = peer->identity, .kind = peer->kind };
+	*party = (struct party){ .identity = peer->identity, .kind = peer->kind, .node = peer->node };
 	return 0;
 }
 
@@ -60,15 +60,55 @@ __force_inline bool is_from_this_host(const struct __sk_buff *ctx)
 	return !ctx->ingress_ifindex;
 }
 
-/* In to_pod, for what came in by a device: nobody has the node's own addresses there, and a pod of this node comes by
- * its own veth. */
-__force_inline int check_source_origin(const struct __sk_buff *ctx, const struct party *source)
+/* For what came in by a device: nobody has the node's own addresses there, a pod of this node comes by its own veth,
+ * and what is behind another node's tunnel by that and nothing else. */
+__force_inline int check_source_origin(const struct __sk_buff *ctx, const struct passage *p)
 {
+	const struct party *source = &p->party[END_SOURCE];
+
 	if (source->identity == IDENTITY_HOST)
 		return -DROP_HOST_SPOOF;
 	if (source->endpoint && ctx->ingress_ifindex != ENDPOINT_IFINDEX_BASE + source->endpoint)
 		return -DROP_HOST_SPOOF;
+	if (source->node && !p->source_node)
+		return -DROP_HOST_SPOOF;
 	return OUTCOME_GO_ON;
+}
+
+/* In from_tunnel: is the sender behind the node that the packet came from? A node may also send by its addresses of the
+ * underlay, to which no tunnel leads. What the packet says of its sender counts for more than what has been heard of
+ * the address, which may be of its former owner, or nothing yet; but who among nodes is an API server is known here. */
+__force_inline int check_claim(struct passage *p)
+{
+	struct party *source = &p->party[END_SOURCE];
+
+	if (source->node != p->source_node) {
+		struct peer_key key = { .family = p->family };
+		__u32 *node;
+
+		if (source->kind != PEER_NODE)
+			return -DROP_TUNNEL_FORBIDDEN;
+		__builtin_memcpy(&key.address, &p->tuple.source, sizeof(key.address));
+		node = bpf_map_lookup_elem(&tunnel_sources, &key);
+		if (!node || *node != p->source_node)
+			return -DROP_TUNNEL_FORBIDDEN;
+	}
+	if ((source->kind == PEER_NODE) != !p->claimed_identity)
+		return -DROP_TUNNEL_FORBIDDEN;
+	if (p->claimed_identity)
+		source->identity = p->claimed_identity;
+	return OUTCOME_GO_ON;
+}
+
+/* Where no program of a pod runs: which pod of this node is it for? OUTCOME_STACK: none. */
+__force_inline int find_receiver(struct passage *p)
+{
+	int outcome = identify(p, END_DESTINATION);
+
+	if (outcome)
+		return outcome;
+	p->own = p->party[END_DESTINATION].endpoint;
+	return p->own ? OUTCOME_GO_ON : OUTCOME_STACK;
 }
 
 /* Fills both parties. */
@@ -81,6 +121,8 @@ __apart int identify_parties(struct __sk_buff *ctx)
 
 	if (!p)
 		return -DROP_UNKNOWN_ENDPOINT;
+	if (!p->own && (outcome = find_receiver(p)))
+		return outcome;
 	pod = find_endpoint(p->own);
 	if (!pod)
 		return -DROP_UNKNOWN_ENDPOINT;
@@ -93,5 +135,8 @@ __apart int identify_parties(struct __sk_buff *ctx)
 	outcome = identify(p, own ^ 1);
 	if (outcome || own == END_SOURCE)
 		return outcome;
-	return check_source_origin(ctx, &p->party[END_SOURCE]);
+	outcome = check_source_origin(ctx, p);
+	if (outcome || !p->source_node)
+		return outcome;
+	return check_claim(p);
 }

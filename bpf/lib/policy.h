@@ -202,6 +202,25 @@ __slow int judge_side(struct passage *p, __u32 direction)
 	return reason;
 }
 
+/* Does the connection lead from a pod of this node out of the cluster, where nobody knows the addresses of pods? Nor
+ * does the network between the nodes know them, if pods reach each other by a tunnel: then to another node is outside
+ * too. */
+__slow int is_masqueraded(struct passage *p)
+{
+	const struct party *responder = &p->party[end_of(p, SIDE_RESPONDER)];
+	struct range_key range = { .prefix_len = 32 + 128, .family = p->family };
+	struct node_state *node = this_node();
+
+	if (!node || !(node->flags & NODE_MASQUERADES) || !p->party[end_of(p, SIDE_INITIATOR)].endpoint)
+		return false;
+	if (responder->kind == PEER_POD || responder->identity == IDENTITY_HOST || responder->node)
+		return false;
+	if (responder->kind == PEER_NODE)
+		return !!node->tunnel_ifindex;
+	range.address = p->sender == SIDE_INITIATOR ? p->tuple.destination : p->tuple.source;
+	return !bpf_map_lookup_elem(&masquerade_excluded, &range);
+}
+
 /* Both sides, as far as they are pods of this node, taking the packet as sent by `sender` (enum side). A denial by the
  * first is final. Returns 0 or the reason. */
 __apart int judge(__u32 sender)
@@ -220,5 +239,6 @@ __apart int judge(__u32 sender)
 		reason = judge_side(p, DIRECTION_EGRESS);
 	if (!reason && p->party[end_of(p, SIDE_RESPONDER)].endpoint)
 		reason = judge_side(p, DIRECTION_INGRESS);
+	p->masquerade = !reason && is_masqueraded(p);
 	return reason;
 }

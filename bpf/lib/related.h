@@ -72,7 +72,7 @@ __force_inline bool is_related(struct __sk_buff *ctx, struct passage *p, __u32 a
 	entry = conntrack_lookup(&quoted, &p->key, &source_is_low, family);
 	if (!entry || !is_live(entry, p->now) || entry->epoch != p->epoch || entry->flags & CONNTRACK_REVOKED)
 		return false;
-	p->target = entry->endpoint[~sender_of(entry, source_is_low) & 1];
+	head_for(p, entry, ~sender_of(entry, source_is_low) & 1);
 	return true;
 }
 

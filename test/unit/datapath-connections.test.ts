@@ -15,6 +15,7 @@ const entry = {
   bytes: [500n, 4000n],
   identity: [300, 301],
   endpoint: [1, 2],
+  node: [0, 0],
   policy: [20, 21],
   rule: [1000, 1001],
   epoch: 1,
