@@ -51,7 +51,7 @@ export interface WatchState {
   readonly watches: number;
   /** Lines that could not be understood; each led to a new list. */
   readonly unreadable: number;
-  /** Watches that were given up because nothing came. */
+  /** Watches that were opened anew because nothing came. */
   readonly stalls: number;
   /** What the watches brought; lists are not counted. */
   readonly bytes: number;
@@ -69,7 +69,10 @@ export interface Watch {
 export interface WatchTimes {
   /** Waits after failures in a row. */
   readonly backoff: BackoffTimes;
-  /** A watch on which nothing comes for so long is given up; the API server sends a bookmark every minute. */
+  /**
+   * A watch on which nothing comes for so long is opened anew. The API server sends a bookmark every minute, but none for a
+   * kind of which it has seen nothing since its start, where etcd notifies of no progress: so this is no failure by itself.
+   */
   readonly stallMs: number;
   /** The collection is listed again after so long, in case an event was lost on the way. */
   readonly relistMs: number;
@@ -160,7 +163,9 @@ class Watched<T extends KubernetesObject> {
         if (cause instanceof Told) throw cause.cause;
         if (this.#clock.nowMs() - startMs >= HEALTHY_MS) failures = 0;
         failures++;
-        this.#note(this.#judge(cause));
+        const trouble = this.#judge(cause);
+        // A version that was forgotten is nobody's trouble: a new list follows.
+        if (trouble.code !== 'API_GONE') this.#note(trouble);
       }
       if (failures === 0) continue;
       const waitMs = Math.max(backoffMs(failures, this.#times.backoff, this.#random), this.#trouble?.retryAfterMs ?? 0);
@@ -219,7 +224,7 @@ class Watched<T extends KubernetesObject> {
     this.#options.onSynced();
   }
 
-  /** Returns when the server ends the watch; rejects with everything else. */
+  /** Returns when the server ends the watch, or says nothing any more; rejects with everything else. */
   async #watch(): Promise<void> {
     const { path, fieldSelector, labelSelector, metadataOnly, signal } = this.#options;
     const query = {
@@ -244,12 +249,13 @@ class Watched<T extends KubernetesObject> {
     };
     const onAbort = (): void => end(signal.reason);
     let cancelStall = (): void => {};
+    let isStalled = false;
     const heard = (): void => {
       this.#heardMs = this.#clock.nowMs();
       cancelStall();
       cancelStall = this.#clock.after(this.#times.stallMs, () => {
-        this.#stalls++;
-        end(new Error(`nothing came for ${this.#times.stallMs / 1000} s`));
+        isStalled = true;
+        end('nothing came any more');
       });
     };
     this.#watches++;
@@ -264,6 +270,9 @@ class Watched<T extends KubernetesObject> {
         this.#bytes += (chunk as Buffer).length;
         this.#events(lines.push(chunk as Buffer));
       }
+    } catch (error) {
+      if (!isStalled) throw error;
+      this.#stalls++;
     } finally {
       cancelStall();
       signal.removeEventListener('abort', onAbort);

@@ -3,8 +3,9 @@
  * restarts must not take its policies out of force.
  */
 import { readdirSync } from 'node:fs';
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { writeDurably } from '../../run/durable-file.ts';
 import { isManifestName, readText } from './directory.ts';
 
 export interface LastGood {
@@ -62,13 +63,5 @@ export function openLastGood(directory: string, onError: (error: Error) => void)
 
 async function write(directory: string, name: string, text: string): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  const temporary = join(directory, `.${name}.tmp`);
-  const handle = await open(temporary, 'w', 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, join(directory, name));
+  await writeDurably(join(directory, name), text);
 }
