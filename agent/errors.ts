@@ -19,6 +19,7 @@ export const ERRORS = {
   STATE_NOT_DURABLE: { cni: 103, http: 507, retryable: true },
   WIRING_FAILED: { cni: 104, http: 500, retryable: true },
   POD_UNKNOWN: { cni: 11, http: 404, retryable: true },
+  NETWORK_FAILED: { cni: 105, http: 500, retryable: true },
   DATAPATH_FAILED: { cni: 105, http: 500, retryable: true },
   CONFIG_INVALID: { cni: 7, http: 400, retryable: false },
   KERNEL_UNSUPPORTED: { cni: 50, http: 500, retryable: false },

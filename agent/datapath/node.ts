@@ -1,21 +1,28 @@
 /** What the node itself needs once, before pods: forwarding; and which addresses it answers to. The rest belongs to a pod. */
 import { existsSync } from 'node:fs';
 import { batch, linkList, sysctlGet, sysctlSet } from '../../native/index.ts';
-import type { Prefix } from '../model/address.ts';
+import type { Family, Prefix } from '../model/address.ts';
 
 /**
- * Switches forwarding on in this process's network namespace. IPv6 forwarding turns a host into a router, which ignores
- * router advertisements unless accept_ra is 2: where it was 1 it becomes 2, or the node would lose its default route.
+ * Switches forwarding on in the namespace (`netns`: a path; absent: this process's own). IPv6 forwarding turns a host into
+ * a router, which ignores router advertisements unless accept_ra is 2: where it was 1 it becomes 2, or the node would
+ * lose its default route. Returns the families for which it was off.
  */
-export async function prepareNode(): Promise<void> {
-  await sysctlSet({ key: 'net/ipv4/ip_forward', value: '1' });
-  if (!hasIpv6()) return;
-  if ((await sysctlGet({ key: 'net/ipv6/conf/all/forwarding' })) === '1') return;
-  for (const name of ['default', ...(await linkList({})).map((link) => link.name)]) {
-    const key = `net/ipv6/conf/${name}/accept_ra`;
-    if ((await sysctlGet({ key }).catch(absent)) === '1') await sysctlSet({ key, value: '2' }).catch(absent);
+export async function prepareNode(netns?: string): Promise<Family[]> {
+  const at = { netns };
+  const wasOff: Family[] = [];
+  if ((await sysctlGet({ key: 'net/ipv4/ip_forward', ...at })) !== '1') {
+    await sysctlSet({ key: 'net/ipv4/ip_forward', value: '1', ...at });
+    wasOff.push(4);
   }
-  await sysctlSet({ key: 'net/ipv6/conf/all/forwarding', value: '1' });
+  if (!hasIpv6() || (await sysctlGet({ key: 'net/ipv6/conf/all/forwarding', ...at })) === '1') return wasOff;
+  for (const name of ['default', ...(await linkList(at)).map((link) => link.name)]) {
+    const key = `net/ipv6/conf/${name}/accept_ra`;
+    if ((await sysctlGet({ key, ...at }).catch(absent)) === '1')
+      await sysctlSet({ key, value: '2', ...at }).catch(absent);
+  }
+  await sysctlSet({ key: 'net/ipv6/conf/all/forwarding', value: '1', ...at });
+  return [...wasOff, 6];
 }
 
 /** Routing table of what the kernel delivers to itself: linux/rtnetlink.h. */

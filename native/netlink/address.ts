@@ -16,9 +16,12 @@ const RTM_GETADDR = 22;
 const IFADDRMSG_BYTES = 8;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
+const IFA_CACHEINFO = 6;
 const IFA_FLAGS = 8;
 const IFA_F_NODAD = 0x02;
+const IFA_F_DEPRECATED = 0x20;
 const IFA_F_TENTATIVE = 0x40;
+const FOR_EVER = 0xffffffff;
 
 export interface AddressAdd {
   readonly index: number;
@@ -26,6 +29,8 @@ export interface AddressAdd {
   readonly prefixLength: number;
   /** IPv6: usable at once, no duplicate address detection. */
   readonly nodad?: boolean;
+  /** IPv6: nothing takes it as its source that does not name it (its preferred lifetime is over, RFC 4862 5.5.4). */
+  readonly deprecated?: boolean;
   /** enum rt_scope_t: 0 global (default), 253 link, 254 host. */
   readonly scope?: number;
   /** Otherwise EEXIST when the interface has it already. */
@@ -47,6 +52,8 @@ export interface InterfaceAddress {
   readonly flags: number;
   /** IPv6: not usable yet. */
   readonly tentative: boolean;
+  /** IPv6: taken as a source only by name. */
+  readonly deprecated: boolean;
 }
 
 /** Canonical address out of what a caller wrote. */
@@ -74,7 +81,10 @@ function compose(operation: string, type: number, flags: number, op: AddressAdd 
     .u8(scope)
     .u32(checkIndex(operation, op.index));
   const bytes = addressBytes(address);
-  return message.attribute(IFA_LOCAL, bytes).attribute(IFA_ADDRESS, bytes).finish();
+  message.attribute(IFA_LOCAL, bytes).attribute(IFA_ADDRESS, bytes);
+  // struct ifa_cacheinfo: preferred and valid lifetime in seconds, and two times the kernel keeps.
+  if ('deprecated' in op && op.deprecated) message.attributeU32s(IFA_CACHEINFO, [0, FOR_EVER, 0, 0]);
+  return message.finish();
 }
 
 export function addressAdd(op: AddressAdd): Request<undefined> {
@@ -107,6 +117,7 @@ export function addressList(op: { readonly index?: number }): Request<InterfaceA
               scope: struct.getUint8(3),
               flags,
               tentative: (flags & IFA_F_TENTATIVE) !== 0,
+              deprecated: (flags & IFA_F_DEPRECATED) !== 0,
             },
           ];
         },

@@ -2,7 +2,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { KernelError } from '../error.ts';
 import {
-  Attributes,
+  type Attributes,
   type Message,
   MessageComposer,
   NLM_F_CREATE,
@@ -30,6 +30,7 @@ const RTM_SETLINK = 19;
 const IFINFOMSG_BYTES = 16;
 const AF_INET6 = 10;
 const IFF_UP = 1;
+const IFF_NOARP = 0x80;
 const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
@@ -86,6 +87,8 @@ export interface LinkSet {
   readonly master?: number;
   /** 'none': no fe80 address of its own. Applied before `up`. */
   readonly addrGenMode?: 'eui64' | 'none';
+  /** False: neighbours are never asked for (IFF_NOARP); whoever is behind it gets the device's own MAC. */
+  readonly arp?: boolean;
 }
 
 export interface Link {
@@ -101,6 +104,9 @@ export interface Link {
   readonly peerIndex?: number;
   /** That namespace's number as seen from here; absent when it is this one. */
   readonly peerNetnsId?: number;
+  /** What a vxlan device was made with. */
+  readonly vxlan?: { readonly external: boolean; readonly learning: boolean; readonly port: number };
+  readonly arp: boolean;
   /** IFF_*. */
   readonly flags: number;
   readonly txQueueLen: number;
@@ -200,9 +206,11 @@ export function linkSet(op: LinkSet): Request<undefined> {
     });
     steps.push(request(message.finish()));
   }
-  const { up, mtu, name: newName, mac, master } = op;
-  if (up !== undefined || mtu !== undefined || newName !== undefined || mac !== undefined || master !== undefined) {
-    const message = ifinfo(new MessageComposer(RTM_SETLINK), index, up ? IFF_UP : 0, up === undefined ? 0 : IFF_UP);
+  const { up, arp, mtu, name: newName, mac, master } = op;
+  if ([up, arp, mtu, newName, mac, master].some((field) => field !== undefined)) {
+    const flags = (up ? IFF_UP : 0) | (arp === false ? IFF_NOARP : 0);
+    const change = (up === undefined ? 0 : IFF_UP) | (arp === undefined ? 0 : IFF_NOARP);
+    const message = ifinfo(new MessageComposer(RTM_SETLINK), index, flags, change);
     appendAttributes(name, message, {
       ...(newName !== undefined && { name: newName }),
       ...(mac !== undefined && { mac }),
@@ -255,7 +263,8 @@ function readLinks(messages: Uint8Array = new Uint8Array()): Link[] {
 function readLink({ struct, attributes }: Message): Link {
   const flags = structU32(struct, 8);
   const mac = attributes.bytes(IFLA_ADDRESS);
-  const info = attributes.bytes(IFLA_LINKINFO);
+  const info = attributes.nested(IFLA_LINKINFO);
+  const kind = info.string(IFLA_INFO_KIND) ?? '';
   const peerIndex = attributes.u32(IFLA_LINK);
   const peerNetnsId = attributes.i32(IFLA_LINK_NETNSID);
   return {
@@ -264,10 +273,21 @@ function readLink({ struct, attributes }: Message): Link {
     mac: mac?.length === 6 ? macText(mac) : '',
     mtu: attributes.u32(IFLA_MTU) ?? 0,
     up: (flags & IFF_UP) !== 0,
-    kind: info === undefined ? '' : (new Attributes(info).string(IFLA_INFO_KIND) ?? ''),
+    kind,
     ...(peerIndex !== undefined && { peerIndex }),
     ...(peerNetnsId !== undefined && { peerNetnsId }),
+    ...(kind === 'vxlan' && { vxlan: readVxlan(info.nested(IFLA_INFO_DATA)) }),
+    arp: (flags & IFF_NOARP) === 0,
     flags,
     txQueueLen: attributes.u32(IFLA_TXQLEN) ?? 0,
+  };
+}
+
+function readVxlan(data: Attributes): NonNullable<Link['vxlan']> {
+  const port = data.bytes(IFLA_VXLAN_PORT); // network order
+  return {
+    external: data.bytes(IFLA_VXLAN_COLLECT_METADATA)?.[0] === 1,
+    learning: data.bytes(IFLA_VXLAN_LEARNING)?.[0] === 1,
+    port: port === undefined ? 0 : ((port[0] as number) << 8) | (port[1] as number),
   };
 }

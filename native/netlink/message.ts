@@ -57,8 +57,13 @@ export class MessageComposer {
     return this.attribute(type, Uint8Array.of(value >> 8, value & 255));
   }
   attributeU32(type: number, value: number): this {
-    const payload = new Uint8Array(4);
-    new DataView(payload.buffer).setUint32(0, value, LITTLE);
+    return this.attributeU32s(type, [value]);
+  }
+  /** A struct of nothing but 32-bit fields. */
+  attributeU32s(type: number, values: readonly number[]): this {
+    const payload = new Uint8Array(4 * values.length);
+    const view = new DataView(payload.buffer);
+    for (const [i, value] of values.entries()) view.setUint32(4 * i, value, LITTLE);
     return this.attribute(type, payload);
   }
   attributeString(type: number, text: string): this {

@@ -76,6 +76,8 @@ export interface RouteAdd {
   readonly replace?: boolean;
   /** Default 254, main. */
   readonly table?: number;
+  /** RTPROT_*: who made it. Default 4, static; for a deletion any. */
+  readonly protocol?: number;
 }
 
 export interface Route {
@@ -115,7 +117,7 @@ function compose(operation: string, type: number, flags: number, op: RouteAdd, s
     .u8(0) // source length
     .u8(0) // TOS
     .u8(table < 256 ? table : RT_TABLE_UNSPEC)
-    .u8(type === RTM_DELROUTE ? 0 : RTPROT_STATIC)
+    .u8(op.protocol ?? (type === RTM_DELROUTE ? 0 : RTPROT_STATIC))
     .u8(scope)
     .u8(type === RTM_DELROUTE && op.type === undefined ? 0 : TYPES[op.type ?? 'unicast'])
     .u32(op.onlink ? RTNH_F_ONLINK : 0);

@@ -94,6 +94,7 @@ test('a pod is wired in two batches and everything is found as it was asked for'
       peerIndex,
       peerNetnsId: 0,
       flags: 0,
+      arp: true,
       txQueueLen: 1000,
     },
   );

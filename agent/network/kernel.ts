@@ -1,0 +1,178 @@
+/** Reads what the node's network namespace has, and executes plans there. Decides nothing. */
+import {
+  addressAdd,
+  addressDelete,
+  batch,
+  KernelError,
+  linkCreate,
+  linkDelete,
+  linkGet,
+  linkList,
+  linkSet,
+  type NetlinkOp,
+  type Route,
+  sysctlSet,
+} from '../../native/index.ts';
+import { hasIpv6 } from '../datapath/node.ts';
+import { WeirError } from '../errors.ts';
+import { familyOf } from '../model/address.ts';
+import type { DesiredDevice } from './desired.ts';
+import type { Found } from './found.ts';
+import { OWN_DEVICES, ROUTE_PROTOCOL } from './names.ts';
+import type { Rules } from './nft.ts';
+import { type Operation, settingsOf } from './plan.ts';
+
+const RT_TABLE_MAIN = 254;
+/** Router addresses are of link scope (enum rt_scope_t): nothing that leaves by another way takes them as its source. */
+const ROUTER_SCOPE = 253;
+/** Operations in one hop to a worker thread: node by node would take 5,000 hops in a large cluster. */
+const BATCH = 256;
+
+export interface Failure {
+  readonly operation: Operation;
+  readonly cause: unknown;
+}
+
+/** `netns` as for {@link batch}. */
+export async function findNetwork(netns: string | undefined, rules: Rules): Promise<Found> {
+  const [links, addresses, routes] = await batch(netns, [
+    { op: 'linkList' },
+    { op: 'addressList' },
+    { op: 'routeList', table: RT_TABLE_MAIN },
+  ]);
+  const ipv6 = hasIpv6();
+  const keys = links
+    .filter(({ name }) => OWN_DEVICES.includes(name))
+    .flatMap(({ name }) => settingsOf(name, ipv6).map(([key]) => key));
+  const values = await batch(
+    netns,
+    keys.map((key) => ({ op: 'sysctlGet', key }) as const),
+  );
+  const sysctls = new Map(keys.map((key, i) => [key, values[i] as string]));
+  return { links, addresses, routes, sysctls, hasIpv6: ipv6, ...(await rules.state()) };
+}
+
+/** Does them in order. One that fails does not hold up the others: what one node's record is wrong about is not the others' loss. */
+export async function execute(
+  operations: readonly Operation[],
+  netns: string | undefined,
+  rules: Rules,
+): Promise<Failure[]> {
+  const failures: Failure[] = [];
+  for (let at = 0; at < operations.length; ) {
+    const operation = operations[at] as Operation;
+    try {
+      if (operation.kind === 'route.set' || operation.kind === 'route.delete') {
+        const run = takeWhile(operations.slice(at, at + BATCH), ({ kind }) => kind === operation.kind);
+        at += await executeRoutes(run, netns, failures);
+        continue;
+      }
+      await executeOne(operation, netns, rules);
+    } catch (cause) {
+      failures.push({ operation, cause });
+    }
+    at += 1;
+  }
+  return failures;
+}
+
+/** How many were done, the last of them perhaps with a failure. */
+async function executeRoutes(
+  run: readonly Operation[],
+  netns: string | undefined,
+  failures: Failure[],
+): Promise<number> {
+  const links = await linkList(inside(netns));
+  const indexOf = (device: string | undefined) => links.find(({ name }) => name === device)?.index;
+  try {
+    await batch(
+      netns,
+      run.map((operation) => routeOperation(operation, indexOf)),
+    );
+    return run.length;
+  } catch (cause) {
+    if (!(cause instanceof KernelError) || cause.index === undefined) throw cause;
+    failures.push({ operation: run[cause.index] as Operation, cause });
+    return cause.index + 1;
+  }
+}
+
+function routeOperation(operation: Operation, indexOf: (device: string | undefined) => number | undefined): NetlinkOp {
+  if (operation.kind === 'route.set') {
+    const { dst, type, device, gateway, source } = operation.route;
+    const index = indexOf(device);
+    return {
+      op: 'routeAdd',
+      dst,
+      type,
+      ...(index !== undefined && { index }),
+      ...(gateway !== undefined && { gateway }),
+      ...(source !== undefined && { source }),
+      protocol: ROUTE_PROTOCOL,
+      replace: operation.replace,
+    };
+  }
+  if (operation.kind !== 'route.delete') throw new TypeError(`${operation.kind} is not about a route`);
+  return deletionOf(operation.route);
+}
+
+export function deletionOf({ dst, type, metric, table }: Route): NetlinkOp {
+  if (type !== 'unicast' && type !== 'blackhole') throw new TypeError(`Weir makes no routes of type ${type}`);
+  return { op: 'routeDelete', dst, type, table, protocol: ROUTE_PROTOCOL, ...(metric !== undefined && { metric }) };
+}
+
+async function executeOne(operation: Operation, netns: string | undefined, rules: Rules): Promise<void> {
+  switch (operation.kind) {
+    case 'device.create':
+      return createDevice(operation.device, netns);
+    case 'device.set':
+      return linkSet({ index: await indexOfDevice(operation.name, netns), ...operation.set, ...inside(netns) });
+    case 'device.delete':
+      return void (await linkDelete({ name: operation.name, ...inside(netns) }));
+    case 'sysctl.set':
+      return sysctlSet({ key: operation.key, value: operation.value, ...inside(netns) });
+    case 'address.add': {
+      const { address, prefixLength } = operation;
+      const index = await indexOfDevice(operation.device, netns);
+      const family = familyOf(address) === 4 ? { scope: ROUTER_SCOPE } : { nodad: true, deprecated: true };
+      return addressAdd({ index, address, prefixLength, replace: true, ...family, ...inside(netns) });
+    }
+    case 'address.delete': {
+      const { address, prefixLength } = operation;
+      const index = await indexOfDevice(operation.device, netns);
+      return void (await addressDelete({ index, address, prefixLength, ...inside(netns) }));
+    }
+    case 'rules.load':
+      return rules.load(operation.text);
+    case 'rules.delete':
+      return rules.delete();
+    default:
+      throw new TypeError(`${operation.kind} is done in batches`);
+  }
+}
+
+async function createDevice({ name, kind, mac, mtu, port }: DesiredDevice, netns: string | undefined): Promise<void> {
+  const { index } = await linkCreate({
+    name,
+    kind,
+    ...(mac !== undefined && { mac }),
+    ...(mtu !== undefined && { mtu }),
+    ...(port !== undefined && { vxlan: { external: true, learning: false, port } }),
+    ...inside(netns),
+  });
+  // Without an fe80 address it sends nothing by itself.
+  if (hasIpv6()) await linkSet({ index, addrGenMode: 'none', ...inside(netns) });
+}
+
+async function indexOfDevice(name: string, netns: string | undefined): Promise<number> {
+  const link = await linkGet({ name, ...inside(netns) });
+  if (link === undefined) throw new WeirError('NETWORK_FAILED', `change ${name}`, `there is no device ${name}`);
+  return link.index;
+}
+
+const inside = (netns: string | undefined) => ({ netns });
+
+function takeWhile<T>(items: readonly T[], holds: (item: T) => boolean): T[] {
+  const end = items.findIndex((item) => !holds(item));
+  return items.slice(0, end < 0 ? items.length : end);
+}

@@ -1,0 +1,84 @@
+/**
+ * The node's nftables rules, as text for `nft -f -`. Pure. One table of our own; what other tables say is theirs.
+ *
+ * Masquerading is decided in from_pod, which knows who opened a connection and where it leads; here its mark is obeyed.
+ * Between pods the kernel's connection tracking is left out: packets that are handed on by the programs never pass it,
+ * so it would see half of each connection and call the rest invalid, which other people's rules drop.
+ */
+import { type Family, familyOf, type Prefix } from '../model/address.ts';
+import type { NodeRecord } from '../model/object.ts';
+import { NFT_TABLE, TUNNEL_DEVICE } from './names.ts';
+
+/** Devices of pods, the tunnel's and the router's: see HOST_INTERFACE_PREFIX in datapath/wiring.ts. */
+const OWN_DEVICES = '"weir*"';
+
+export interface RulesInput {
+  readonly self: NodeRecord;
+  readonly uplinks: readonly string[];
+  readonly masquerade: boolean;
+  /** Prefixes of all pods of the cluster. */
+  readonly podCidrs: readonly Prefix[];
+  /** The bit of the mark that says: a pod's, and it leaves the cluster. */
+  readonly mark: number;
+}
+
+/** Replaces the table whole, in one transaction: connections that are masqueraded stay so. */
+export function rulesText(input: RulesInput): string {
+  const { self, uplinks, masquerade, podCidrs, mark } = input;
+  const families = ([4, 6] as const).filter((family) => self.podCidrs.some((cidr) => familyOf(cidr) === family));
+  const tracking = families.flatMap((family) => {
+    const ip = family === 4 ? 'ip' : 'ip6';
+    const own = list(self.podCidrs, family);
+    const routers = list(self.routerAddresses, family);
+    return [
+      ...(routers === undefined ? [] : [`${ip} daddr ${routers} return`]),
+      `iifname ${OWN_DEVICES} ${ip} daddr @pods${family} notrack`,
+      `iifname ${quoted([...uplinks, TUNNEL_DEVICE])} ${ip} saddr @pods${family} ${ip} daddr ${own} notrack`,
+    ];
+  });
+  return lines([
+    `add table inet ${NFT_TABLE}`,
+    `delete table inet ${NFT_TABLE}`,
+    `table inet ${NFT_TABLE} {`,
+    ...families.flatMap((family) => podSet(family, podCidrs)),
+    '\tchain raw_prerouting {',
+    '\t\ttype filter hook prerouting priority raw; policy accept;',
+    ...tracking.map((rule) => `\t\t${rule}`),
+    '\t}',
+    ...(masquerade ? masqueradeChain(mark) : []),
+    '}',
+  ]);
+}
+
+export const deleteRulesText = (): string => lines([`add table inet ${NFT_TABLE}`, `delete table inet ${NFT_TABLE}`]);
+
+function podSet(family: Family, podCidrs: readonly Prefix[]): string[] {
+  const elements = podCidrs.filter((cidr) => familyOf(cidr) === family);
+  return [
+    `\tset pods${family} {`,
+    `\t\ttype ipv${family}_addr`,
+    '\t\tflags interval',
+    '\t\tauto-merge',
+    ...(elements.length === 0 ? [] : [`\t\telements = { ${elements.join(', ')} }`]),
+    '\t}',
+  ];
+}
+
+function masqueradeChain(mark: number): string[] {
+  const bit = `0x${mark.toString(16)}`;
+  return [
+    '\tchain postrouting {',
+    '\t\ttype nat hook postrouting priority srcnat; policy accept;',
+    // Without fully-random two connections that start at once may be given the same port, and one loses its first packet.
+    `\t\tmeta mark & ${bit} == ${bit} masquerade fully-random`,
+    '\t}',
+  ];
+}
+
+function list(items: readonly string[], family: Family): string | undefined {
+  const own = items.filter((item) => item.includes(':') === (family === 6));
+  return own.length === 0 ? undefined : `{ ${own.join(', ')} }`;
+}
+
+const quoted = (names: readonly string[]): string => `{ ${names.map((name) => `"${name}"`).join(', ')} }`;
+const lines = (text: readonly string[]): string => `${text.join('\n')}\n`;
