@@ -41,7 +41,7 @@ export const RULES: readonly ImportRule[] = [
   },
   {
     of: 'agent/source/kubernetes/',
-    may: [...FLOOR, 'agent/kubernetes/', 'agent/source/source.ts', 'agent/source/object/'],
+    may: [...FLOOR, 'agent/kubernetes/', 'agent/cluster/objects.ts', 'agent/source/source.ts', 'agent/source/object/'],
     why: 'it is a source, over the API client',
   },
   { of: 'agent/source/', may: FLOOR, packages: ['yaml'], why: 'sources only write what the model describes' },
@@ -104,6 +104,11 @@ export const RULES: readonly ImportRule[] = [
     may: [...FLOOR, 'agent/datapath/', 'agent/network/', 'agent/kubernetes/', 'native/', 'package.json'],
     packages: ['yaml'],
     why: 'it puts files on the host, and takes away what the parts that touch the kernel left there',
+  },
+  {
+    of: 'agent/join/',
+    may: ['agent/'],
+    why: 'it joins an agent to its cluster, or to a directory; only main stands above it',
   },
   { of: 'agent/realize/', may: ['agent/'], why: 'it joins the parts of the river; only main stands above it' },
   { of: 'agent/main.ts', may: ['agent/', 'native/', 'package.json'], why: 'it puts everything together' },
