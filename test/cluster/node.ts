@@ -61,7 +61,9 @@ export class Node {
 
   /** The words that run `words` as a process of the node, in all of its namespaces and its control group. */
   enter(words: readonly string[]): string[] {
-    return joined(`${this.cgroup}/system`, this.#namespaces(), words);
+    // Folders of the machine that the node does not have.
+    const forget = ['env', '--unset=TMPDIR', '--unset=XDG_RUNTIME_DIR'];
+    return joined(`${this.cgroup}/system`, [...this.#namespaces(), ...forget], words);
   }
 
   /** Runs a program on the node, resolves with its stdout; rejects on an exit code other than 0. */

@@ -33,6 +33,11 @@ export function joined(cgroup: string, enter: readonly string[], words: readonly
   return ['sh', '-ec', JOIN_AND_RUN, 'join', String(files.length), ...files, ...enter, ...words];
 }
 
+/** As an init system hands it down: nothing of the person's or the test runner's own, such as TMPDIR. */
+const CLEAN_ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/root' };
+/** By which the test runner finds processes that were left behind. */
+const testRun = process.env.WEIR_TEST_RUN;
+
 export async function launch({ words, cgroup, enter, log, env }: Launch): Promise<RunningProgram> {
   const [program = '', ...args] = joined(cgroup, enter, words);
   mkdirSync(dirname(log), { recursive: true });
@@ -40,7 +45,7 @@ export async function launch({ words, cgroup, enter, log, env }: Launch): Promis
   const child = spawn(program, args, {
     detached: true,
     stdio: ['ignore', output, output],
-    env: { ...process.env, ...env },
+    env: { ...CLEAN_ENVIRONMENT, ...(testRun === undefined ? {} : { WEIR_TEST_RUN: testRun }), ...env },
   });
   closeSync(output);
   child.unref();
