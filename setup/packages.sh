@@ -33,11 +33,18 @@ wanted_test="
 	qemu-system-x86:qemu-system-x86_64
 	busybox-static:busybox
 	cpio:cpio
+	faketime:faketime"
+
+# What a Kubernetes on this machine consists of, beside what setup/stock.sh builds; and the image of Weir for it.
+wanted_cluster="
 	etcd-server:etcd
 	containerd:containerd
 	runc:runc
+	containernetworking-plugins:/usr/lib/cni/ptp
 	iptables:iptables
-	faketime:faketime
+	nftables:nft
+	openssl:openssl
+	busybox-static:busybox
 	buildah:buildah
 	debootstrap:debootstrap"
 
@@ -49,9 +56,10 @@ wanted_bench="
 install_packages() {
 	case $purpose in
 	run) wanted=$wanted_run ;;
-	test) wanted="$wanted_run $wanted_test" ;;
+	test) wanted="$wanted_run $wanted_test $wanted_cluster" ;;
+	cluster) wanted="$wanted_run $wanted_cluster" ;;
 	bench) wanted="$wanted_run $wanted_bench" ;;
-	*) stop "purpose \"$purpose\": run, test or bench expected" ;;
+	*) stop "purpose \"$purpose\": run, test, bench or cluster expected" ;;
 	esac
 	missing=$(missing_packages)
 	[ -n "$missing" ] || {

@@ -10,6 +10,7 @@ file=$1
 shift
 case $file in
 test/bench/*) purpose=bench ;;
+test/cluster/run.ts) purpose=cluster ;;
 test/* | setup/check.ts | bpf/gen/*) purpose=test ;;
 *) purpose=run ;;
 esac
