@@ -3,7 +3,7 @@ import type { Condition } from './schema.ts';
 
 /** Decimal without leading zeros: "010" is 10 to the API server's formats and 8 to others, so nobody may write it. */
 const DECIMAL = '(0|[1-9][0-9]{0,2})';
-const ANY_ADDRESS = `[0-9A-Fa-f:]*(${DECIMAL}([.]${DECIMAL}){3})?`;
+const ANY_ADDRESS = `(([0-9A-Fa-f:]*:)?${DECIMAL}([.]${DECIMAL}){3}|[0-9A-Fa-f:]+)`;
 
 export const ADDRESS: Condition = { anyOf: [{ format: 'ipv4' }, { format: 'ipv6' }], pattern: `^${ANY_ADDRESS}$` };
 /** With its length: "10.0.0.0/8". */
