@@ -40,6 +40,11 @@ export const RULES: readonly ImportRule[] = [
     why: 'it speaks with the API server and knows no part that does',
   },
   {
+    of: 'agent/cluster/',
+    may: [...FLOOR, 'agent/kubernetes/', 'agent/identity/', 'agent/source/object/'],
+    why: 'it is what nodes agree on through the API server; what is made of it is decided elsewhere',
+  },
+  {
     of: 'agent/source/kubernetes/',
     may: [...FLOOR, 'agent/kubernetes/', 'agent/cluster/objects.ts', 'agent/source/source.ts', 'agent/source/object/'],
     why: 'it is a source, over the API client',
