@@ -2,6 +2,7 @@
  * The policy engine: documents, identities and subjects in; rows of the policy tables out. Pure: no clock, no disk, no
  * kernel. The agent, the CLI and the tests use the same one. Picture and terms: agent/policy/README.md.
  */
+import type { Address } from '../model/address.ts';
 import { type IdentityNumber, RESERVED, RESERVED_IDENTITIES } from '../model/identity.ts';
 import type { Labels } from '../model/labels.ts';
 import {
@@ -99,6 +100,8 @@ export interface Engine {
   /** Services matter to toServices only. */
   upsertService(service: Service): void;
   removeService(namespace: string, name: string): void;
+  /** Where a Service leads that has no selector; of others it does not matter. Not forgotten with the Service. */
+  setServiceAddresses(namespace: string, name: string, addresses: readonly Address[]): void;
 
   /** Identities peers may have. The reserved ones are always known; upserting one replaces its labels. */
   upsertIdentity(number: IdentityNumber, labels: Labels): void;
@@ -168,7 +171,7 @@ export function createEngine(options: EngineOptions = {}): Engine {
   const store = { ...tables, selectorSets, addressSets };
   const attribution = createAttribution([LOCAL_HOST_RULE]);
   const documents = createDocuments({ clusterName, cidrKinds }, attribution);
-  const cluster: Cluster = { nodes: new Map(), services: new Map(), groups: new Map() };
+  const cluster: Cluster = { nodes: new Map(), services: new Map(), serviceAddresses: new Map(), groups: new Map() };
   const subjects = new Map<SubjectKey, SubjectState>();
   const dirty = new Set<SubjectState>();
   /** Policies no subject has any more, whose rows are still there. */
@@ -336,6 +339,14 @@ export function createEngine(options: EngineOptions = {}): Engine {
     },
     removeService(namespace, name) {
       if (cluster.services.delete(`${namespace}/${name}`)) touchDocumentsWith('services');
+    },
+
+    setServiceAddresses(namespace, name, addresses) {
+      const key = `${namespace}/${name}`;
+      if ((cluster.serviceAddresses.get(key) ?? []).join() === addresses.join()) return;
+      if (addresses.length > 0) cluster.serviceAddresses.set(key, addresses);
+      else cluster.serviceAddresses.delete(key);
+      touchDocumentsWith('services');
     },
 
     upsertIdentity: knowIdentity,

@@ -51,8 +51,8 @@ export interface Desired {
   readonly members: ReadonlyMap<number, Member>;
   readonly identities: Pick<IdentitiesInUse, 'labels' | 'users'>;
   readonly nodes: Pick<NodeTable, 'records'>;
-  readonly remote: Pick<RemoteEndpoints, 'find' | 'size'>;
-  readonly services: Pick<ServiceTable, 'rows'>;
+  readonly remote: Pick<RemoteEndpoints, 'find' | 'list' | 'size'>;
+  readonly services: Pick<ServiceTable, 'rows' | 'addressesWithoutSelector'>;
   /** Takes one change of the source over. */
   take(change: SourceChange): void;
   addEndpoint(record: EndpointRecord, pod: Pod | undefined): void;
@@ -99,7 +99,7 @@ export function createDesired(options: DesiredOptions): Desired {
     namedPorts,
     numberOf: (name) => nodes.numberOf(name),
   });
-  const published = createPublished({ services, nodes, identities, remote });
+  const published = createPublished({ engine, services, nodes, identities, remote });
   const dirtyMembers = new Set<number>();
   const dirtyPods = new Set<string>();
   const removedEndpoints = new Set<number>();
@@ -125,6 +125,7 @@ export function createDesired(options: DesiredOptions): Desired {
       engine.upsertService(change.object.value);
       services.upsertService(change.object.value);
     }
+    published.serviceChanged(ref.namespace, ref.name);
   }
 
   function takeNamespace(name: string): void {

@@ -2,12 +2,13 @@
  * The last valid version of every policy document, on disk: so that a document that is broken now keeps its last good
  * version in force after a restart too (design.md, "A document we cannot honour isolates").
  *
- * One file of JSON behind a line with its checksum, replaced whole: written aside, fsync, rename, fsync of the folder.
+ * One file of JSON behind a line with its checksum, replaced whole.
  */
 import { createHash } from 'node:crypto';
-import { open, readFile, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Document, Problem } from '../model/object.ts';
+import { writeDurably } from '../run/durable-file.ts';
 
 const FILE = 'policies.last-valid';
 
@@ -48,22 +49,7 @@ export async function writeLastValid(stateDirectory: string, documents: readonly
   const body = JSON.stringify(
     documents.map(({ ref, annotations, raw, origin }) => ({ ref, annotations, raw, place: origin.place })),
   );
-  const path = join(stateDirectory, FILE);
-  const aside = `${path}.new`;
-  const file = await open(aside, 'w', 0o600);
-  try {
-    await file.writeFile(`${checksum(body)}\n${body}`);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(aside, path);
-  const folder = await open(dirname(path));
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
+  await writeDurably(join(stateDirectory, FILE), `${checksum(body)}\n${body}`);
 }
 
 function checksum(body: string): string {

@@ -1,6 +1,8 @@
 /** Keeps the node's own network as the cluster's nodes need it, and the programs on its own devices. Asked now and then. */
+import type { Config } from '../config.ts';
 import type { Datapath } from '../datapath/datapath.ts';
-import type { Address, Prefix } from '../model/address.ts';
+import { routerAddress } from '../ipam/router.ts';
+import type { Prefix } from '../model/address.ts';
 import type { NodeRecord, Problem } from '../model/object.ts';
 import type { Network } from '../network/network.ts';
 import type { Logger } from '../run/log.ts';
@@ -23,31 +25,38 @@ export interface Upkeep {
   /** MTU of pods that ask for none, bytes; 0 before the first run. */
   podMtu(): number;
   problems(): readonly Problem[];
-  /** What the node's own record says. */
-  self(): NodeRecord;
+}
+
+/** Whether anything of the node itself is asked for at all. */
+export function needsUpkeep(config: Config): boolean {
+  return config.routingMode !== 'none' || config.masquerade || config.services || config.denyCidrsFile !== '';
 }
 
 export function createUpkeep(options: UpkeepOptions): Upkeep {
   const { network, realizer, nodeName, log } = options;
-
-  function self(): NodeRecord {
-    const known = realizer.desired.nodes.records().find(({ name }) => name === nodeName);
-    const none: readonly Address[] = [];
-    return { name: nodeName, addresses: none, routerAddresses: none, ...known, podCidrs: options.podCidrs };
-  }
 
   return {
     async run() {
       const others = realizer.isSynced
         ? realizer.desired.nodes.records().filter(({ name }) => name !== nodeName)
         : undefined;
-      const { changes, attachment } = await network.reconcile({ self: self(), others });
+      const self = selfOf(realizer, nodeName, options.podCidrs);
+      const { changes, attachment } = await network.reconcile({ self, others });
       for (const change of changes) log.info(change);
       const repaired = await options.datapath.attachNode?.({ ...attachment, cgroup: options.cgroup });
       for (const change of repaired ?? []) log.info(change);
     },
     podMtu: () => network.status()?.podMtu ?? 0,
     problems: () => network.status()?.problems ?? [],
-    self,
   };
+}
+
+/** This node as it is known, with the pod CIDRs it really gives addresses of. */
+export function selfOf(
+  { desired }: Pick<Realizer, 'desired'>,
+  nodeName: string,
+  podCidrs: readonly Prefix[],
+): NodeRecord {
+  const known = desired.nodes.records().find(({ name }) => name === nodeName);
+  return { name: nodeName, addresses: known?.addresses ?? [], podCidrs, routerAddresses: podCidrs.map(routerAddress) };
 }

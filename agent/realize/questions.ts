@@ -13,6 +13,7 @@ import { byName, type Objects, podName } from '../policy/workbench/objects.ts';
 import { readPort } from '../policy/workbench/port.ts';
 import { createWorkbench, type Workbench, type WorkbenchOptions } from '../policy/workbench/workbench.ts';
 import type { Desired } from './desired.ts';
+import { publishedPod } from './published-pod.ts';
 
 export interface QuestionOptions {
   readonly desired: Desired;
@@ -62,8 +63,12 @@ export function createQuestions({ desired, nodeName, policy }: QuestionOptions):
 }
 
 /** Pods wired here have the addresses they were given, whether or not their status shows them already. */
-function objectsNow({ inventory, members, peers }: Desired, nodeName: string): Objects {
-  const pods = new Map<string, Pod>(inventory.pods);
+function objectsNow(desired: Desired, nodeName: string): Objects {
+  const { inventory, members, peers, services } = desired;
+  const published = desired.remote
+    .list()
+    .map((one) => publishedPod(one, desired.identities.labels.get(one.endpoint.identity)));
+  const pods = new Map<string, Pod>([...published.map((pod) => [podName(pod), pod] as const), ...inventory.pods]);
   for (const { record, pod } of members.values()) {
     if (pod) pods.set(podName(pod), { ...pod, addresses: record.addresses, nodeName });
   }
@@ -77,6 +82,12 @@ function objectsNow({ inventory, members, peers }: Desired, nodeName: string): O
     pods: byName(pods.values()),
     nodes,
     services: [...inventory.services.values()],
+    serviceAddresses: new Map(
+      [...inventory.services.values()].map(({ namespace, name }) => [
+        `${namespace}/${name}`,
+        services.addressesWithoutSelector(namespace, name),
+      ]),
+    ),
     documents: [...inventory.documents.values()],
   };
 }

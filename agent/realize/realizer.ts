@@ -24,6 +24,8 @@ export interface RealizerOptions extends Omit<DesiredOptions, 'onDocument' | 'on
   readonly lastValid: readonly Document[];
   /** Called after a revision whose documents changed: the last valid ones are to be kept on disk. */
   readonly keepDocuments: (documents: Document[]) => Promise<void>;
+  /** Called after each revision that is in force. */
+  readonly onRevision?: () => void;
   /** Milliseconds since 1970, for annotations that name a time. */
   readonly now: () => number;
 }
@@ -132,6 +134,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
     }
     realized = engine.revision();
     first.resolve();
+    options.onRevision?.();
     keepDocuments();
     const deadline = engine.nextDeadline();
     if (deadline !== undefined) wakeAfter(deadline - options.now());

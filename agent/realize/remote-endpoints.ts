@@ -20,8 +20,15 @@ export interface RemoteEndpoints {
   /** The node has another number in the tunnel. */
   renumber(node: string): void;
   /** The pod behind an owner in the peer table. */
-  find(owner: string): { readonly node: string; readonly endpoint: PublishedEndpoint } | undefined;
+  find(owner: string): RemoteEndpoint | undefined;
+  list(): RemoteEndpoint[];
   readonly size: number;
+}
+
+/** A pod of another node. */
+export interface RemoteEndpoint {
+  readonly node: string;
+  readonly endpoint: PublishedEndpoint;
 }
 
 /** What owners of remote pods begin with. */
@@ -30,7 +37,7 @@ export const REMOTE_OWNER = 'remote ';
 export function createRemoteEndpoints(options: RemoteEndpointsOptions): RemoteEndpoints {
   const { peers, namedPorts } = options;
   const slices = new Map<string, PublishedEndpoints>();
-  const byOwner = new Map<string, { readonly node: string; readonly endpoint: PublishedEndpoint }>();
+  const byOwner = new Map<string, RemoteEndpoint>();
 
   const ownerOf = (slice: string, { uid }: PublishedEndpoint): string => `${REMOTE_OWNER}${slice}/${uid}`;
 
@@ -78,6 +85,7 @@ export function createRemoteEndpoints(options: RemoteEndpointsOptions): RemoteEn
       for (const [slice, published] of slices) if (published.node === node) claim(slice, published);
     },
     find: (owner) => byOwner.get(owner),
+    list: () => [...byOwner.values()],
     get size() {
       return byOwner.size;
     },

@@ -12,6 +12,7 @@ import { type FileHandle, link, open, readFile, rename, rm } from 'node:fs/promi
 import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { WeirError } from '../errors.ts';
+import { moveDurably, syncFolder, writeAside } from './durable-file.ts';
 
 const HEADER = { weirJournal: 1 };
 
@@ -136,7 +137,7 @@ class FileJournal<R extends object> implements Journal<R> {
       if (this.#size === 0) {
         const header = Buffer.from(journalLine(HEADER));
         await handle.write(header, 0, header.length, 0);
-        await syncDirectory(this.#file);
+        await syncFolder(dirname(this.#file));
         this.#size = header.length;
       }
     } catch (error) {
@@ -163,16 +164,9 @@ class FileJournal<R extends object> implements Journal<R> {
         const records = snapshot();
         const text = [HEADER, ...records].map(journalLine).join('');
         const temporary = `${this.#file}.tmp`;
-        const handle = await open(temporary, 'w', 0o600);
-        try {
-          await handle.writeFile(text);
-          await handle.sync();
-        } finally {
-          await handle.close();
-        }
+        await writeAside(temporary, text);
         if (!this.#damaged) await this.#keepAsPrevious();
-        await rename(temporary, this.#file);
-        await syncDirectory(this.#file);
+        await moveDurably(temporary, this.#file);
         await this.#handle?.close();
         this.#handle = await open(this.#file, constants.O_RDWR);
         this.#size = Buffer.byteLength(text);
@@ -258,15 +252,5 @@ async function readIfThere(file: string): Promise<{ readonly text?: string; read
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
     return { unreadable: `${file} cannot be read (${(error as Error).message})` };
-  }
-}
-
-/** Makes a rename or a new file in the directory of `file` survive a power cut. */
-async function syncDirectory(file: string): Promise<void> {
-  const handle = await open(dirname(file), 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }

@@ -1,5 +1,6 @@
 /** All Services as rows, and what changed since the last question. Two Services with one address: the older name wins. */
 import type { ServiceFrontend, ServiceRow } from '../datapath/datapath.ts';
+import type { Address } from '../model/address.ts';
 import type { EndpointSlice, ObjectRef, Service } from '../model/object.ts';
 import { serviceRows } from './translate.ts';
 
@@ -9,6 +10,8 @@ export interface ServiceTable {
   upsertSlice(slice: EndpointSlice): void;
   removeSlice(ref: Pick<ObjectRef, 'namespace' | 'name'>): void;
   rows(): ServiceRow[];
+  /** Every endpoint of the Service if it has no selector; [] of others. */
+  addressesWithoutSelector(namespace: string, name: string): Address[];
   /** What changed since the last call. */
   take(): { readonly set: ServiceRow[]; readonly remove: ServiceFrontend[] };
 }
@@ -90,6 +93,12 @@ export function createServiceTable(nodeName: string): ServiceTable {
     rows() {
       settle();
       return [...owners.keys()].map(rowAt).filter((row) => row !== undefined);
+    },
+    addressesWithoutSelector(namespace, name) {
+      const key = `${namespace}/${name}`;
+      if (services.get(key)?.selector) return [];
+      const own = [...(slicesOf.get(key) ?? [])].flatMap((slice) => slices.get(slice)?.endpoints ?? []);
+      return [...new Set(own.flatMap(({ addresses }) => addresses))].sort();
     },
     take() {
       settle();

@@ -26,6 +26,7 @@ export function benchOf(scenario: Scenario): Workbench {
       affinitySeconds: 0,
       localOnly: false,
     })),
+    serviceAddresses: new Map(),
     documents: scenario.documents.map(documentOf),
   };
   const { enforcement, now } = scenario;

@@ -77,6 +77,23 @@ test('6: toServices with toPorts means the port of the backend, not the Service'
   assert.is(world.sends(web, db, '80/TCP'), 'denied');
 });
 
+test('toServices of a Service without a selector means its endpoints, but no pods among them', () => {
+  const world = bed();
+  const [web, db] = [world.pod('web'), world.pod('db')];
+  const service = { namespace: 'default', name: 'out', labels: {}, selector: undefined, clusterIps: [], ports: [] };
+  world.engine.upsertService({ ...service, affinitySeconds: 0, localOnly: false });
+  const toServices = [{ k8sService: { serviceName: 'out', namespace: 'default' } }];
+  world.apply(cnp({ endpointSelector: app('web'), egress: [{ toServices }] }));
+  assert.is(world.sends(web, remoteNode, '443/TCP'), 'denied');
+  const [pod] = [db.address];
+  world.engine.setServiceAddresses('default', 'out', [remoteNode.address, outside('203.0.113.9').address, pod]);
+  assert.is(world.sends(web, remoteNode, '443/TCP'), 'allowed');
+  assert.is(world.sends(web, outside('203.0.113.9'), '443/TCP'), 'allowed');
+  assert.is(world.sends(web, db, '443/TCP'), 'denied');
+  world.engine.setServiceAddresses('default', 'out', []);
+  assert.is(world.sends(web, remoteNode, '443/TCP'), 'denied');
+});
+
 test('7, 9, 10, 17: what needs a proxy is refused by name and isolates', () => {
   for (const [field, direction, rule] of [
     [

@@ -7,7 +7,14 @@ import type { NamedPort } from '../../model/object.ts';
 import type { Direction, TierVerdict } from '../../model/verdict.ts';
 import { type Cidr, type PolicyRule, PROTOCOL } from '../rule.ts';
 import { cidrKey } from '../select/address-sets.ts';
-import { type Cluster, groupPrefixes, nodePrefixes, servicePods } from '../select/cluster.ts';
+import {
+  type Cluster,
+  groupPrefixes,
+  nodePrefixes,
+  SERVICE_KINDS,
+  servicePods,
+  servicePrefixes,
+} from '../select/cluster.ts';
 import { type Selector, selector } from '../select/selector.ts';
 import type { Steps } from '../steps.ts';
 import { type FlatEntry, flatten, type PortRange, type Term } from './flatten.ts';
@@ -159,6 +166,8 @@ function resolvePeers(rule: PolicyRule, cluster: Cluster): ResolvedPeers {
         break;
       case 'services':
         for (const pods of servicePods(peer.services, cluster)) selectors.set(pods.key, pods);
+        for (const prefix of servicePrefixes(peer.services, cluster))
+          addCidr({ prefix, except: [], kinds: SERVICE_KINDS });
     }
   }
   return { any, selectors: [...selectors.values()], cidrs: [...cidrs.values()] };

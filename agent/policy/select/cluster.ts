@@ -1,14 +1,16 @@
 /** Objects other than pods that rules refer to, and what a reference to them means at present. */
-import { bitsOf, familyOf, type Prefix, parsePrefix } from '../../model/address.ts';
+import { type Address, bitsOf, familyOf, type Prefix, parsePrefix } from '../../model/address.ts';
 import { type Labels, NAMESPACE_LABEL } from '../../model/labels.ts';
 import type { Node, Service } from '../../model/object.ts';
-import type { CidrGroup, GroupReference, ServiceReference } from '../rule.ts';
+import type { CidrGroup, GroupReference, PeerKind, ServiceReference } from '../rule.ts';
 import { type Requirement, type Selector, selector, selectorMatches } from './selector.ts';
 
 export interface Cluster {
   readonly nodes: Map<string, Node>;
   /** By "namespace/name". */
   readonly services: Map<string, Service>;
+  /** By the same key: where a Service without a selector leads. */
+  readonly serviceAddresses: Map<string, readonly Address[]>;
   readonly groups: Map<string, CidrGroup>;
 }
 
@@ -27,21 +29,38 @@ export function groupPrefixes(reference: GroupReference, cluster: Cluster): Pref
     .flatMap((group) => group.prefixes);
 }
 
+/** What the endpoints of a Service without a selector can be. */
+export const SERVICE_KINDS: readonly PeerKind[] = ['outside', 'node'];
+
+function isMeant(reference: ServiceReference, service: Service): boolean {
+  if (reference.namespace !== '' && reference.namespace !== service.namespace) return false;
+  if ('name' in reference) return reference.name === service.name;
+  return selectorMatches(reference.selector, kubernetesLabels(service.labels));
+}
+
 /**
- * Selectors of the pods behind the Services that match. A Service that does not exist, or has no selector, stands for
- * nobody (B7, case 20). The Service's ports play no part: policy is judged after translation (B7, case 6).
+ * Full-length prefixes of the endpoints of the Services that match and have no selector, such as default/kubernetes.
+ * Pods among them are not meant: a pod is chosen by its labels.
+ */
+export function servicePrefixes(reference: ServiceReference, cluster: Cluster): Prefix[] {
+  return [...cluster.services.values()]
+    .filter((service) => !hasSelector(service) && isMeant(reference, service))
+    .flatMap(({ namespace, name }) => cluster.serviceAddresses.get(`${namespace}/${name}`) ?? [])
+    .map((at) => parsePrefix(`${at}/${bitsOf(familyOf(at))}`) as Prefix);
+}
+
+function hasSelector({ selector }: Service): boolean {
+  return selector !== undefined && Object.keys(selector).length > 0;
+}
+
+/**
+ * Selectors of the pods behind the Services that match. A Service that does not exist stands for nobody (B7, case 20). The Service's ports play no part: policy is judged after translation (B7, case 6).
  */
 export function servicePods(reference: ServiceReference, cluster: Cluster): Selector[] {
   const out: Selector[] = [];
   for (const service of cluster.services.values()) {
     const { selector: pods, namespace } = service;
-    if (!pods || Object.keys(pods).length === 0) continue;
-    if (reference.namespace !== '' && reference.namespace !== namespace) continue;
-    const matches =
-      'name' in reference
-        ? reference.name === service.name
-        : selectorMatches(reference.selector, kubernetesLabels(service.labels));
-    if (!matches) continue;
+    if (!pods || !hasSelector(service) || !isMeant(reference, service)) continue;
     const own: Requirement[] = Object.entries(pods).map(([key, value]) => ({
       operator: 'In',
       key: `k8s:${key}`,

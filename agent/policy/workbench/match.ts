@@ -3,7 +3,14 @@ import { type Address, bitsOf, familyOf, type Prefix, prefixContains } from '../
 import { NAMESPACE_LABEL } from '../../model/labels.ts';
 import type { NamedPort } from '../../model/object.ts';
 import { type Cidr, type PolicyRule, type PortMatch, PROTOCOL, type Peer as RulePeer } from '../rule.ts';
-import { type Cluster, groupPrefixes, nodePrefixes, servicePods } from '../select/cluster.ts';
+import {
+  type Cluster,
+  groupPrefixes,
+  nodePrefixes,
+  SERVICE_KINDS,
+  servicePods,
+  servicePrefixes,
+} from '../select/cluster.ts';
 import { type Selector, selectorMatches } from '../select/selector.ts';
 import type { Peer } from './party.ts';
 import { type Target, targetKey } from './port.ts';
@@ -55,7 +62,12 @@ function matchingPeer(one: RulePeer, peer: Peer, cluster: Cluster): string[] {
       return matches ? [`nodes ${one.selector.key}`] : [];
     }
     case 'services':
-      return servicePods(one.services, cluster).flatMap((pods) => bySelector(pods, peer));
+      return [
+        ...servicePods(one.services, cluster).flatMap((pods) => bySelector(pods, peer)),
+        ...servicePrefixes(one.services, cluster).flatMap((prefix) =>
+          byCidr({ prefix, except: [], kinds: SERVICE_KINDS }, peer),
+        ),
+      ];
   }
 }
 

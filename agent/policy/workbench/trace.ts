@@ -76,6 +76,7 @@ export function createTracer(objects: Objects, options: TraceOptions): Tracer {
   const cluster: Cluster = {
     nodes: new Map(objects.nodes),
     services: new Map(objects.services.map((service) => [`${service.namespace}/${service.name}`, service])),
+    serviceAddresses: new Map(objects.serviceAddresses),
     groups: new Map(groups.map((group) => [group.name, group])),
   };
 

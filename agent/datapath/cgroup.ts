@@ -1,0 +1,19 @@
+/** The cgroup2 directory whose processes' sockets are translated. */
+import { readFile } from 'node:fs/promises';
+import { WeirError } from '../errors.ts';
+
+/** The directory that was set, else where cgroup2 is mounted. @throws CONFIG_INVALID when it is mounted nowhere. */
+export async function cgroupDirectory(set: string): Promise<string> {
+  if (set !== '') return set;
+  const mounts = await readFile('/proc/self/mounts', 'utf8');
+  const place = mounts
+    .split('\n')
+    .map((line) => line.split(' '))
+    .find(([, , type]) => type === 'cgroup2')?.[1];
+  if (place !== undefined) return place;
+  throw new WeirError(
+    'CONFIG_INVALID',
+    'find the cgroup2 mount',
+    'cgroup2 is not mounted: mount it, or name a directory of it with --cgroup-directory, or switch --services off',
+  );
+}
