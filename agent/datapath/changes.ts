@@ -15,7 +15,7 @@ import type {
   VerdictKey,
   VerdictRow,
 } from '../model/verdict.ts';
-import type { DatapathDelta, DatapathRows, EndpointRow, PeerRow, RangeRow } from './datapath.ts';
+import type { DatapathDelta, DatapathRows, EndpointRow, NodeRow, PeerRow, RangeRow } from './datapath.ts';
 
 /** Rows to write (replacing those of the same key) and keys to delete in one table. No key is in both. */
 export interface Change<Row, Key> {
@@ -35,6 +35,7 @@ export interface Changes {
   readonly endpoints: Change<EndpointRow, { readonly id: number }>;
   readonly peers: Change<PeerRow, { readonly address: Address }>;
   readonly ranges: Change<RangeRow, { readonly prefix: Prefix }>;
+  readonly nodes: Change<NodeRow, { readonly number: number }>;
 }
 
 /** A row's key as text: the same text, the same slot of the table. */
@@ -48,6 +49,7 @@ export const keyText = {
   endpoints: (row: { readonly id: number }) => `${row.id}`,
   peers: (row: { readonly address: Address }) => row.address as string,
   ranges: (row: { readonly prefix: Prefix }) => row.prefix as string,
+  nodes: (row: { readonly number: number }) => `${row.number}`,
 } as const;
 
 export const NO_POLICY_ROWS: PolicyRows = {
@@ -73,14 +75,19 @@ export function changesOf(delta: DatapathDelta): Changes {
     identities: change(set.identities, remove.identities, keyText.identities),
     endpoints: change(delta.setEndpoints.map(asHeld), delta.removeEndpoints.map(id), keyText.endpoints),
     peers: change(
-      delta.setPeers,
+      delta.setPeers.map(asReached),
       delta.removePeers.map((address) => ({ address })),
       keyText.peers,
     ),
     ranges: change(
-      delta.setRanges,
+      delta.setRanges.map(asReached),
       delta.removeRanges.map((prefix) => ({ prefix })),
       keyText.ranges,
+    ),
+    nodes: change(
+      (delta.setNodes ?? []).map(asSorted),
+      (delta.removeNodes ?? []).map((number) => ({ number })),
+      keyText.nodes,
     ),
   };
 }
@@ -96,8 +103,9 @@ export function difference(actual: DatapathRows, desired: DatapathRows): Changes
     addressClasses: differ(had.addressClasses, wants.addressClasses, keyText.addressClasses),
     identities: differ(had.identities, wants.identities, keyText.identities),
     endpoints: differ(actual.endpoints, desired.endpoints.map(asHeld), keyText.endpoints),
-    peers: differ(actual.peers, desired.peers, keyText.peers),
-    ranges: differ(actual.ranges, desired.ranges, keyText.ranges),
+    peers: differ(actual.peers, desired.peers.map(asReached), keyText.peers),
+    ranges: differ(actual.ranges, desired.ranges.map(asReached), keyText.ranges),
+    nodes: differ(actual.nodes ?? [], (desired.nodes ?? []).map(asSorted), keyText.nodes),
   };
 }
 
@@ -112,6 +120,7 @@ export function merge(first: Changes, second: Changes): Changes {
     endpoints: follow(first.endpoints, second.endpoints, keyText.endpoints),
     peers: follow(first.peers, second.peers, keyText.peers),
     ranges: follow(first.ranges, second.ranges, keyText.ranges),
+    nodes: follow(first.nodes, second.nodes, keyText.nodes),
   };
 }
 
@@ -121,6 +130,18 @@ export const NO_CHANGES: Changes = difference(NO_ROWS, NO_ROWS);
 function asHeld({ id, identity, policy, mac, addresses }: EndpointRow): EndpointRow {
   const order = (a: Address, b: Address): number => familyOf(a) - familyOf(b);
   return { id, identity, policy, mac: mac.toLowerCase(), addresses: [...addresses].sort(order) };
+}
+
+/** Likewise: without a tunnel there is no number. */
+function asReached<Row extends { readonly node?: number }>(row: Row): Row {
+  if (row.node !== 0) return row;
+  const { node: _none, ...rest } = row;
+  return rest as Row;
+}
+
+/** Likewise: the kernel keeps no order of a node's addresses. */
+function asSorted({ number, address, sources }: NodeRow): NodeRow {
+  return { number, address, sources: [...new Set(sources)].sort() };
 }
 
 function change<Row extends Key, Key>(

@@ -1,6 +1,8 @@
 /** {@link Tables} over the kernel's maps: operations become map writes, neighbours of one kind go together. */
 import { KernelError } from '../../native/index.ts';
+import type { Address } from '../model/address.ts';
 import { POLICY_LOCKDOWN, type PolicyRow } from '../model/verdict.ts';
+import type { NodeRow } from './datapath.ts';
 import * as abi from './layout.gen.ts';
 import type { PolicyMaps } from './maps.ts';
 import type { Op } from './plan.ts';
@@ -10,6 +12,8 @@ import { type Tables, WriteFailure } from './tables.ts';
 const FREE_SLOT: abi.Endpoint = abi.endpoint.decode(new Uint8Array(abi.endpoint.size));
 /** A budget that was never refilled is full. */
 const FRESH_BUDGET: abi.ConnectionBudget = { refilled: 0n, tokens: 0n };
+/** A number no node has. */
+const NO_NODE: abi.TunnelNode = abi.tunnelNode.decode(new Uint8Array(abi.tunnelNode.size));
 /** The one slot of `epoch`. */
 const ONLY = 0;
 
@@ -65,6 +69,44 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
     id === LOCKDOWN.id ? undefined : rows.decodePolicy(id, value);
   for (const row of readable(maps.policies.entries(), ownPolicy)) headers.set(row.id, row);
 
+  /** Addresses that tunnel packets are taken from, by the number of their node. */
+  const sources = new Map<number, Address[]>();
+  for (const [key, number] of maps.tunnelSources.entries()) {
+    for (const address of readable([[key, number]], () => rows.addressOf(key.address, key.family))) {
+      sources.set(number, [...(sources.get(number) ?? []), address]);
+    }
+  }
+
+  /** An address may have gone to another node in the meantime. */
+  function refuse(number: number, addresses: readonly Address[]): void {
+    const keys = addresses.map(rows.encodePeerKey);
+    maps.tunnelSources.deleteAll(keys.filter((key) => maps.tunnelSources.get(key) === number));
+  }
+
+  function setNode(row: NodeRow): void {
+    maps.tunnelNodes.set(row.number, rows.encodeTunnelNode(row));
+    const before = sources.get(row.number) ?? [];
+    sources.set(row.number, [...new Set([...before, ...row.sources])]); // Before it is certain: to be removed one day.
+    maps.tunnelSources.setAll(row.sources.map((address) => [rows.encodePeerKey(address), row.number]));
+    refuse(
+      row.number,
+      before.filter((address) => !row.sources.includes(address)),
+    );
+    sources.set(row.number, [...row.sources]);
+  }
+
+  function deleteNode(number: number): void {
+    maps.tunnelNodes.set(number, NO_NODE);
+    refuse(number, sources.get(number) ?? []);
+    sources.delete(number);
+  }
+
+  const nodes = (): NodeRow[] =>
+    readable(maps.tunnelNodes.entries(), (number, value) => {
+      const address = rows.decodeTunnelNode(value);
+      return address && { number, address, sources: (sources.get(number) ?? []).toSorted() };
+    });
+
   function clearEndpoint(id: number): void {
     maps.endpoints.set(id, FREE_SLOT);
     maps.budgets.set(id, FRESH_BUDGET);
@@ -101,6 +143,12 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
     'range.set': (ops) =>
       maps.ranges.setAll(ops.map(({ row }) => [rows.encodeRangeKey(row.prefix), rows.encodeRange(row)])),
     'range.delete': (ops) => maps.ranges.deleteAll(ops.map(({ key }) => rows.encodeRangeKey(key.prefix))),
+    'node.set': (ops) => {
+      for (const { row } of ops) setNode(row);
+    },
+    'node.delete': (ops) => {
+      for (const { key } of ops) deleteNode(key.number);
+    },
     'epoch.bump': () => {
       // Wraps past 0, which is what a connection carries that was never judged.
       maps.epoch.set(ONLY, ((maps.epoch.get(ONLY) ?? 0) + 1) % 2 ** 32 || 1);
@@ -113,19 +161,23 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
     },
     clearEndpoint,
     endpoints,
-    rows: () => ({
-      policy: {
-        policies: [...headers.values()],
-        verdicts: readable(maps.verdicts.entries(), rows.decodeVerdict),
-        identityClasses: readable(maps.identityClass.entries(), rows.decodeIdentityClass),
-        addressClasses: readable(maps.addressClass.entries(), rows.decodeAddressClass),
-        identities: readable(maps.identities.entries(), (identity) => identity),
-        subjects: [],
-      },
-      endpoints: endpoints(),
-      peers: readable(maps.peers.entries(), rows.decodePeer),
-      ranges: readable(maps.ranges.entries(), rows.decodeRange),
-    }),
+    rows: () => {
+      const found = nodes();
+      return {
+        ...(found.length > 0 && { nodes: found }),
+        policy: {
+          policies: [...headers.values()],
+          verdicts: readable(maps.verdicts.entries(), rows.decodeVerdict),
+          identityClasses: readable(maps.identityClass.entries(), rows.decodeIdentityClass),
+          addressClasses: readable(maps.addressClass.entries(), rows.decodeAddressClass),
+          identities: readable(maps.identities.entries(), (identity) => identity),
+          subjects: [],
+        },
+        endpoints: endpoints(),
+        peers: readable(maps.peers.entries(), rows.decodePeer),
+        ranges: readable(maps.ranges.entries(), rows.decodeRange),
+      };
+    },
     endpoint(id) {
       const value = maps.endpoints.get(id);
       return value && rows.decodeEndpoint(id, value);

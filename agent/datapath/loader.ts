@@ -42,6 +42,8 @@ const AGENT_TABLES: readonly MapName[] = [
   'identities',
   'peers',
   'ranges',
+  'tunnel_nodes',
+  'tunnel_sources',
 ];
 
 export interface LoadOptions {

@@ -77,6 +77,7 @@ export function holdBack(changes: Changes, policies: ReadonlySet<PolicyId>, held
       endpoints: { set: pointers, remove: [] },
       peers: nothing,
       ranges: nothing,
+      nodes: nothing,
     },
     undo: newVerdicts.map((key): Op => ({ kind: 'verdict.delete', key })),
   };

@@ -84,6 +84,24 @@ export interface PolicyMaps {
   readonly peers: KernelMap<abi.PeerKey, abi.Peer>;
   readonly ranges: KernelMap<abi.RangeKey, abi.Peer>;
   readonly budgets: KernelMap<number, abi.ConnectionBudget>;
+  readonly tunnelNodes: KernelMap<number, abi.TunnelNode>;
+  readonly tunnelSources: KernelMap<abi.PeerKey, number>;
+}
+
+/** What is written when the node's own devices are attached, and the sources they refuse. */
+export interface NodeMaps {
+  readonly nodeState: KernelMap<number, abi.NodeState>;
+  /** Value: enum drop_reason. */
+  readonly refusedSources: KernelMap<abi.RangeKey, number>;
+  readonly masqueradeExcluded: KernelMap<abi.RangeKey, number>;
+}
+
+export function nodeMaps(handles: MapHandles): NodeMaps {
+  return {
+    nodeState: new KernelMap(handles.node_state, u32, abi.nodeState),
+    refusedSources: new KernelMap(handles.refused_sources, abi.rangeKey, u32),
+    masqueradeExcluded: new KernelMap(handles.masquerade_excluded, abi.rangeKey, u32),
+  };
 }
 
 export type MapHandles = Readonly<Record<abi.MapName, native.MapHandle>>;
@@ -100,5 +118,7 @@ export function policyMaps(handles: MapHandles): PolicyMaps {
     peers: new KernelMap(handles.peers, abi.peerKey, abi.peer),
     ranges: new KernelMap(handles.ranges, abi.rangeKey, abi.peer),
     budgets: new KernelMap(handles.budgets, u32, abi.connectionBudget),
+    tunnelNodes: new KernelMap(handles.tunnel_nodes, u32, abi.tunnelNode),
+    tunnelSources: new KernelMap(handles.tunnel_sources, abi.peerKey, u32),
   };
 }

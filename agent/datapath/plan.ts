@@ -11,6 +11,7 @@
  *   the first pod is pointed to such a policy; otherwise it would slip past a deny. In between it is `identity_unknown`.
  * - A class means something only in the policies compiled with it. So a set that several policies share gets a new class
  *   when the last pod has left the policies that lack it, and loses one before the first pod comes to such a policy.
+ * - A node of the tunnel is known before an address names it, and as long as one does.
  * - What only departed policies used is deleted when no packet can still be reading it: {@link Plan.later}.
  */
 import type { Address, Prefix } from '../model/address.ts';
@@ -25,7 +26,7 @@ import type {
   VerdictRow,
 } from '../model/verdict.ts';
 import type { AddressClassKey, Changes, IdentityClassKey } from './changes.ts';
-import type { EndpointRow, PeerRow, RangeRow } from './datapath.ts';
+import type { EndpointRow, NodeRow, PeerRow, RangeRow } from './datapath.ts';
 import { notAdditive } from './epoch.ts';
 import type { Held } from './held.ts';
 
@@ -41,6 +42,8 @@ export type Op =
   | { readonly kind: 'range.set'; readonly row: RangeRow }
   | { readonly kind: 'peer.delete'; readonly key: { readonly address: Address } }
   | { readonly kind: 'range.delete'; readonly key: { readonly prefix: Prefix } }
+  | { readonly kind: 'node.set'; readonly row: NodeRow }
+  | { readonly kind: 'node.delete'; readonly key: { readonly number: number } }
   | { readonly kind: 'identity.delete'; readonly key: IdentityNumber }
   | { readonly kind: 'epoch.bump'; readonly because: string }
   | Deletion;
@@ -60,7 +63,7 @@ export interface Plan {
 
 /** The ordered writes that make `changes` true of a kernel that holds `held`. */
 export function plan(changes: Changes, held: Held): Plan {
-  const { policies, verdicts, identityClasses, addressClasses, identities, endpoints, peers, ranges } = changes;
+  const { policies, verdicts, identityClasses, addressClasses, identities, endpoints, peers, ranges, nodes } = changes;
   const departing = setsOf(departingPolicies(changes, held));
   const remaining = setsOf(remainingPolicies(changes, held));
   const setLate = (row: { readonly set: SetId }): boolean => departing.has(row.set);
@@ -82,10 +85,12 @@ export function plan(changes: Changes, held: Held): Plan {
     ...identityClasses.set.filter(setLate).map((row): Op => ({ kind: 'identityClass.set', row })),
     ...addressClasses.set.filter(setLate).map((row): Op => ({ kind: 'addressClass.set', row })),
     ...identities.set.map((row): Op => ({ kind: 'identity.add', row })),
+    ...nodes.set.map((row): Op => ({ kind: 'node.set', row })),
     ...peers.set.map((row): Op => ({ kind: 'peer.set', row })),
     ...ranges.set.map((row): Op => ({ kind: 'range.set', row })),
     ...peers.remove.map((key): Op => ({ kind: 'peer.delete', key })),
     ...ranges.remove.map((key): Op => ({ kind: 'range.delete', key })),
+    ...nodes.remove.map((key): Op => ({ kind: 'node.delete', key })),
   ];
   if (because !== undefined) ops.push({ kind: 'epoch.bump', because });
 

@@ -27,7 +27,7 @@ import type {
   VerdictRow,
 } from '../model/verdict.ts';
 import type { AddressClassKey, IdentityClassKey } from './changes.ts';
-import type { EndpointRow, PeerKind, PeerRow, RangeRow } from './datapath.ts';
+import type { EndpointRow, NodeRow, PeerKind, PeerRow, RangeRow } from './datapath.ts';
 import * as abi from './layout.gen.ts';
 
 /** Host-side veth of an endpoint: the programs find the slot by subtracting the base (bpf/abi/endpoint.h). */
@@ -158,6 +158,21 @@ export function decodeRange(key: abi.RangeKey, value: abi.Peer): RangeRow {
     kind: peerKindOf(value.kind),
     ...(value.node === 0 ? {} : { node: value.node }),
   };
+}
+
+// ---- nodes ----
+
+/** Where the tunnel to a node leads. @throws RangeError when the number is none of `tunnel_nodes` */
+export function encodeTunnelNode({ number, address }: Pick<NodeRow, 'number' | 'address'>): abi.TunnelNode {
+  if (!Number.isInteger(number) || number < 1 || number >= abi.TunnelLimits.TUNNEL_NODES_MAX) {
+    throw new RangeError(`node number ${number}: expected 1 to ${abi.TunnelLimits.TUNNEL_NODES_MAX - 1}`);
+  }
+  return { family: familyOf(address), address: ipAddress(address) };
+}
+
+/** Undefined for a number no node has. */
+export function decodeTunnelNode(value: abi.TunnelNode): Address | undefined {
+  return value.family === 0 ? undefined : addressOf(value.address, value.family);
 }
 
 // ---- policy headers ----

@@ -3,7 +3,7 @@
  * what each pod would decide. Used by datapath-plan*.test.ts; independent of agent/datapath's own code.
  */
 
-import type { DatapathRows, EndpointRow, PeerRow, RangeRow } from '../../agent/datapath/datapath.ts';
+import type { DatapathRows, EndpointRow, NodeRow, PeerRow, RangeRow } from '../../agent/datapath/datapath.ts';
 import type { Held } from '../../agent/datapath/held.ts';
 import { heldIn } from '../../agent/datapath/held.ts';
 import type { Op } from '../../agent/datapath/plan.ts';
@@ -43,6 +43,7 @@ export class Memory {
   readonly identities = new Set<number>();
   readonly peers = new Map<string, PeerRow>();
   readonly ranges = new Map<string, RangeRow>();
+  readonly nodes = new Map<number, NodeRow>();
   epoch = 0;
 
   static of(rows: DatapathRows): Memory {
@@ -108,6 +109,12 @@ export class Memory {
       case 'range.delete':
         this.ranges.delete(op.key.prefix);
         break;
+      case 'node.set':
+        this.nodes.set(op.row.number, op.row);
+        break;
+      case 'node.delete':
+        this.nodes.delete(op.key.number);
+        break;
       case 'epoch.bump':
         this.epoch += 1;
         break;
@@ -127,6 +134,7 @@ export class Memory {
       endpoints: [...this.endpoints.values()],
       peers: [...this.peers.values()],
       ranges: [...this.ranges.values()],
+      nodes: [...this.nodes.values()],
     };
   }
 
