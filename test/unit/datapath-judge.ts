@@ -134,7 +134,7 @@ export class Memory {
       endpoints: [...this.endpoints.values()],
       peers: [...this.peers.values()],
       ranges: [...this.ranges.values()],
-      nodes: [...this.nodes.values()],
+      ...(this.nodes.size > 0 && { nodes: [...this.nodes.values()] }),
     };
   }
 
