@@ -13,7 +13,7 @@ import { findUplinks, IPV6_LEAST_MTU, TUNNEL_OVERHEAD_BYTES, underlayFamily } fr
 
 export interface DesiredDevice {
   readonly name: string;
-  readonly kind: 'vxlan' | 'dummy';
+  readonly kind: 'vxlan' | 'veth';
   /** Absent: as the kernel chooses. */
   readonly mac?: string;
   readonly mtu?: number;
@@ -50,7 +50,8 @@ export function decide(settings: NetworkSettings, nodes: Nodes, found: Found): D
     routingMode === 'none'
       ? { routes: [], problems: [] }
       : routesToNodes(nodes, isTunnel ? throughTunnel : byAddress(found));
-  const routes = withoutForeign([...blackholes(self.podCidrs), ...toNodes.routes], found);
+  const fitting = toNodes.routes.filter(({ dst }) => !isTunnel || pathMtu >= IPV6_LEAST_MTU || familyOf(dst) === 4);
+  const routes = withoutForeign([...blackholes(self.podCidrs), ...fitting], found);
   const uplinkNames = uplinks.devices.map(({ name }) => name);
   const needsRules = routingMode !== 'none' || settings.masquerade;
   return {
@@ -59,7 +60,7 @@ export function decide(settings: NetworkSettings, nodes: Nodes, found: Found): D
         ...(isTunnel ? [tunnelDevice(self.name, settings.tunnelPort, pathMtu)] : []),
         ...(routingMode === 'none'
           ? []
-          : [{ name: ROUTER_DEVICE, kind: 'dummy' as const, addresses: self.routerAddresses }]),
+          : [{ name: ROUTER_DEVICE, kind: 'veth' as const, addresses: self.routerAddresses }]),
       ],
       routes: routes.routes,
       routesAreComplete: nodes.others !== undefined,

@@ -5,12 +5,14 @@ import {
   batch,
   KernelError,
   linkCreate,
+  linkCreateVeth,
   linkDelete,
   linkGet,
   linkList,
   linkSet,
   type NetlinkOp,
   type Route,
+  sysctlGet,
   sysctlSet,
 } from '../../native/index.ts';
 import { hasIpv6 } from '../datapath/node.ts';
@@ -18,7 +20,7 @@ import { WeirError } from '../errors.ts';
 import { familyOf } from '../model/address.ts';
 import type { DesiredDevice } from './desired.ts';
 import type { Found } from './found.ts';
-import { OWN_DEVICES, ROUTE_PROTOCOL } from './names.ts';
+import { OWN_DEVICES, ROUTE_PROTOCOL, ROUTER_FAR_END } from './names.ts';
 import type { Rules } from './nft.ts';
 import { type Operation, settingsOf } from './plan.ts';
 
@@ -41,14 +43,13 @@ export async function findNetwork(netns: string | undefined, rules: Rules): Prom
     { op: 'routeList', table: RT_TABLE_MAIN },
   ]);
   const ipv6 = hasIpv6();
-  const keys = links
-    .filter(({ name }) => OWN_DEVICES.includes(name))
-    .flatMap(({ name }) => settingsOf(name, ipv6).map(([key]) => key));
-  const values = await batch(
-    netns,
-    keys.map((key) => ({ op: 'sysctlGet', key }) as const),
-  );
-  const sysctls = new Map(keys.map((key, i) => [key, values[i] as string]));
+  const sysctls = new Map<string, string>();
+  for (const { name, mtu } of links.filter((link) => OWN_DEVICES.includes(link.name))) {
+    for (const [key] of settingsOf(name, ipv6, mtu)) {
+      const value = await sysctlGet({ key, netns }).catch(absent);
+      if (value !== undefined) sysctls.set(key, value);
+    }
+  }
   return { links, addresses, routes, sysctls, hasIpv6: ipv6, ...(await rules.state()) };
 }
 
@@ -82,7 +83,7 @@ async function executeRoutes(
   netns: string | undefined,
   failures: Failure[],
 ): Promise<number> {
-  const links = await linkList(inside(netns));
+  const links = await linkList({ netns });
   const indexOf = (device: string | undefined) => links.find(({ name }) => name === device)?.index;
   try {
     await batch(
@@ -126,21 +127,21 @@ async function executeOne(operation: Operation, netns: string | undefined, rules
     case 'device.create':
       return createDevice(operation.device, netns);
     case 'device.set':
-      return linkSet({ index: await indexOfDevice(operation.name, netns), ...operation.set, ...inside(netns) });
+      return linkSet({ index: await indexOfDevice(operation.name, netns), ...operation.set, netns });
     case 'device.delete':
-      return void (await linkDelete({ name: operation.name, ...inside(netns) }));
+      return void (await linkDelete({ name: operation.name, netns }));
     case 'sysctl.set':
-      return sysctlSet({ key: operation.key, value: operation.value, ...inside(netns) });
+      return sysctlSet({ key: operation.key, value: operation.value, netns });
     case 'address.add': {
       const { address, prefixLength } = operation;
       const index = await indexOfDevice(operation.device, netns);
       const family = familyOf(address) === 4 ? { scope: ROUTER_SCOPE } : { nodad: true, deprecated: true };
-      return addressAdd({ index, address, prefixLength, replace: true, ...family, ...inside(netns) });
+      return addressAdd({ index, address, prefixLength, replace: true, ...family, netns });
     }
     case 'address.delete': {
       const { address, prefixLength } = operation;
       const index = await indexOfDevice(operation.device, netns);
-      return void (await addressDelete({ index, address, prefixLength, ...inside(netns) }));
+      return void (await addressDelete({ index, address, prefixLength, netns }));
     }
     case 'rules.load':
       return rules.load(operation.text);
@@ -151,26 +152,36 @@ async function executeOne(operation: Operation, netns: string | undefined, rules
   }
 }
 
-async function createDevice({ name, kind, mac, mtu, port }: DesiredDevice, netns: string | undefined): Promise<void> {
-  const { index } = await linkCreate({
-    name,
-    kind,
-    ...(mac !== undefined && { mac }),
-    ...(mtu !== undefined && { mtu }),
-    ...(port !== undefined && { vxlan: { external: true, learning: false, port } }),
-    ...inside(netns),
-  });
-  // Without an fe80 address it sends nothing by itself.
-  if (hasIpv6()) await linkSet({ index, addrGenMode: 'none', ...inside(netns) });
+async function createDevice(device: DesiredDevice, netns: string | undefined): Promise<void> {
+  const indexes = device.kind === 'veth' ? await createRouter(device, netns) : [await createTunnel(device, netns)];
+  // Without an fe80 address they send nothing by themselves.
+  if (hasIpv6()) for (const index of indexes) await linkSet({ index, addrGenMode: 'none', netns });
+  const [, far] = indexes;
+  if (far !== undefined) await linkSet({ index: far, up: true, arp: false, netns }); // Else the first has no carrier.
+}
+
+async function createTunnel({ name, mac, mtu, port }: DesiredDevice, netns: string | undefined): Promise<number> {
+  const vxlan = { external: true, learning: false, ...(port !== undefined && { port }) };
+  const chosen = { ...(mac !== undefined && { mac }), ...(mtu !== undefined && { mtu }) };
+  return (await linkCreate({ name, kind: 'vxlan', ...chosen, vxlan, netns })).index;
+}
+
+async function createRouter({ name }: DesiredDevice, netns: string | undefined): Promise<[number, number]> {
+  const peer = { name: ROUTER_FAR_END, netns: netns ?? '/proc/self/ns/net' };
+  const { index, peerIndex } = await linkCreateVeth({ name, peer, netns });
+  return [index, peerIndex];
 }
 
 async function indexOfDevice(name: string, netns: string | undefined): Promise<number> {
-  const link = await linkGet({ name, ...inside(netns) });
+  const link = await linkGet({ name, netns });
   if (link === undefined) throw new WeirError('NETWORK_FAILED', `change ${name}`, `there is no device ${name}`);
   return link.index;
 }
 
-const inside = (netns: string | undefined) => ({ netns });
+/** A device that went away in this moment. */
+function absent(error: unknown): undefined {
+  if (!(error instanceof KernelError && error.code === 'ENOENT')) throw error;
+}
 
 function takeWhile<T>(items: readonly T[], holds: (item: T) => boolean): T[] {
   const end = items.findIndex((item) => !holds(item));

@@ -8,6 +8,7 @@ import type { Desired, DesiredDevice } from './desired.ts';
 import { destinationOf, type Found, isOurs } from './found.ts';
 import { OWN_DEVICES } from './names.ts';
 import { type DesiredRoute, hasDefaultMetric } from './routes.ts';
+import { IPV6_LEAST_MTU } from './uplinks.ts';
 
 export type Operation =
   | { readonly kind: 'device.create'; readonly device: DesiredDevice }
@@ -77,7 +78,7 @@ function planDevice(device: DesiredDevice, found: Found): DevicePlan {
     before: [
       ...(there !== undefined && kept === undefined ? [{ kind: 'device.delete' as const, name }] : []),
       ...(kept === undefined ? [{ kind: 'device.create' as const, device }] : []),
-      ...settingsOf(name, found.hasIpv6).flatMap(([key, value]): Operation[] =>
+      ...settingsOf(name, found.hasIpv6, device.mtu).flatMap(([key, value]): Operation[] =>
         kept !== undefined && found.sysctls.get(key) === value ? [] : [{ kind: 'sysctl.set', key, value }],
       ),
       ...(Object.keys(set).length > 0 ? [{ kind: 'device.set' as const, name, set }] : []),
@@ -94,7 +95,7 @@ function planDevice(device: DesiredDevice, found: Found): DevicePlan {
 /** Whether what is there can stay; the rest can be changed on a living device. */
 function isAsMade({ kind, port }: DesiredDevice, { kind: found, vxlan }: Link): boolean {
   if (kind !== found) return false;
-  return kind === 'dummy' || (vxlan?.external === true && !vxlan.learning && vxlan.port === port);
+  return kind === 'veth' || (vxlan?.external === true && !vxlan.learning && vxlan.port === port);
 }
 
 function difference({ mac, mtu }: DesiredDevice, kept: Link | undefined): DeviceSettings {
@@ -107,11 +108,15 @@ function difference({ mac, mtu }: DesiredDevice, kept: Link | undefined): Device
   };
 }
 
-/** Settings of one of our devices, whatever the node's defaults are. */
-export function settingsOf(name: string, hasIpv6: boolean): (readonly [key: string, value: string])[] {
+/** Settings of one of our devices, whatever the node's defaults are. With too small an MTU it has none for IPv6. */
+export function settingsOf(
+  name: string,
+  hasIpv6: boolean,
+  mtu = IPV6_LEAST_MTU,
+): (readonly [key: string, value: string])[] {
   return [
     [`net/ipv4/conf/${name}/forwarding`, '1'],
-    ...(hasIpv6
+    ...(hasIpv6 && mtu >= IPV6_LEAST_MTU
       ? ([
           [`net/ipv6/conf/${name}/disable_ipv6`, '0'],
           [`net/ipv6/conf/${name}/forwarding`, '1'],
@@ -126,14 +131,18 @@ interface RoutePlan {
   readonly delete: readonly Operation[];
 }
 
-function planRoutes({ routes, routesAreComplete }: Desired, found: Found, stillThere: ReadonlySet<Link>): RoutePlan {
-  // What leads through a device that is made anew goes with the old one.
-  const doomed = found.links.filter((link) => OWN_DEVICES.includes(link.name) && !stillThere.has(link));
+function planRoutes(
+  { devices, routes, routesAreComplete }: Desired,
+  found: Found,
+  stillThere: ReadonlySet<Link>,
+): RoutePlan {
+  // What leads through a device that is made anew goes with the old one, first of all.
+  const remade = found.links.filter((link) => !stillThere.has(link) && devices.some(({ name }) => name === link.name));
+  const isGone = (route: Route): boolean => remade.some(({ index }) => index === route.index);
   const ours = found.routes.filter((route) => isOurs(route));
   const kept = new Map<string, Route>();
   for (const route of ours) {
-    if (hasDefaultMetric(route) && !doomed.some(({ index }) => index === route.index))
-      kept.set(destinationOf(route), route);
+    if (hasDefaultMetric(route) && !isGone(route)) kept.set(destinationOf(route), route);
   }
   const wanted = new Set(routes.map(({ dst }) => dst));
   return {
@@ -146,8 +155,7 @@ function planRoutes({ routes, routesAreComplete }: Desired, found: Found, stillT
     delete: ours.flatMap((route): Operation[] => {
       const isWanted = wanted.has(destinationOf(route)) && hasDefaultMetric(route);
       const mayBeANodes = !routesAreComplete && route.type === 'unicast';
-      const goesByItself = doomed.some(({ index }) => index === route.index);
-      return isWanted || mayBeANodes || goesByItself ? [] : [{ kind: 'route.delete', route }];
+      return isWanted || mayBeANodes || isGone(route) ? [] : [{ kind: 'route.delete', route }];
     }),
   };
 }

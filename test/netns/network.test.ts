@@ -1,0 +1,362 @@
+/** agent/network on the real kernel: three nodes on one network, each in a namespace, and a world outside. */
+import * as assert from 'uvu/assert';
+import type { Address, Prefix } from '../../agent/model/address.ts';
+import type { NodeRecord } from '../../agent/model/object.ts';
+import { createNetwork, type Network, type NetworkSettings } from '../../agent/network/network.ts';
+import { listOwnNetwork, removeNetwork } from '../../agent/network/remove.ts';
+import { createLogger } from '../../agent/run/log.ts';
+import { type Netns, Testbed } from '../kit/netns.ts';
+import { NodeNetwork, OUTSIDE, type TestNode } from '../kit/node-network.ts';
+import { privileged } from '../kit/privileged.ts';
+import { suite } from '../kit/suite.ts';
+
+interface State {
+  bed: Testbed;
+  lan: NodeNetwork;
+}
+const state = {} as State;
+const test = privileged(suite('network', state), 'root', 'nft');
+
+test.before.each(async () => {
+  state.bed = await Testbed.open('network');
+  state.lan = await NodeNetwork.open(state.bed, 2);
+});
+test.after.each(() => state.bed.close());
+
+const SETTINGS: NetworkSettings = {
+  routingMode: 'native',
+  tunnelPort: 8472,
+  underlay: 'auto',
+  uplinkDevices: '',
+  masquerade: false,
+  masqueradeExcludedCidrs: [],
+  clusterPodCidrs: [],
+  mtuBytes: 0,
+};
+const lines: string[] = [];
+const log = createLogger({ level: 'error', format: 'text', write: (line) => lines.push(line) });
+const networkOf = (node: TestNode, settings: Partial<NetworkSettings> = {}): Network =>
+  createNetwork({ settings: { ...SETTINGS, ...settings }, log, netns: node.netns.path });
+
+/** Each of the nodes knows all others. */
+async function reconcileAll(networks: readonly Network[], records = state.lan.nodes.map(({ record }) => record)) {
+  const status = [];
+  for (const [i, network] of networks.entries()) {
+    const self = records[i] as NodeRecord;
+    status.push(await network.reconcile({ self, others: records.filter(({ name }) => name !== self.name) }));
+  }
+  return status;
+}
+
+/** All that `ip` and `nft` show, without what counts or ages. */
+async function snapshot(netns: Netns): Promise<string> {
+  const shown = [];
+  for (const words of ['link', 'address', 'route show table all', '-6 route show table all', 'rule', '-6 rule']) {
+    const parsed = JSON.parse(await netns.ip(`-j ${words}`)) as Record<string, unknown>[];
+    // An fe80 address of the test's own links is tentative for a second.
+    shown.push(parsed.map((row) => JSON.stringify(row).replaceAll('"tentative":true,', '')).sort());
+  }
+  return [...shown.flat(), await netns.run(['nft', '-s', 'list', 'ruleset'])].join('\n');
+}
+
+/** A table of somebody else's with one chain. */
+const chain = (table: string, ...statements: string[]): string =>
+  `table ${table} {\nchain only {\n${statements.join('\n')}\n}\n}\n`;
+
+const reaches = async (from: Netns, to: string): Promise<void> =>
+  assert.ok(await from.ping(to, 3000), `${from.name} reaches ${to}`);
+
+test('native: nodes and pods reach each other; nodes join, move and leave; nothing else is touched', async () => {
+  const { lan } = state;
+  const [one, two] = lan.nodes as [TestNode, TestNode];
+  const networks = [networkOf(one), networkOf(two)];
+  const pods = [await lan.addPod(one, 9), await lan.addPod(two, 9)] as const;
+  await one.netns.ip('route add 203.0.113.0/24 via 192.0.2.1 proto static');
+  await one.netns.ip('route add 10.9.0.0/16 via 192.0.2.1 proto 120');
+
+  for (const { problems, changes } of await reconcileAll(networks)) {
+    assert.equal(problems, []);
+    assert.ok(changes.length > 0);
+  }
+  for (const { problems, changes } of await reconcileAll(networks)) assert.equal([...problems, ...changes], []);
+  await reaches(pods[0].netns, pods[1].ipv4);
+  await reaches(pods[0].netns, pods[1].ipv6);
+  await reaches(one.netns, pods[1].ipv4);
+  await reaches(one.netns, pods[1].ipv6);
+  // The node speaks with its router address, which the other node publishes as remote-node.
+  assert.match(await one.netns.ip(`route get ${pods[1].ipv4}`), /via 192\.0\.2\.12 dev eth0 src 10\.244\.1\.1 /);
+  assert.match(await one.netns.ip(`-6 route get ${pods[1].ipv6}`), /via 2001:db8:1::c dev eth0 .*src fd00:244:1::1 /);
+  // And with nothing else: the router's addresses are nobody's source by themselves.
+  assert.match(await one.netns.ip(`route get ${pods[0].ipv4}`), /src 192\.0\.2\.11 /);
+  assert.match(await one.netns.ip(`-6 route get ${pods[0].ipv6}`), /src 2001:db8:1::b /);
+  // A pod that is gone.
+  assert.is((await one.netns.tryRun(['ip', 'route', 'get', '10.244.1.77'])).code, 2);
+
+  const three = await lan.addNode();
+  networks.push(networkOf(three));
+  await reconcileAll(networks);
+  await reaches(three.netns, pods[0].ipv4);
+  await reaches(three.netns, pods[1].ipv6);
+
+  // It gets other addresses.
+  await three.netns.ip('-4 address flush dev eth0');
+  await three.netns.ip('address add 192.0.2.99/24 dev eth0');
+  await three.netns.ip('route add default via 192.0.2.1');
+  const moved = { ...three.record, addresses: ['192.0.2.99' as Address, three.ipv6] };
+  const [afterMove] = await reconcileAll(networks, [one.record, two.record, moved]);
+  assert.equal(afterMove?.changes.slice(0, 1), ['route 10.244.3.0/24 set by 192.0.2.99 on eth0']);
+  await reaches(pods[0].netns, '10.244.3.1');
+
+  // It goes.
+  const [afterLeave] = await reconcileAll(networks.slice(0, 2), [one.record, two.record]);
+  assert.equal(
+    afterLeave?.changes.filter((change) => change.startsWith('route')),
+    ['route 10.244.3.0/24 removed', 'route fd00:244:3::/64 removed'],
+  );
+  const routes = await one.netns.ip('route');
+  assert.match(routes, /203\.0\.113\.0\/24 via 192\.0\.2\.1/);
+  assert.match(routes, /10\.9\.0\.0\/16 via 192\.0\.2\.1 dev eth0 proto 120/);
+});
+
+test('native: a node behind a router, and a route somebody else made, are told and left', async () => {
+  const { lan } = state;
+  const [one, two] = lan.nodes as [TestNode, TestNode];
+  const far: NodeRecord = {
+    ...two.record,
+    name: 'far',
+    addresses: [OUTSIDE.ipv4 as string as Address],
+    podCidrs: ['10.244.7.0/24' as Prefix],
+  };
+  await one.netns.ip('route add 10.244.2.0/24 via 192.0.2.1');
+  const { problems } = await networkOf(one).reconcile({ self: one.record, others: [two.record, far] });
+  assert.equal(problems.map(({ code }) => code).sort(), ['node-not-adjacent', 'route-taken']);
+  assert.match(problems[0]?.message ?? '', /node far \(198\.51\.100\.2\) .* must route 10\.244\.7\.0\/24/);
+  const routes = await one.netns.ip('route');
+  assert.match(routes, /10\.244\.2\.0\/24 via 192\.0\.2\.1/);
+  assert.not.match(routes, /10\.244\.7\.0/);
+});
+
+for (const underlay of ['ipv4', 'ipv6'] as const) {
+  test(`tunnel over ${underlay}: nodes reach pods elsewhere in both families, at full size`, async () => {
+    const { lan } = state;
+    const [one, two] = lan.nodes as [TestNode, TestNode];
+    const networks = [
+      networkOf(one, { routingMode: 'tunnel', underlay }),
+      networkOf(two, { routingMode: 'tunnel', underlay }),
+    ];
+    const pod = await lan.addPod(two, 9);
+    const [status] = await reconcileAll(networks);
+    assert.equal(status?.problems, []);
+    const mtu = underlay === 'ipv4' ? 1450 : 1430;
+    assert.equal([status?.podMtu, status?.attachment.pathMtu, status?.attachment.tunnel], [mtu, mtu, 'weir-vxlan']);
+    await standInForTunnelPrograms(one, two, underlay, [pod.ipv4, pod.ipv6]);
+    await standInForTunnelPrograms(two, one, underlay, one.routerAddresses);
+    for (const [address, headers] of [
+      [pod.ipv4, 28],
+      [pod.ipv6, 48],
+    ] as const) {
+      await reaches(one.netns, address);
+      const full = ['ping', '-n', '-q', '-c', '1', '-W', '3', '-M', 'do', '-s', String(mtu - headers), address];
+      assert.is((await one.netns.tryRun(full)).code, 0, `${mtu} bytes to ${address}`);
+    }
+    for (const { changes } of await reconcileAll(networks)) assert.equal(changes, []);
+  });
+}
+
+/**
+ * What the programs of the tunnel device do, by other means for one pod: the far end and key by a route of its own, and
+ * the far end's MAC so that it takes the frame for its own.
+ */
+async function standInForTunnelPrograms(
+  node: TestNode,
+  other: TestNode,
+  underlay: 'ipv4' | 'ipv6',
+  addresses: readonly string[],
+): Promise<void> {
+  const [{ address: mac }] = JSON.parse(await other.netns.ip('-j link show weir-vxlan')) as [{ address: string }];
+  for (const address of addresses) {
+    const ip = address.includes(':') ? '-6 ' : '';
+    const source = node.routerAddresses[address.includes(':') ? 1 : 0];
+    const encapsulation = `encap ${underlay === 'ipv4' ? 'ip' : 'ip6'} id 7 csum dst ${other[underlay]}`;
+    await node.netns.ip(`${ip}route add ${address} ${encapsulation} dev weir-vxlan src ${source}`);
+    await node.netns.ip(`neighbour add ${address} lladdr ${mac} dev weir-vxlan nud permanent`);
+  }
+}
+
+test('tunnel: the device is made anew when its port changes or another has its name, changed when the uplink does', async () => {
+  const [one, two] = state.lan.nodes as [TestNode, TestNode];
+  const nodes = { self: one.record, others: [two.record] };
+  await one.netns.ip('link add weir-vxlan type bridge');
+  const network = networkOf(one, { routingMode: 'tunnel' });
+  assert.equal((await network.reconcile(nodes)).problems, []);
+  assert.match(await one.netns.ip('-d link show weir-vxlan'), /vxlan external .*dstport 8472/s);
+  assert.match(await one.netns.ip('link show weir-vxlan'), /NOARP,UP/);
+
+  const elsewhere = networkOf(one, { routingMode: 'tunnel', tunnelPort: 4789 });
+  assert.equal((await elsewhere.reconcile(nodes)).problems, []);
+  assert.match(await one.netns.ip('-d link show weir-vxlan'), /dstport 4789/);
+  assert.match(await one.netns.ip('route'), /10\.244\.2\.0\/24 dev weir-vxlan proto 119 scope link src 10\.244\.1\.1/);
+
+  await one.netns.ip('link set eth0 mtu 1400');
+  const { changes, podMtu } = await elsewhere.reconcile(nodes);
+  assert.equal([podMtu, ...changes], [1350, 'device weir-vxlan set to mtu 1350']);
+  await one.netns.ip('link set eth0 mtu 1300');
+  const narrow = await elsewhere.reconcile(nodes);
+  assert.equal(
+    narrow.problems.map(({ code }) => code),
+    ['mtu-too-small'],
+  );
+
+  const native = await networkOf(one).reconcile(nodes);
+  assert.ok(native.changes.includes('device weir-vxlan removed'));
+  assert.match(await one.netns.ip('route'), /10\.244\.2\.0\/24 via 192\.0\.2\.12 dev eth0 proto 119 src 10\.244\.1\.1/);
+});
+
+test('tunnel: a UDP port that another plugin has is told, with its device', async () => {
+  const [one, two] = state.lan.nodes as [TestNode, TestNode];
+  await one.netns.ip('link add flannel.1 type vxlan id 1 dstport 8472 dev eth0 nolearning');
+  await one.netns.ip('link set flannel.1 up');
+  const { problems } = await networkOf(one, { routingMode: 'tunnel' }).reconcile({
+    self: one.record,
+    others: [two.record],
+  });
+  assert.match(
+    problems.find(({ code }) => code === 'tunnel-port-taken')?.message ?? '',
+    /flannel\.1 has UDP port 8472/,
+  );
+  assert.ok(await one.netns.ip('link show flannel.1'));
+});
+
+test('masquerade: only what carries the mark gets an address of the node, in both families', async () => {
+  const { lan } = state;
+  const [one, two] = lan.nodes as [TestNode, TestNode];
+  const nodes = { self: one.record, others: [two.record] };
+  const network = networkOf(one, { masquerade: true });
+  assert.equal((await network.reconcile(nodes)).problems, []);
+  const pod = await lan.addPod(one, 9);
+  for (const address of [OUTSIDE.ipv4, OUTSIDE.ipv6]) {
+    assert.is(await pod.netns.ping(address, 500), false, 'nobody outside knows the way to a pod');
+  }
+  // As from_pod will, before any hook of netfilter.
+  await one.netns.run(['nft', '-f', '-'], {
+    input: chain('netdev standin', 'type filter hook ingress device weirtest9 priority 0', 'meta mark set 0x1000000'),
+  });
+  await reaches(pod.netns, OUTSIDE.ipv4);
+  await reaches(pod.netns, OUTSIDE.ipv6);
+  await networkOf(one).reconcile(nodes); // masquerade off
+  assert.is(await pod.netns.ping(OUTSIDE.ipv4, 500), false);
+});
+
+test('between pods the kernel tracks no connection; with the node itself and outside it does', async () => {
+  const { lan } = state;
+  const [one, two] = lan.nodes as [TestNode, TestNode];
+  const networks = [networkOf(one), networkOf(two)];
+  await reconcileAll(networks);
+  const pods = [await lan.addPod(one, 9), await lan.addPod(two, 9)] as const;
+  // Somebody's rules switch tracking on, and drop what it does not understand, as kube-proxy's do.
+  await one.netns.run(['nft', '-f', '-'], {
+    input: chain(
+      'inet other',
+      'type filter hook forward priority 0',
+      'ct state invalid drop',
+      'ct state new,established counter',
+      'ct state untracked counter',
+    ),
+  });
+  await reaches(pods[0].netns, pods[1].ipv4);
+  await reaches(pods[0].netns, pods[1].ipv6);
+  const seen = async () =>
+    [...(await one.netns.run(['nft', 'list', 'table', 'inet', 'other'])).matchAll(/packets (\d+)/g)].map(([, n]) =>
+      Number(n),
+    );
+  assert.equal(await seen(), [0, 4]);
+  await one.netns.run(['nft', '-f', '-'], {
+    input: chain(
+      'inet firewall',
+      'type filter hook input priority 0; policy drop',
+      'ct state established accept',
+      'icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept',
+    ),
+  });
+  await reaches(one.netns, pods[0].ipv4); // a stateful firewall of the node's own goes on working
+  await reaches(one.netns, pods[1].ipv4);
+  await reaches(one.netns, pods[1].ipv6);
+});
+
+test('what somebody removes or changes by hand is put back, and said', async () => {
+  const [one, two] = state.lan.nodes as [TestNode, TestNode];
+  const nodes = { self: one.record, others: [two.record] };
+  const network = networkOf(one, { routingMode: 'tunnel', masquerade: true });
+  await network.reconcile(nodes);
+  const asItWas = await snapshot(one.netns);
+  for (const [harm, told] of [
+    ['ip link del weir-vxlan', 'device weir-vxlan made'],
+    ['ip link del weir-router', 'device weir-router made'],
+    ['ip link set weir-vxlan down', 'device weir-vxlan set to up on'],
+    ['ip link set weir-vxlan arp on', 'device weir-vxlan set to arp off'],
+    ['ip link set weir-vxlan mtu 1500', 'device weir-vxlan set to mtu 1450'],
+    ['ip link set weir-vxlan address 02:00:00:00:00:01', /^device weir-vxlan set to mac /],
+    ['ip address flush dev weir-router', 'address 10.244.1.1 added to weir-router'],
+    [
+      'ip -6 address change fd00:244:1::1/128 dev weir-router preferred_lft forever valid_lft forever',
+      'address fd00:244:1::1 added to weir-router',
+    ],
+    ['ip address add 10.244.1.200/32 dev weir-router', 'address 10.244.1.200 removed from weir-router'],
+    ['ip route del 10.244.2.0/24', 'route 10.244.2.0/24 set by weir-vxlan'],
+    ['ip -6 route del blackhole fd00:244:1::/64', 'route fd00:244:1::/64 set to nowhere'],
+    ['ip route replace 10.244.2.0/24 via 192.0.2.1 proto 119', 'route 10.244.2.0/24 set by weir-vxlan'],
+    ['ip route add 10.244.66.0/24 via 192.0.2.1 proto 119', 'route 10.244.66.0/24 removed'],
+    ['nft delete table inet weir', 'nftables rules loaded'],
+    ['nft flush ruleset', 'nftables rules loaded'],
+    ['nft add rule inet weir postrouting counter', 'nftables rules loaded'],
+    ['sysctl -qw net.ipv6.conf.weir-vxlan.disable_ipv6=1', 'net/ipv6/conf/weir-vxlan/disable_ipv6 set to 0'],
+    ['sysctl -qw net.ipv4.ip_forward=0', 'IPv4 forwarding on'],
+    ['sysctl -qw net.ipv6.conf.all.forwarding=0', 'IPv6 forwarding on'],
+  ] as const) {
+    await one.netns.run(harm.split(' '));
+    const { changes, problems } = await network.reconcile(nodes);
+    assert.equal(problems, [], harm);
+    assert.ok(
+      changes.some((change) => (typeof told === 'string' ? change === told : told.test(change))),
+      `${harm}: ${changes.join('; ')}`,
+    );
+    await network.reconcile(nodes); // What the kernel took along is back by the second look.
+    assert.equal((await network.reconcile(nodes)).changes, [], harm);
+    assert.equal(withoutIndexes(await snapshot(one.netns)), withoutIndexes(asItWas), harm);
+  }
+});
+
+/** A device that was made again has another number, and the router's another MAC. */
+const withoutIndexes = (text: string): string[] =>
+  text
+    .replace(/"ifindex":\d+,|"link_index":\d+,/g, '')
+    .replace(/("ifname":"weir-router.*"address":")[0-9a-f:]{17}/g, '$1')
+    .split('\n')
+    .sort();
+
+test('removal leaves the namespace as it was, and a restarted agent before its first complete list changes nothing', async () => {
+  const [one, two] = state.lan.nodes as [TestNode, TestNode];
+  const nodes = { self: one.record, others: [two.record] };
+  await one.netns.run(['sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1']);
+  await one.netns.run(['nft', 'add', 'table', 'inet', 'other']);
+  await one.netns.ip('route add 10.9.0.0/16 via 192.0.2.1 proto 120');
+  const asItWas = await snapshot(one.netns);
+  assert.equal(await listOwnNetwork(one.netns.path), []);
+  for (const routingMode of ['native', 'tunnel'] as const) {
+    await networkOf(one, { routingMode, masquerade: true }).reconcile(nodes);
+    const inForce = await snapshot(one.netns);
+    const restarted = networkOf(one, { routingMode, masquerade: true });
+    const { changes } = await restarted.reconcile({ self: one.record, others: undefined });
+    assert.equal(changes, ['nftables rules loaded']);
+    await restarted.reconcile(nodes);
+    assert.equal(await snapshot(one.netns), inForce);
+
+    assert.ok((await listOwnNetwork(one.netns.path)).length > 4);
+    const removed = await removeNetwork(one.netns.path);
+    assert.ok(removed.includes('nftables table inet weir'), removed.join());
+    assert.equal(await listOwnNetwork(one.netns.path), []);
+    assert.equal((await snapshot(one.netns)).split('\n'), asItWas.split('\n'));
+  }
+});
+
+test.run();
