@@ -38,5 +38,7 @@ export function definitionFiles(): ReadonlyMap<string, string> {
 }
 
 if (import.meta.main) {
-  for (const [name, text] of definitionFiles()) writeFileSync(join(import.meta.dirname, name), text);
+  // Helm takes a chart's CRDs only from its own folder.
+  for (const folder of ['.', '../charts/weir/crds'])
+    for (const [name, text] of definitionFiles()) writeFileSync(join(import.meta.dirname, folder, name), text);
 }

@@ -6,8 +6,8 @@ const DECIMAL = '(0|[1-9][0-9]{0,2})';
 const ANY_ADDRESS = `(([0-9A-Fa-f:]*:)?${DECIMAL}([.]${DECIMAL}){3}|[0-9A-Fa-f:]+)`;
 
 export const ADDRESS: Condition = { anyOf: [{ format: 'ipv4' }, { format: 'ipv6' }], pattern: `^${ANY_ADDRESS}$` };
-/** With its length: "10.0.0.0/8". */
-export const PREFIX: Condition = { format: 'cidr', pattern: `^${ANY_ADDRESS}/${DECIMAL}$` };
+/** With its length: "10.0.0.0/8". In allOf, because beside a type the API server lets a format take lists as well. */
+export const PREFIX: Condition = { allOf: [{ format: 'cidr' }], pattern: `^${ANY_ADDRESS}/${DECIMAL}$` };
 export const ADDRESS_OR_PREFIX: Condition = {
   anyOf: [{ format: 'cidr' }, { format: 'ipv4' }, { format: 'ipv6' }],
   pattern: `^${ANY_ADDRESS}(/${DECIMAL})?$`,

@@ -15,11 +15,8 @@ const CIDR_RULE = object(
     except: list('Prefixes inside cidr that are not meant. Only beside cidr.', { type: 'string', ...PREFIX }),
   },
   {
-    oneOf: [
-      { required: ['cidr'] },
-      { required: ['cidrGroupRef'], properties: { except: { maxItems: 0 } } },
-      { required: ['cidrGroupSelector'], properties: { except: { maxItems: 0 } } },
-    ],
+    oneOf: [{ required: ['cidr'] }, { required: ['cidrGroupRef'] }, { required: ['cidrGroupSelector'] }],
+    anyOf: [{ required: ['cidr'] }, { properties: { except: { maxItems: 0 } } }],
   },
 );
 
