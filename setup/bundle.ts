@@ -1,5 +1,5 @@
 /**
- * Writes dist/weir-agent.mjs and dist/weir.mjs: what an image or npm package ships, because Node runs no TypeScript under
+ * Writes dist/weir-agent.mjs, weir.mjs and weir-install.mjs: what an image or npm package ships, because Node runs no TypeScript under
  * node_modules, and a bundle holds less memory (docs/benchmarks.md). What the agent loads only when a setting asks for
  * it lies in files of its own beside them. Run: `npm run bundle`.
  */
@@ -27,7 +27,7 @@ const keepPlaces: Plugin = {
 for (const file of globSync(`${ROOT}/dist/*.mjs*`)) await rm(file, { force: true });
 await build({
   absWorkingDir: ROOT,
-  entryPoints: { 'weir-agent': 'agent/main.ts', weir: 'agent/cli/main.ts' },
+  entryPoints: { 'weir-agent': 'agent/main.ts', weir: 'agent/cli/main.ts', 'weir-install': 'agent/install/main.ts' },
   outdir: 'dist',
   outExtension: { '.js': '.mjs' },
   bundle: true,

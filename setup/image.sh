@@ -54,7 +54,7 @@ build_image() {
 	done
 	node setup/bundle.ts
 	# What is put in, and how: the same contents are the same image.
-	contents=$(fingerprint Containerfile setup/image setup/image.sh LICENSE package-lock.json dist/*.mjs)$(
+	contents=$(fingerprint Containerfile setup/image setup/image.sh LICENSE package-lock.json crds/*.yaml dist/*.mjs)$(
 		sha256sum native/build/Release/weir_native.node bpf/build/*.bpf.o cni/build/weir-cni)
 	image=$cache/weir-$(printf %s "$version$contents" | sha256sum | cut -c 1-16).tar
 	verdict="ok: up to date"

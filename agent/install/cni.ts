@@ -10,6 +10,7 @@ import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'nod
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { WeirError } from '../errors.ts';
+import { moveDurably } from '../run/durable-file.ts';
 import {
   type CniFiles,
   conflist,
@@ -94,8 +95,7 @@ async function replaceFile(path: string, content: Buffer, mode: number): Promise
     await file.chmod(mode); // Whatever the umask is.
     await file.sync();
   });
-  await rename(hidden, path);
-  await withFile(await open(path.slice(0, slash), 'r'), (folder) => folder.sync());
+  await moveDurably(hidden, path);
   return true;
 }
 

@@ -157,6 +157,7 @@ export const RULES: readonly ImportRule[] = [
 /** Whatever else is allowed. */
 const NOBODY: readonly { readonly imports: string; readonly except?: string; readonly why: string }[] = [
   { imports: 'agent/main.ts', why: 'nobody imports main: it is started, as a process' },
+  { imports: 'agent/install/main.ts', why: 'nobody imports main: it is started, as a process' },
   { imports: 'test/', except: '^(test|demo)/', why: 'nobody imports test' },
   {
     imports: 'native/',

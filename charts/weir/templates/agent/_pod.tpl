@@ -1,4 +1,5 @@
-{{- /* What the agent and the removal of what it left have in common: the host's folders, at the same paths in the container. */}}
+{{- /* What the agent and the removal of what it left have in common: the host's
+folders, at the same paths in the container, and its settings, in the ConfigMap `config`. */}}
 
 {{- define "weir.hostMounts" -}}
 - name: config
@@ -31,7 +32,7 @@
 {{- define "weir.hostVolumes" -}}
 - name: config
   configMap:
-    name: weir-config
+    name: {{ .config }}
 - name: bpffs
   hostPath:
     path: {{ .Values.bpf.root }}
