@@ -45,6 +45,7 @@ wanted_cluster="
 	nftables:nft
 	openssl:openssl
 	busybox-static:busybox
+	curl:curl
 	buildah:buildah
 	debootstrap:debootstrap"
 

@@ -10,7 +10,8 @@ const OVERLAYFS_MAGIC = 0x794c7630;
 
 export const CONTAINERD = ['containerd', '--log-level', 'info'];
 
-export function configureContainerd(disk: string): void {
+/** `runtime`: another program than the runc on PATH. */
+export function configureContainerd(disk: string, runtime?: string): void {
   const snapshotter = statfsSync(disk).type === OVERLAYFS_MAGIC ? 'native' : 'overlayfs';
   mkdirSync(join(disk, 'etc/containerd'), { recursive: true });
   mkdirSync(join(disk, 'etc/cni/net.d'), { recursive: true });
@@ -26,6 +27,12 @@ disable_apparmor = true
 
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "${snapshotter}"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+BinaryName = "${runtime ?? ''}"
 `,
   );
 }

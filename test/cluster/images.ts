@@ -13,16 +13,16 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { command } from '../kit/command.ts';
-import { stockFolder, stockProgram } from '../kit/stock.ts';
+import { type StockProgram, stockFolder, stockProgram } from '../kit/stock.ts';
 import { type ImageContent, writeImage } from './archive.ts';
 import { PAUSE_IMAGE } from './containerd.ts';
 
-/** Has a shell and busybox's programs. */
+/** Has a shell and busybox's programs. (Debian 12's wget of it crashes: a static getaddrinfo.) */
 export const BUSYBOX_IMAGE = 'weir.test/busybox:1';
-/** Kubernetes' own test program, `agnhost netexec` and others; has a shell too. */
+/** Kubernetes' own test program, `agnhost netexec` and others, with busybox's programs and curl. */
 export const AGNHOST_IMAGE = 'weir.test/agnhost:1';
 export const COREDNS_IMAGE = 'weir.test/coredns:1';
 
@@ -36,9 +36,23 @@ interface Recipe {
   readonly fill: (root: string) => Promise<void>;
 }
 
-/** Paths of the archives, made where they are missing. */
-export async function baseImages(): Promise<string[]> {
-  const busybox = (await command(['sh', '-c', 'command -v busybox'])).trim();
+let made: Promise<string[]> | undefined;
+
+/** Paths of the archives that every node gets, made where they are missing. */
+export function baseImages(): Promise<string[]> {
+  made ??= makeBaseImages();
+  return made;
+}
+
+/** For charts/weir with hubble.relay.enabled; no node has it without being told. */
+export const RELAY_IMAGE = 'weir.test/hubble-relay:1';
+export function relayImage(): Promise<string> {
+  return archiveOf(programImage(RELAY_IMAGE, 'hubble-relay'));
+}
+
+async function makeBaseImages(): Promise<string[]> {
+  const busybox = await pathOf('busybox');
+  const curl = await pathOf('curl');
   const recipes: Recipe[] = [
     {
       name: PAUSE_IMAGE,
@@ -52,25 +66,32 @@ export async function baseImages(): Promise<string[]> {
     {
       name: AGNHOST_IMAGE,
       entrypoint: ['/agnhost'],
-      from: [stockProgram('agnhost'), busybox],
+      from: [stockProgram('agnhost'), busybox, curl],
       fill: async (root) => {
         await addBusybox(root, busybox);
+        await addWithLibraries(root, curl);
         copyProgram(stockProgram('agnhost'), join(root, 'agnhost'));
       },
     },
-    {
-      name: COREDNS_IMAGE,
-      entrypoint: ['/coredns'],
-      from: [stockProgram('coredns')],
-      fill: async (root) => copyProgram(stockProgram('coredns'), join(root, 'coredns')),
-    },
+    programImage(COREDNS_IMAGE, 'coredns'),
   ];
-  const folder = join(dirname(stockFolder()), 'images');
-  mkdirSync(folder, { recursive: true });
-  return Promise.all(recipes.map((recipe) => archiveOf(recipe, folder)));
+  return Promise.all(recipes.map(archiveOf));
 }
 
-async function archiveOf(recipe: Recipe, folder: string): Promise<string> {
+/** Nothing but one static program. */
+function programImage(name: string, program: StockProgram): Recipe {
+  const file = stockProgram(program);
+  return {
+    name,
+    entrypoint: [`/${program}`],
+    from: [file],
+    fill: async (root) => copyProgram(file, join(root, program)),
+  };
+}
+
+async function archiveOf(recipe: Recipe): Promise<string> {
+  const folder = join(dirname(stockFolder()), 'images');
+  mkdirSync(folder, { recursive: true });
   const short = recipe.name.replace(/^.*\//, '').replace(':', '-');
   const archive = join(folder, `${short}-${fingerprint(recipe)}.tar`);
   if (existsSync(archive)) return archive;
@@ -109,6 +130,23 @@ async function addBusybox(root: string, busybox: string): Promise<void> {
   copyProgram(busybox, join(root, 'bin/busybox'));
   for (const applet of (await command([busybox, '--list'])).split('\n'))
     if (applet !== '' && applet !== 'busybox') symlinkSync('busybox', join(root, 'bin', applet));
+}
+
+/** A program of the machine with the libraries it is linked to, at the places it looks for them. */
+async function addWithLibraries(root: string, program: string): Promise<void> {
+  const listed = await command(['ldd', program]);
+  // "libz.so.1 => /lib/x86_64-linux-gnu/libz.so.1 (0x...)", and the loader as a path alone.
+  const libraries = [...listed.matchAll(/(\/\S+) \(0x/g)].map((match) => match[1] ?? '');
+  for (const file of libraries) {
+    mkdirSync(dirname(join(root, file)), { recursive: true });
+    copyProgram(file, join(root, file));
+  }
+  copyProgram(program, join(root, 'bin', basename(program)));
+  writeFileSync(join(root, 'etc/nsswitch.conf'), 'hosts: files dns\n');
+}
+
+async function pathOf(program: string): Promise<string> {
+  return (await command(['sh', '-c', 'command -v "$1"', 'sh', program])).trim();
 }
 
 function copyProgram(from: string, to: string): void {

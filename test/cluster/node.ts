@@ -14,6 +14,7 @@ import { stockFolder } from '../kit/stock.ts';
 import { until } from '../kit/until.ts';
 import { type Addresses, nodeAddresses } from './addresses.ts';
 import { createCgroup, killCgroup, removeCgroup } from './cgroups.ts';
+import { CLOCK_RUNTIME, installClock, installedShifts } from './clock.ts';
 import { CONTAINERD, configureContainerd } from './containerd.ts';
 import type { ControlPlane } from './control-plane.ts';
 import { makeDisk } from './disk.ts';
@@ -117,6 +118,19 @@ export class Node {
   /** Pods run on while it is away. */
   async stop(program: 'containerd' | 'kubelet'): Promise<void> {
     await end(this.#program(`${this.name}-${program}`), END_GRACE_MS);
+  }
+
+  /**
+   * Containers of this name that start from now on see a time that is off: "+10m", "-2h"; undefined: the true one again.
+   * Restarts containerd; pods run on.
+   */
+  async setClock(container: string, offset: string | undefined): Promise<void> {
+    const { [container]: _, ...others } = installedShifts(this.disk);
+    const shifts = offset === undefined ? others : { ...others, [container]: offset };
+    installClock(this.disk, shifts);
+    configureContainerd(this.disk, Object.keys(shifts).length === 0 ? undefined : CLOCK_RUNTIME);
+    await this.stop('containerd');
+    await this.startContainerd();
   }
 
   /** As when the power fails: processes, mounts, interfaces and pins are gone, the disk is as it was. */
