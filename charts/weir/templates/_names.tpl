@@ -57,6 +57,12 @@ k8s-app: weir
 {{- if and .Values.hubble.enabled .Values.hubble.tls.enabled (eq .Values.hubble.tls.auto.method "certmanager") (not .Values.hubble.tls.auto.certManagerIssuerRef) }}
 {{- fail "hubble.tls.auto.method is certmanager: hubble.tls.auto.certManagerIssuerRef must name the issuer" }}
 {{- end }}
+{{- $ours := fromYaml (include "weir.settings" (dict "Values" (omit .Values "extraConfig") "Release" .Release)) }}
+{{- range $name, $_ := .Values.extraConfig }}
+{{- if hasKey $ours $name }}
+{{- fail (printf "extraConfig.%s: the chart sets it, by a value of its own" $name) }}
+{{- end }}
+{{- end }}
 {{- if and .Values.prometheus.serviceMonitor.enabled (not .Values.prometheus.enabled) }}
 {{- fail "prometheus.serviceMonitor.enabled needs prometheus.enabled" }}
 {{- end }}
