@@ -90,6 +90,7 @@ export class FakeApiServer {
 
   /** Forgets all versions but the present one: older watches and lists get 410. */
   compact(): void {
+    this.flush(); // what was sent to a watch is not taken back
     this.#compacted = this.#version;
     this.#events = [];
   }
