@@ -3,11 +3,12 @@
  * uid). Nobody can make it hold more than a few MiB or a connection longer than a request takes: connections, bytes per
  * request, bytes in all and the time to send a request are limited.
  */
-import { mkdir, unlink } from 'node:fs/promises';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { mkdir } from 'node:fs/promises';
+import { createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { asWeirError, WeirError } from '../errors.ts';
 import type { Logger } from '../run/log.ts';
+import { takeOver } from '../run/unix-socket.ts';
 import { answer } from './answer.ts';
 import { encodeReply, FRAME_MAX_BYTES, type Reply, tooLarge } from './frame.ts';
 import type { CniParts } from './request.ts';
@@ -84,31 +85,12 @@ export async function startCniServer(options: CniServerOptions): Promise<CniServ
   }
 
   await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
-  await removeStale(socketPath);
+  await takeOver(socketPath, 'listen for CNI');
   const server = createServer({ allowHalfOpen: true }, (socket) => void serve(socket));
   server.maxConnections = options.maxConnections ?? 256;
   server.on('drop', () => log.warn('a CNI connection was refused: too many at once'));
   await listen(server, socketPath);
   return { close: () => close(server) };
-}
-
-/** A socket file nobody answers on was left by an agent that died. */
-async function removeStale(path: string): Promise<void> {
-  const alive = await new Promise<boolean>((resolve, reject) => {
-    const probe = connect(path);
-    probe.once('connect', () => {
-      probe.destroy();
-      resolve(true);
-    });
-    probe.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') resolve(false);
-      else reject(new WeirError('CNI_IO', 'listen for CNI', `cannot use ${path}: ${error.message}`, { cause: error }));
-    });
-  });
-  if (alive) throw new WeirError('ALREADY_RUNNING', 'listen for CNI', `another agent answers on ${path}`);
-  await unlink(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT') throw error;
-  });
 }
 
 function listen(server: Server, path: string): Promise<void> {

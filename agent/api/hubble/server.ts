@@ -9,7 +9,7 @@ import { Server, ServerCredentials, type UntypedServiceImplementation } from '@g
 import { WeirError } from '../../errors.ts';
 import type { FlowHistory } from '../../flow/history.ts';
 import type { Logger } from '../../run/log.ts';
-import { takeOver } from '../listener.ts';
+import { takeOver } from '../../run/unix-socket.ts';
 import { Calls } from './calls.ts';
 import { type CertificateFiles, Certificates } from './certificates.ts';
 import { EncodedFlows } from './encoded-flows.ts';
