@@ -289,6 +289,25 @@ test('what a listener throws ends the watch with it', async () => {
   );
 });
 
+test('an older version after a newer one changes nothing, nor does an event of an object that made room for another', async () => {
+  await using api = await new FakeApiServer().start();
+  api.put('a');
+  api.put('b');
+  const follower = follow(clientOf(api));
+  await until(() => api.watchers.size === 1, { what: 'a watch' });
+  api.hold = true;
+  api.put('a', { data: 1 });
+  api.put('a', { data: 2 });
+  api.remove('b');
+  api.put('b');
+  api.mangle = ([a1, a2, b1, b2]) => [a2, a1, a2, b2, b1] as string[];
+  api.flush();
+  await settled(api, follower);
+  assert.equal(follower.told, ['+a', '+b', '+a', '-b', '+b']);
+  assert.is(follower.watch.state().lists, 1);
+  await follower.stop();
+});
+
 // faults.md 44
 test('after any events and faults, duplicated and reordered, what is known equals a fresh list', async () => {
   const name = fc.constantFrom('a', 'b', 'c', 'd');
