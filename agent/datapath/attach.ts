@@ -26,7 +26,7 @@ import { ifindexOf } from './rows.ts';
 export const DIRECTIONS = ['ingress', 'egress'] as const satisfies readonly Direction[];
 
 /** First of all filters, and the only one of that priority. */
-const FILTER = { priority: 1, handle: 1 };
+export const FILTER = { priority: 1, handle: 1 };
 /** A link whose last pin went is detached by a kernel worker, a moment later. */
 const DETACHING = { tries: 100, waitMs: 10 };
 
@@ -137,8 +137,8 @@ function tcx({ stubs, programs, pins, earlierAreStale }: AttachmentOptions): Att
   };
 }
 
-/** Does it as soon as the stub's old link is gone from the hook. */
-async function once(attach: () => void): Promise<void> {
+/** Does it as soon as the program's old link is gone from the hook. */
+export async function once(attach: () => void): Promise<void> {
   for (let left = DETACHING.tries; ; left--) {
     try {
       attach();

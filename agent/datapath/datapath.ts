@@ -110,6 +110,20 @@ export interface NodeAttachment {
   readonly masqueradeExcluded: readonly Prefix[];
 }
 
+export type DeviceHook = 'ingress' | 'egress' | 'xdp';
+
+/** A program on one of the node's own devices. */
+export interface DeviceProgram {
+  readonly device: string;
+  readonly hook: DeviceHook;
+  /** As in bpf/: 'guard_uplink', 'from_uplink', 'from_tunnel', 'to_tunnel'. */
+  readonly program: string;
+  /** Of XDP: run by the driver, or by the kernel in its place. */
+  readonly mode?: 'native' | 'generic';
+  /** Why it is not there. */
+  readonly fault?: string;
+}
+
 export interface ApplyResult {
   /** The epoch was bumped: established connections are judged again. */
   readonly epochBumped: boolean;
@@ -198,6 +212,10 @@ export interface Datapath {
   attachNode?(attachment: NodeAttachment): Promise<readonly string[]>;
   /** Sources the XDP program drops: replaces the list. */
   setDenyCidrs?(prefixes: readonly Prefix[]): Promise<void>;
+  /** What the last {@link attachNode} found or made on the node's devices. */
+  devicePrograms?(): readonly DeviceProgram[];
+  /** Takes all programs off the node's devices: for uninstall, or when the node is no longer one of several. */
+  detachNode?(): Promise<void>;
 
   onEvents(listener: EventListener): void;
   counters(): DatapathCounters;

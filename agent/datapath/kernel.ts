@@ -12,13 +12,15 @@ import { changesOf } from './changes.ts';
 import { checkPod } from './check.ts';
 import { createConnections } from './connections.ts';
 import { readCounters } from './counters.ts';
-import type { Datapath, EventListener, MapFill } from './datapath.ts';
+import type { Datapath, EventListener, MapFill, NodeAttachment } from './datapath.ts';
+import { createDevicePrograms } from './device-programs.ts';
 import { createGracePeriods } from './grace-period.ts';
 import { kernelTables } from './kernel-tables.ts';
 import { flowEvent, type MapName } from './layout.gen.ts';
 import { type LoadOptions, load } from './loader.ts';
-import { policyMaps } from './maps.ts';
+import { nodeMaps, policyMaps } from './maps.ts';
 import { prepareNode } from './node.ts';
+import { createAttachedNode } from './node-attachment.ts';
 import { type FirstNumbers, numbersAbove } from './numbers.ts';
 import { openPins } from './pins.ts';
 import { repairEndpoints } from './repair.ts';
@@ -90,6 +92,8 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
     log.warn('RCU grace periods cannot be expedited: wiring a pod takes tens of milliseconds longer', { cause });
   });
   const connections = createConnections(loaded.maps, loaded.sampleClock);
+  const node = createAttachedNode(nodeMaps(loaded.maps), createDevicePrograms(pins, mode), loaded.openBeside);
+  let lastAttachment: NodeAttachment | undefined;
   let nodeMtu = await defaultRouteMtu();
   let unattached: readonly number[] = [];
   let listener: EventListener | undefined;
@@ -150,6 +154,7 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
         isInForce = true;
         // What is established was allowed by the old maps. After the switch: old programs must not judge it meanwhile.
         tables.write([{ kind: 'epoch.bump', because: 'the programs look into other maps now' }]);
+        if (lastAttachment) await node.attach(lastAttachment);
         return { ...result, epochBumped: true };
       }),
     apply: (delta) => change(() => applier.apply(changesOf(delta))),
@@ -172,6 +177,20 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
       return found;
     },
     unattached: () => unattached,
+
+    attachNode: (attachment) =>
+      inTurn(() => {
+        lastAttachment = attachment;
+        // Until then the devices have the programs of before, and those the maps of before.
+        return isInForce ? node.attach(attachment) : [];
+      }),
+    setDenyCidrs: (prefixes) => inTurn(() => node.setDenied(prefixes)),
+    devicePrograms: () => node.programs(),
+    detachNode: () =>
+      inTurn(() => {
+        lastAttachment = undefined;
+        return node.detach();
+      }),
 
     onEvents(to) {
       listener = to;
@@ -210,6 +229,7 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
       await ring?.stop();
       await queue;
       attachment.close();
+      node.close();
       loaded.close();
     },
   };

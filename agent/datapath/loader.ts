@@ -25,7 +25,8 @@ import { CONFIG_GLOBALS, type DatapathConfig, MAPS, type MapName } from './layou
 import type { MapHandles } from './maps.ts';
 import type { Pins } from './pins.ts';
 
-export const POD_OBJECT = fileURLToPath(new URL('../../bpf/build/pod.bpf.o', import.meta.url));
+const objectPath = (name: string): string => fileURLToPath(new URL(`../../bpf/build/${name}.bpf.o`, import.meta.url));
+export const POD_OBJECT = objectPath('pod');
 
 /** Program of the object -> slot that puts it in force. */
 const SLOTS = { from_pod: 'from_pod_slot', to_pod: 'to_pod_slot' } as const satisfies Record<string, MapName>;
@@ -71,6 +72,8 @@ export interface Loaded {
   readonly renewed: readonly MapName[];
   /** The slots are new: a stub that an earlier agent attached calls programs that nobody can switch any more. */
   readonly slotsAreNew: boolean;
+  /** Another object of bpf/ over the same maps, for who needs it; to be closed by the caller. */
+  openBeside(name: 'tunnel' | 'uplink'): LoadedObject;
   /** Puts the programs in force and removes the pins of maps they replaced. */
   switchOver(): void;
   /** Pins again what somebody wiped; names of what was missing. */
@@ -123,6 +126,10 @@ export async function load(options: LoadOptions): Promise<Loaded> {
       renewed: MAP_NAMES.filter((name) => chosen[name].replaced.length > 0),
       slotsAreNew: Object.values(SLOTS).some((slot) => chosen[slot].isNew),
       pinAgain,
+      openBeside(name) {
+        pinAgain();
+        return open(objectPath(name), { rodata: rodata(options, hz), reuse, maxEntries });
+      },
       switchOver() {
         for (const [name, slot] of Object.entries(SLOTS)) {
           mapUpdate(maps[slot], FIRST_SLOT, new Uint8Array(Uint32Array.of(program(name).fd).buffer));

@@ -11,6 +11,13 @@ const USUAL_MOUNT = '/sys/fs/bpf';
 
 export type Direction = 'ingress' | 'egress';
 
+/** A program on one of the node's own devices; XDP is run by the driver (native) or by the kernel (generic). */
+export interface DevicePin {
+  readonly device: string;
+  readonly hook: 'ingress' | 'egress' | 'xdp';
+  readonly xdp?: 'native' | 'generic';
+}
+
 export interface Pins {
   readonly directory: string;
   /** Makes the folders; somebody may have wiped them. @throws WeirError KERNEL_UNSUPPORTED */
@@ -20,6 +27,9 @@ export interface Pins {
   mapNames(): string[];
   program(name: string): string;
   link(endpoint: number, direction: Direction): string;
+  device(of: DevicePin): string;
+  /** All that {@link device} has ever named and that is pinned. */
+  devices(): DevicePin[];
 }
 
 /**
@@ -53,8 +63,19 @@ export function openPins(directory: string): Pins {
     mapNames: () => readdirSync(folders.maps),
     program: (name) => join(folders.programs, name),
     link: (endpoint, direction) => join(folders.links, `${endpoint}-${direction}`),
+    device: ({ device, hook, xdp }) =>
+      join(folders.links, `${device.replaceAll('.', ':')}${DEVICE_MARK}${xdp ? `${hook}-${xdp}` : hook}`),
+    devices: () =>
+      readdirSync(folders.links).flatMap((file): DevicePin[] => {
+        const at = file.lastIndexOf(DEVICE_MARK);
+        const [hook, xdp] = file.slice(at + 1).split('-') as [DevicePin['hook'], DevicePin['xdp']];
+        return at < 0 ? [] : [{ device: file.slice(0, at).replaceAll(':', '.'), hook, ...(xdp && { xdp }) }];
+      }),
   };
 }
+
+/** Behind a device's name, which has no colon: that stands for a dot, which bpffs takes in no name. */
+const DEVICE_MARK = ',';
 
 function mountBpffs(): void {
   if (existsSync(USUAL_MOUNT) && statfsSync(USUAL_MOUNT).type === BPF_FS_MAGIC) return;

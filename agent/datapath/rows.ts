@@ -27,7 +27,7 @@ import type {
   VerdictRow,
 } from '../model/verdict.ts';
 import type { AddressClassKey, IdentityClassKey } from './changes.ts';
-import type { EndpointRow, NodeRow, PeerKind, PeerRow, RangeRow } from './datapath.ts';
+import type { EndpointRow, NodeAttachment, NodeRow, PeerKind, PeerRow, RangeRow } from './datapath.ts';
 import * as abi from './layout.gen.ts';
 
 /** Host-side veth of an endpoint: the programs find the slot by subtracting the base (bpf/abi/endpoint.h). */
@@ -146,14 +146,17 @@ export function encodeRangeKey(prefix: Prefix): abi.RangeKey {
   return { prefixLen: RANGE_KEY_BITS + prefixLength(prefix), family: familyOf(prefix), address: ipAddress(address) };
 }
 
+export function decodeRangeKey(key: abi.RangeKey): Prefix {
+  return prefixOf(key.address, key.family, key.prefixLen - RANGE_KEY_BITS);
+}
+
 export function encodeRange(row: RangeRow): abi.Peer {
   return { identity: row.identity, endpoint: 0, kind: PEER_KINDS[row.kind], node: row.node ?? 0 };
 }
 
 export function decodeRange(key: abi.RangeKey, value: abi.Peer): RangeRow {
-  const prefix = prefixOf(key.address, key.family, key.prefixLen - RANGE_KEY_BITS);
   return {
-    prefix,
+    prefix: decodeRangeKey(key),
     identity: value.identity,
     kind: peerKindOf(value.kind),
     ...(value.node === 0 ? {} : { node: value.node }),
@@ -173,6 +176,39 @@ export function encodeTunnelNode({ number, address }: Pick<NodeRow, 'number' | '
 /** Undefined for a number no node has. */
 export function decodeTunnelNode(value: abi.TunnelNode): Address | undefined {
   return value.family === 0 ? undefined : addressOf(value.address, value.family);
+}
+
+/** What the programs know of their own node. @throws TypeError for two pod CIDRs of one family: there is room for one. */
+export function encodeNodeState(
+  { tunnelPort, podCidrs, pathMtu, masquerade }: NodeAttachment,
+  tunnelIfindex: number,
+): abi.NodeState {
+  const ofFamily = (family: Family): { address: Uint8Array; mask: Uint8Array } => {
+    const [prefix, another] = podCidrs.filter((one) => familyOf(one) === family);
+    if (another !== undefined)
+      throw new TypeError(`two IPv${family} pod CIDRs, ${prefix} and ${another}: expected one`);
+    if (prefix === undefined)
+      return { address: new Uint8Array(bitsOf(family) / 8), mask: new Uint8Array(bitsOf(family) / 8) };
+    return { address: addressBytes(prefixAddress(prefix)), mask: maskOf(prefixLength(prefix), bitsOf(family)) };
+  };
+  const ipv4 = ofFamily(4);
+  const ipv6 = ofFamily(6);
+  const number = (bytes: Uint8Array): number => new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
+  return {
+    tunnelIfindex,
+    pathMtu,
+    flags: masquerade ? abi.NodeFlags.NODE_MASQUERADES : 0,
+    tunnelPort: tunnelIfindex === 0 ? 0 : tunnelPort,
+    podIpv4: number(ipv4.address),
+    podIpv4Mask: number(ipv4.mask),
+    podIpv6: ipv6.address,
+    podIpv6Mask: ipv6.mask,
+  };
+}
+
+/** 20 of 32 is 255.255.240.0. */
+function maskOf(length: number, bits: number): Uint8Array {
+  return Uint8Array.from({ length: bits / 8 }, (_, i) => (0xff00 >> Math.min(8, Math.max(0, length - 8 * i))) & 0xff);
 }
 
 // ---- policy headers ----

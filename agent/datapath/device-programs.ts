@@ -1,0 +1,210 @@
+/**
+ * Programs on the node's own devices, uplinks and tunnel: put there, kept there, replaced by those of the next agent
+ * without a moment in between, and taken off what is none of ours any more. By pinned links; tc programs as clsact filters
+ * where the kernel has no tcx. While one is missing nothing passes unjudged: to_pod refuses what comes from other nodes'
+ * pods by any way but the tunnel, and the tunnel device sends nothing without a key.
+ */
+import { existsSync } from 'node:fs';
+import {
+  attachClsact,
+  attachTcx,
+  attachXdp,
+  closeFd,
+  detachClsact,
+  KernelError,
+  type LinkHandle,
+  linkDetach,
+  linkInfo,
+  linkList,
+  linkUpdate,
+  openPinned,
+  type ProgramHandle,
+  pin,
+  programInfo,
+  queryClsact,
+  queryTcx,
+  unpin,
+} from '../../native/index.ts';
+import { FILTER, once } from './attach.ts';
+import type { DeviceHook, DeviceProgram } from './datapath.ts';
+import type { DevicePin, Pins } from './pins.ts';
+import type { AttachMode } from './requirements.ts';
+
+/** What should be on a device. */
+export interface Wanted {
+  readonly device: string;
+  readonly hook: DeviceHook;
+  readonly program: ProgramHandle;
+}
+
+export interface DevicePrograms {
+  /**
+   * Makes the devices have these programs and no others of ours. Told what was put right, one sentence each; what could
+   * not be is in {@link status}.
+   */
+  attach(wanted: readonly Wanted[]): Promise<readonly string[]>;
+  status(): readonly DeviceProgram[];
+  /** Lets go; what is attached and pinned stays. */
+  close(): void;
+}
+
+export function createDevicePrograms(pins: Pins, mode: AttachMode): DevicePrograms {
+  const held = new Map<string, LinkHandle>();
+  let status: readonly DeviceProgram[] = [];
+  let filtersOfOthersSought = false;
+
+  function letGo(path: string): void {
+    const link = held.get(path);
+    held.delete(path);
+    if (link) closeFd(link);
+  }
+
+  /** The link as we hold it, or as an earlier agent pinned it. */
+  function linkAt(path: string): LinkHandle | undefined {
+    const known = held.get(path);
+    if (known) return known;
+    const found = openPinned(path);
+    if (found?.kind === 'link') held.set(path, found);
+    else if (found) closeFd(found);
+    return held.get(path);
+  }
+
+  function keep(path: string, link: LinkHandle): void {
+    letGo(path);
+    held.set(path, link);
+    unpin(path); // Of an earlier device.
+    pin(link, path);
+  }
+
+  function remove(path: string): void {
+    const link = linkAt(path);
+    if (link && linkInfo(link).ifindex !== 0) linkDetach(link);
+    letGo(path);
+    unpin(path);
+  }
+
+  /** Undefined: the link was as it should be. */
+  async function byLink(
+    path: string,
+    ifindex: number,
+    program: ProgramHandle,
+    isFirst: () => boolean,
+    attach: () => LinkHandle,
+  ): Promise<string | undefined> {
+    const link = linkAt(path);
+    const info = link && linkInfo(link);
+    if (!link || info?.ifindex !== ifindex) {
+      if (link && info?.ifindex !== 0) linkDetach(link);
+      await once(() => keep(path, attach()));
+      return 'attached';
+    }
+    const isOurs = info.programId === programInfo(program).id;
+    if (!isOurs) linkUpdate(link, program);
+    if (!isFirst()) {
+      linkDetach(link);
+      await once(() => keep(path, attach()));
+      return 'put ahead of other programs again';
+    }
+    if (!existsSync(path)) {
+      pin(link, path);
+      return 'pinned again';
+    }
+    return isOurs ? undefined : 'replaced';
+  }
+
+  async function onTc({ device, hook, program }: Wanted & { hook: 'ingress' | 'egress' }, ifindex: number) {
+    const { id } = programInfo(program);
+    if (mode === 'clsact') {
+      const [first] = queryClsact(ifindex, hook);
+      if (first?.priority === FILTER.priority && first.programId === id) return undefined;
+      attachClsact(program, ifindex, hook, FILTER);
+      return 'attached';
+    }
+    const isFirst = (): boolean => queryTcx(ifindex, hook)[0]?.programId === id;
+    const attach = (): LinkHandle => attachTcx(program, ifindex, hook, { head: true });
+    return byLink(pins.device({ device, hook }), ifindex, program, isFirst, attach);
+  }
+
+  /** Native where the driver can, else generic: then the kernel runs it before anything else, for every packet it has made. */
+  async function onXdp({ device, program }: Wanted, ifindex: number) {
+    const [native, generic] = (['native', 'generic'] as const).map((xdp) =>
+      pins.device({ device, hook: 'xdp', xdp }),
+    ) as [string, string];
+    const isOnly = () => true;
+    if (linkAt(generic)) {
+      const put = await byLink(generic, ifindex, program, isOnly, () => attachXdp(program, ifindex, 'generic'));
+      return { mode: 'generic' as const, put };
+    }
+    try {
+      const put = await byLink(native, ifindex, program, isOnly, () => attachXdp(program, ifindex, 'native'));
+      return { mode: 'native' as const, put };
+    } catch (error) {
+      // EBUSY: somebody else's program is there. All else is the driver's way to say that it cannot, or not with this MTU.
+      if (!(error instanceof KernelError) || error.code === 'EBUSY') throw error;
+      const put = await byLink(generic, ifindex, program, isOnly, () => attachXdp(program, ifindex, 'generic'));
+      return { mode: 'generic' as const, put };
+    }
+  }
+
+  async function attachOne(wanted: Wanted, ifindex: number | undefined): Promise<[DeviceProgram, string | undefined]> {
+    const { device, hook, program } = wanted;
+    const of = { device, hook, program: program.name };
+    try {
+      if (ifindex === undefined) return [{ ...of, fault: 'there is no such device' }, undefined];
+      if (hook !== 'xdp') return [of, await onTc({ ...wanted, hook }, ifindex)];
+      const { mode: xdp, put } = await onXdp(wanted, ifindex);
+      return [{ ...of, mode: xdp }, put && `${put} (${xdp})`];
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      return [{ ...of, fault: error.message }, undefined];
+    }
+  }
+
+  /** Takes off what an earlier state of affairs, or an earlier agent, has left. */
+  function removeOthers(wanted: readonly Wanted[], indexes: ReadonlyMap<string, number>): string[] {
+    const isWanted = (one: Omit<DevicePin, 'xdp'>): boolean =>
+      wanted.some(({ device, hook }) => device === one.device && hook === one.hook);
+    const removed: string[] = [];
+    for (const found of pins.devices().filter((one) => !isWanted(one))) {
+      remove(pins.device(found));
+      removed.push(`${found.hook} of ${found.device}: detached`);
+    }
+    if (mode !== 'clsact' || filtersOfOthersSought) return removed;
+    for (const [device, ifindex] of indexes) {
+      for (const hook of ['ingress', 'egress'] as const) {
+        const isOurs = OUR_NAMES.includes(queryClsact(ifindex, hook)[0]?.name ?? '');
+        if (!isOurs || isWanted({ device, hook })) continue;
+        detachClsact(ifindex, hook, FILTER);
+        removed.push(`${hook} of ${device}: detached`);
+      }
+    }
+    return removed;
+  }
+
+  return {
+    async attach(wanted) {
+      const indexes = new Map((await linkList({})).map(({ name, index }) => [name, index]));
+      const before = status.map(({ device, hook }) => `${device} ${hook}`);
+      if (before.some((name) => !wanted.some(({ device, hook }) => `${device} ${hook}` === name))) {
+        filtersOfOthersSought = false;
+      }
+      const done = removeOthers(wanted, indexes);
+      filtersOfOthersSought = true;
+      const found: DeviceProgram[] = [];
+      for (const one of wanted) {
+        const [state, put] = await attachOne(one, indexes.get(one.device));
+        found.push(state);
+        if (put) done.push(`${one.hook} of ${one.device}: ${one.program.name} ${put}`);
+      }
+      status = found;
+      return done;
+    },
+    status: () => status,
+    close() {
+      for (const path of [...held.keys()]) letGo(path);
+    },
+  };
+}
+
+/** Filters are known by the names of their programs. */
+const OUR_NAMES = ['from_tunnel', 'to_tunnel', 'from_uplink'];

@@ -1,0 +1,113 @@
+/**
+ * The node's own devices as the datapath needs them: programs on uplinks and tunnel, what those and from_pod are told about
+ * the node, and whom the uplinks refuse. Nothing of it is loaded before it is asked for: a node that is alone has none.
+ */
+import type { LoadedObject, ProgramHandle } from '../../native/index.ts';
+import { linkGet } from '../../native/index.ts';
+import { WeirError } from '../errors.ts';
+import type { Prefix } from '../model/address.ts';
+import type { DeviceProgram, NodeAttachment } from './datapath.ts';
+import type { DevicePrograms, Wanted } from './device-programs.ts';
+import * as abi from './layout.gen.ts';
+import type { Loaded } from './loader.ts';
+import type { NodeMaps } from './maps.ts';
+import { localPrefixes } from './node.ts';
+import { createRefusedSources } from './refused-sources.ts';
+import * as rows from './rows.ts';
+
+/** The one slot of `node_state`. */
+const ONLY = 0;
+const ALONE: abi.NodeState = abi.nodeState.decode(new Uint8Array(abi.nodeState.size));
+const NOT_READ = 1;
+
+export interface AttachedNode {
+  /** @throws WeirError DATAPATH_FAILED naming what is missing on which device, when all that can be done is done */
+  attach(attachment: NodeAttachment): Promise<readonly string[]>;
+  setDenied(prefixes: readonly Prefix[]): Promise<void>;
+  detach(): Promise<void>;
+  programs(): readonly DeviceProgram[];
+  close(): void;
+}
+
+export function createAttachedNode(
+  maps: NodeMaps,
+  devices: DevicePrograms,
+  openBeside: Loaded['openBeside'],
+): AttachedNode {
+  const objects = new Map<'tunnel' | 'uplink', LoadedObject>();
+  const refused = createRefusedSources(maps.refusedSources);
+
+  function program(object: 'tunnel' | 'uplink', name: string): ProgramHandle {
+    const loaded = objects.get(object) ?? openBeside(object);
+    objects.set(object, loaded);
+    const found = loaded.programs[name];
+    if (found) return found;
+    throw new WeirError(
+      'DATAPATH_FAILED',
+      'attach node',
+      `bpf/${object} has no program ${name}: it was built from another version`,
+    );
+  }
+
+  function wanted({ uplinks, tunnel }: NodeAttachment): Wanted[] {
+    return [
+      ...uplinks.map((device): Wanted => ({ device, hook: 'xdp', program: program('uplink', 'guard_uplink') })),
+      // With a tunnel nothing for pods comes by the uplink itself; what does all the same takes the stack's way to to_pod.
+      ...(tunnel === undefined ? uplinks : []).map(
+        (device): Wanted => ({ device, hook: 'ingress', program: program('uplink', 'from_uplink') }),
+      ),
+      ...(tunnel === undefined
+        ? []
+        : ([
+            { device: tunnel, hook: 'ingress', program: program('tunnel', 'from_tunnel') },
+            { device: tunnel, hook: 'egress', program: program('tunnel', 'to_tunnel') },
+          ] as const)),
+    ];
+  }
+
+  function tell(state: abi.NodeState): void {
+    const before = maps.nodeState.get(ONLY);
+    const bytes = (of: abi.NodeState): string => Buffer.from(abi.nodeState.encode(of)).toString('hex');
+    if (before === undefined || bytes(before) !== bytes(state)) maps.nodeState.set(ONLY, state);
+  }
+
+  function setExcluded(prefixes: readonly Prefix[]): void {
+    const table = maps.masqueradeExcluded;
+    const keep = new Set(prefixes);
+    const held = [...table.entries()].map(([key]) => rows.decodeRangeKey(key));
+    table.deleteAll(held.filter((prefix) => !keep.has(prefix)).map(rows.encodeRangeKey));
+    table.setAll(
+      [...keep].filter((prefix) => !held.includes(prefix)).map((prefix) => [rows.encodeRangeKey(prefix), NOT_READ]),
+    );
+  }
+
+  return {
+    async attach(attachment) {
+      const { tunnel, uplinks, podCidrs } = attachment;
+      setExcluded(attachment.masqueradeExcluded);
+      if (uplinks.length > 0) await refused.setOwn([...new Set([...podCidrs, ...(await localPrefixes())])]);
+      const done = await devices.attach(wanted(attachment));
+      const device = tunnel === undefined ? undefined : await linkGet({ name: tunnel });
+      tell(rows.encodeNodeState(attachment, device?.index ?? 0));
+      const faults = devices
+        .status()
+        .flatMap(({ device: on, hook, program: name, fault }) =>
+          fault === undefined ? [] : [`${name} is not on ${on} (${hook}): ${fault}`],
+        );
+      if (faults.length > 0) throw new WeirError('DATAPATH_FAILED', 'attach node', faults.join('; '));
+      return done;
+    },
+    setDenied: (prefixes) => refused.setDenied(prefixes),
+    async detach() {
+      tell(ALONE);
+      setExcluded([]);
+      await devices.attach([]);
+      await refused.setOwn([]);
+    },
+    programs: () => devices.status(),
+    close() {
+      devices.close();
+      for (const object of objects.values()) object.close();
+    },
+  };
+}
