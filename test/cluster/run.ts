@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { missing } from '../kit/privileged.ts';
 import { type Cluster, openCluster, removeCluster, startCluster } from './cluster.ts';
+import { buildImage } from './image.ts';
 import { isRunning } from './program.ts';
 import { clusters, load } from './record.ts';
 import { CHART, installWeir, type RoutingMode } from './weir.ts';
@@ -62,7 +63,11 @@ async function up(values: Values): Promise<void> {
   if (lacking !== undefined) throw new Error(lacking);
   if (cni === 'weir' && !existsSync(CHART))
     throw new Error(`there is no ${CHART} to install: --cni ptp or --cni none were expected`);
-
+  if (cni === 'weir') {
+    // First, because it is what somebody who works on Weir may have broken.
+    say('the image of this checkout');
+    await buildImage();
+  }
   const cluster = await startCluster({
     name: values.name,
     nodes,

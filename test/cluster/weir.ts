@@ -1,6 +1,9 @@
 /** Weir itself on a cluster: the image of this checkout and its chart, with the values that a cluster without kube-proxy needs. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parse } from 'yaml';
 import { CONTROL_PLANE } from './addresses.ts';
+import { withinBounds } from './capabilities.ts';
 import type { Cluster } from './cluster.ts';
 import { buildImage, IMAGE_ARCHIVE } from './image.ts';
 import { CHECKOUT } from './paths.ts';
@@ -16,11 +19,11 @@ export interface WeirOptions {
   readonly onProgress?: (line: string) => void;
 }
 
-/** `helm upgrade --install`; resolves when Helm has, which waits for the DaemonSet to be ready on every node. */
+/** `helm upgrade --install`; resolves when the agent is ready on every node. */
 export async function installWeir(cluster: Cluster, options: WeirOptions): Promise<void> {
   const { routingMode, values = [], onProgress = () => {} } = options;
-  onProgress('the image of this checkout');
   await buildImage();
+  onProgress('loading the image into every node');
   await cluster.loadImage(IMAGE_ARCHIVE);
   onProgress(`helm install weir charts/weir (${routingMode})`);
   const settings = [
@@ -28,10 +31,17 @@ export async function installWeir(cluster: Cluster, options: WeirOptions): Promi
     // Nobody translates the API server's Service for the agent, which is who will translate it.
     `k8sServiceHost=${CONTROL_PLANE.v4}`,
     'k8sServicePort=6443',
+    `securityContext.capabilities={${withinBounds(chartCapabilities()).join(',')}}`,
     ...values,
   ];
   await cluster.helm(
     ...['upgrade', '--install', 'weir', CHART, '--namespace', NAMESPACE, '--wait', '--timeout=3m'],
     ...settings.flatMap((setting) => ['--set', setting]),
   );
+  // Helm is content with as many pods as a rolling update may take away.
+  await cluster.kubectl('-n', NAMESPACE, 'rollout', 'status', 'daemonset/weir', '--timeout=90s');
+}
+
+function chartCapabilities(): string[] {
+  return parse(readFileSync(join(CHART, 'values.yaml'), 'utf8')).securityContext.capabilities;
 }

@@ -1,6 +1,7 @@
 /** What test/cluster reads of the machine, and the addresses it gives. */
 import * as assert from 'uvu/assert';
 import { families, machineLink, nodeAddresses, POD_RANGE, withPrefix } from '../cluster/addresses.ts';
+import { withinBounds } from '../cluster/capabilities.ts';
 import { hierarchiesOf } from '../cluster/cgroups.ts';
 import { ClusterPaths } from '../cluster/paths.ts';
 import { suite } from '../kit/suite.ts';
@@ -41,6 +42,14 @@ addresses('of the link to the machine', () =>
   assert.equal(machineLink(255), { machine: '198.18.255.1', controlPlane: '198.18.255.2' }),
 );
 addresses.run();
+
+const capabilities = suite('cluster: capabilities');
+capabilities('that a machine keeps from root are left out', () => {
+  const wanted = ['NET_ADMIN', 'SYS_RESOURCE', 'BPF'];
+  assert.equal(withinBounds(wanted, 'CapEff:\t0000000000000000\nCapBnd:\t000001fffeffffff\n'), ['NET_ADMIN', 'BPF']);
+  assert.equal(withinBounds(wanted, 'CapBnd:\t000001ffffffffff\n'), wanted);
+});
+capabilities.run();
 
 const names = suite('cluster: names');
 names('are part of everything it makes', () => {
