@@ -7,7 +7,7 @@ import { createKernelDatapath, type KernelDatapath, type KernelDatapathOptions }
 import { EventType, type FlowEvent, flowEvent } from '../../agent/datapath/layout.gen.ts';
 import { addressOf, ifindexOf } from '../../agent/datapath/rows.ts';
 import { type Address, parseAddress } from '../../agent/model/address.ts';
-import type { PolicyDirectionRow, PolicyRow } from '../../agent/model/verdict.ts';
+import type { PolicyRow } from '../../agent/model/verdict.ts';
 import { createLogger } from '../../agent/run/log.ts';
 import { attachTcx, closeFd, mapEntries, mapUpdate, openPinned } from '../../native/index.ts';
 import { tryCommand } from '../kit/command.ts';
@@ -15,20 +15,7 @@ import { type Netns, Testbed } from '../kit/netns.ts';
 import type { Peer } from '../kit/traffic.ts';
 import { until } from '../kit/until.ts';
 
-export const OPEN: PolicyDirectionRow = {
-  isolated: false,
-  auditIsolated: false,
-  hasDeny: false,
-  hasAudit: false,
-  hasAny: false,
-  keepsEstablished: false,
-  selectorSet: 0,
-  addressSet: 0,
-};
-export const CLOSED: PolicyDirectionRow = { ...OPEN, isolated: true };
-
-export const allowAll = (id: number): PolicyRow => ({ id, revision: 1, ingress: OPEN, egress: OPEN });
-export const denyIngress = (id: number): PolicyRow => ({ id, revision: 1, ingress: CLOSED, egress: OPEN });
+export { allowAll, CLOSED, denyIngress, OPEN } from './policy-rows.ts';
 
 export interface RigPod {
   readonly wiring: PodWiring;
