@@ -44,6 +44,8 @@ export interface ApiAnswer {
 const ADVERTISED = '192.0.2.1';
 /** A socket in the folder, in which both run: etcd wants a host and a port also there, and takes them for the file's name. */
 const ETCD = 'unix://etcd.sock:0';
+/** In a namespace of its own the port is free: one server per namespace. */
+const NETNS_PORT = 6443;
 const START_MS = 60_000;
 
 /** Starts both; resolves when the server says that it is ready. `part` names the folder: `<tmp>/wt-<part>-<random>`. */
@@ -81,8 +83,9 @@ export class ApiServer {
     this.caFile = join(this.folder, 'apiserver.crt');
     this.kubeconfig = join(this.folder, 'kubeconfig');
     process.on('exit', this.#atExit);
-    process.on('SIGTERM', endProcess);
-    process.on('SIGINT', endProcess);
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      if (!process.listeners(signal).includes(endProcess)) process.on(signal, endProcess);
+    }
   }
 
   async start(): Promise<void> {
@@ -101,7 +104,7 @@ export class ApiServer {
   /** The API server starts (again), with the same address, certificate and objects. */
   async up(): Promise<void> {
     for (let tries = 1; ; tries++) {
-      if (this.url === '' || tries > 1) this.#port = await freePort(this.#address);
+      if (this.url === '' || tries > 1) this.#port = this.#options.netns ? NETNS_PORT : await freePort(this.#address);
       this.url = `https://${this.#address}:${this.#port}`;
       const child = this.#spawn('api-server', this.#apiServer());
       const ended = new Promise<'ended'>((resolve) => child.once('exit', () => resolve('ended')));
@@ -267,6 +270,7 @@ export class ApiServer {
   }
 }
 
+/** Through process.exit, so that the exit hooks run. */
 function endProcess(): void {
   process.exit(143);
 }

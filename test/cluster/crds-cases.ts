@@ -44,6 +44,10 @@ refuses('no selector', cnp({ ingress: [] }), 'spec.endpointSelector', 'Required 
 refuses('no direction', all({}), 'spec', direction);
 refuses('a misspelt direction', all({ ingres: [] }), 'spec.ingres', 'unknown field');
 refuses('2001 rules', ingress(...times(2001, {})), 'spec.ingress', 'at most 2000');
+// What CEL may cost at most while it runs is another limit of the API server.
+const from = times(2000, { fromEndpoints: [{ matchLabels: { app: 'web' } }], toPorts: [{ ports: [{ port: '80' }] }] });
+const to = times(2000, { toEndpoints: [{ matchLabels: { app: 'db' } }], toPorts: [{ ports: [{ port: '80' }] }] });
+takes('2000 rules of every kind', all({ ingress: from, ingressDeny: from, egress: to, egressDeny: to }));
 refuses('nodeSelector in a namespace', all({ nodeSelector: {}, ingress: [] }), 'spec.nodeSelector', 'unknown field');
 takes('nodeSelector of a clusterwide policy', ccnp({ nodeSelector: {}, ingress: [] }));
 refuses('both selectors', ccnp({ nodeSelector: {}, endpointSelector: {}, ingress: [] }), 'spec', subject);
