@@ -6,10 +6,12 @@ import { WeirError } from '../errors.ts';
 export async function cgroupDirectory(set: string): Promise<string> {
   if (set !== '') return set;
   const mounts = await readFile('/proc/self/mounts', 'utf8');
-  const place = mounts
+  const places = mounts
     .split('\n')
     .map((line) => line.split(' '))
-    .find(([, , type]) => type === 'cgroup2')?.[1];
+    .flatMap(([, place, type]) => (type === 'cgroup2' && place !== undefined ? [place] : []));
+  // A container sees its own group as the root; charts/weir mounts the host's below /host.
+  const place = places.find((each) => each.startsWith('/host/')) ?? places[0];
   if (place !== undefined) return place;
   throw new WeirError(
     'CONFIG_INVALID',
