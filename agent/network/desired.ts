@@ -1,10 +1,11 @@
 /** What devices, addresses, routes, settings and rules this node should have, of the settings and the nodes. Pure. */
 import { createHash } from 'node:crypto';
 import type { NodeAttachment } from '../datapath/datapath.ts';
+import { PacketMark } from '../datapath/layout.gen.ts';
 import { type Address, familyOf, type Prefix } from '../model/address.ts';
 import type { Problem } from '../model/object.ts';
 import type { Found } from './found.ts';
-import { MASQUERADE_MARK, ROUTER_DEVICE, TUNNEL_DEVICE } from './names.ts';
+import { ROUTER_DEVICE, TUNNEL_DEVICE } from './names.ts';
 import type { NetworkSettings, Nodes } from './network.ts';
 import { error, warning } from './problem.ts';
 import { blackholes, byAddress, type DesiredRoute, routesToNodes, throughTunnel, withoutForeign } from './routes.ts';
@@ -63,14 +64,14 @@ export function decide(settings: NetworkSettings, nodes: Nodes, found: Found): D
           : [{ name: ROUTER_DEVICE, kind: 'veth' as const, addresses: self.routerAddresses }]),
       ],
       routes: routes.routes,
-      routesAreComplete: nodes.others !== undefined,
+      routesAreComplete: nodes.others !== undefined || routingMode === 'none',
       rules: needsRules
         ? rulesText({
             self,
             uplinks: uplinkNames,
             masquerade: settings.masquerade,
             podCidrs: podCidrsOf(settings, nodes),
-            mark: MASQUERADE_MARK,
+            mark: PacketMark.MARK_MASQUERADE,
           })
         : undefined,
     },

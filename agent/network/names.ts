@@ -14,5 +14,3 @@ export const OWN_DEVICES: readonly string[] = [TUNNEL_DEVICE, ROUTER_DEVICE];
 export const ROUTE_PROTOCOL = 119;
 /** `table inet weir`. */
 export const NFT_TABLE = 'weir';
-/** from_pod's mark on packets of connections that pods open to somewhere outside the cluster: bpf/abi/mark.h. */
-export const MASQUERADE_MARK = 1 << 24;

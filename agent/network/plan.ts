@@ -42,11 +42,13 @@ export function plan(desired: Desired, found: Found): Operation[] {
     (link) => OWN_DEVICES.includes(link.name) && !desired.devices.some(({ name }) => name === link.name),
   );
   const routes = planRoutes(desired, found, stillThere);
+  // An address that goes takes the routes along whose source it is, also those that are kept for now.
+  const surplus = desired.routesAreComplete ? devices.flatMap(({ after }) => after) : [];
   return [
     ...devices.flatMap(({ before }) => before),
     ...routes.set,
-    ...devices.flatMap(({ after }) => after),
     ...routes.delete,
+    ...surplus,
     ...gone.map(({ name }): Operation => ({ kind: 'device.delete', name })),
     ...planRules(desired, found),
   ];

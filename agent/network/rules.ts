@@ -18,7 +18,7 @@ export interface RulesInput {
   readonly masquerade: boolean;
   /** Prefixes of all pods of the cluster. */
   readonly podCidrs: readonly Prefix[];
-  /** The bit of the mark that says: a pod's, and it leaves the cluster. */
+  /** The bit of a packet's mark that says: a pod's, and it leaves the cluster (bpf/abi/mark.h). */
   readonly mark: number;
 }
 
