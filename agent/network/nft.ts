@@ -52,6 +52,13 @@ export async function listChains(netns: string | undefined): Promise<unknown> {
   return JSON.parse(stdout);
 }
 
+/** One table as nft prints it, without counters. */
+export async function listTable(family: string, table: string, netns: string | undefined): Promise<string> {
+  const { code, stdout, stderr } = await runNft(netns, ['-s', 'list', 'table', family, table]);
+  if (code !== 0) throw failed('list table', stderr);
+  return stdout;
+}
+
 interface Answer {
   readonly code: number | null;
   readonly stdout: string;

@@ -3,6 +3,8 @@ import * as assert from 'uvu/assert';
 import type { Address, Prefix } from '../../agent/model/address.ts';
 import type { NodeRecord } from '../../agent/model/object.ts';
 import { createNetwork, type Network, type NetworkSettings } from '../../agent/network/network.ts';
+import { findObstacles } from '../../agent/network/obstacles.ts';
+import { followMtu } from '../../agent/network/pod-mtu.ts';
 import { listOwnNetwork, removeNetwork } from '../../agent/network/remove.ts';
 import { createLogger } from '../../agent/run/log.ts';
 import { type Netns, Testbed } from '../kit/netns.ts';
@@ -225,6 +227,72 @@ test('tunnel: a UDP port that another plugin has is told, with its device', asyn
     /flannel\.1 has UDP port 8472/,
   );
   assert.ok(await one.netns.ip('link show flannel.1'));
+});
+
+test('pods that are there follow the MTU of the uplink, unless they asked for less', async () => {
+  const { lan } = state;
+  const [one] = lan.nodes as [TestNode];
+  const pods = [await lan.addPod(one, 9), await lan.addPod(one, 10), await lan.addPod(one, 11)];
+  const [, small, large] = pods.map(({ netns }) => netns) as [Netns, Netns, Netns];
+  await one.netns.ip('link set weirtest10 mtu 1300');
+  await small.ip('link set eth0 mtu 1300');
+  await one.netns.ip('link set weirtest11 mtu 9000');
+  await large.ip('link set eth0 mtu 9000');
+  const gone = { hostInterface: 'weirtest99', interfaceName: 'eth0', netns: '/run/netns/wt-network-none' };
+  const interfaces = pods.map(({ hostInterface, netns }) => ({
+    hostInterface,
+    interfaceName: 'eth0',
+    netns: netns.path,
+  }));
+  const mtus = async () => {
+    const shown = [];
+    for (const { netns, hostInterface } of pods) {
+      const inside = /mtu (\d+)/.exec(await netns.ip('link show eth0'))?.[1];
+      shown.push([inside, /mtu (\d+)/.exec(await one.netns.ip(`link show ${hostInterface}`))?.[1]]);
+    }
+    return shown;
+  };
+  const follow = (from: number | undefined, to: number) =>
+    followMtu([...interfaces, gone], { from, to, netns: one.netns.path });
+  assert.is(await follow(1500, 1450), 2);
+  assert.equal(await mtus(), [
+    ['1450', '1450'],
+    ['1300', '1300'],
+    ['1450', '1450'],
+  ]);
+  assert.is(await follow(1450, 8950), 2);
+  assert.equal(await mtus(), [
+    ['8950', '8950'],
+    ['1300', '1300'],
+    ['8950', '8950'],
+  ]);
+  assert.is(await follow(undefined, 9000), 0, 'what they were given is not known: larger is no harm');
+});
+
+test('what other software does in the way of pods is found', async () => {
+  const [one] = state.lan.nodes as [TestNode];
+  const find = () => findObstacles(['eth0'], one.netns.path);
+  await networkOf(one, { masquerade: true }).reconcile({ self: one.record, others: [] });
+  assert.equal(await find(), []);
+  const load = (text: string) => one.netns.run(['nft', '-f', '-'], { input: text });
+  // What iptables-nft makes of `iptables -P FORWARD DROP`.
+  await load('table ip filter {\nchain FORWARD {\ntype filter hook forward priority filter; policy drop;\n}\n}\n');
+  await one.netns.ip('link add cni0 type bridge');
+  await one.netns.run(['sysctl', '-qw', 'net.ipv4.conf.eth0.rp_filter=1']);
+  const found = await find();
+  assert.equal(
+    found.map(({ code }) => code),
+    ['forward-drop', 'other-plugin', 'reverse-path-filter'],
+  );
+  assert.match(
+    found[0]?.message ?? '',
+    /chain FORWARD of nftables table ip filter .* iptables -I FORWARD -i weir\+ -j ACCEPT/,
+  );
+  await load('insert rule ip filter FORWARD iifname "weir*" counter accept\n');
+  assert.equal(
+    (await find()).map(({ code }) => code),
+    ['other-plugin', 'reverse-path-filter'],
+  );
 });
 
 test('masquerade: only what carries the mark gets an address of the node, in both families', async () => {
