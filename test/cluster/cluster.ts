@@ -163,19 +163,18 @@ export class Cluster implements AsyncDisposable {
     await makeNetwork(this.paths, this.#record);
     await this.controlPlane.prepare();
     this.#onProgress(`etcd and the control plane; ${nodes} nodes with containerd and images`);
-    const installing = Array.from({ length: nodes }, () => this.#install());
-    await allEnded([this.controlPlane.start(), ...installing]);
+    const joining = Array.from({ length: nodes }, () => this.#newNode());
+    await allEnded([this.controlPlane.start(), ...joining.map((node) => node.install())]);
     this.#onProgress('kubelets');
-    await Promise.all(this.nodes.map((node) => node.startKubelet()));
-    await this.#afterJoining();
-    await this.#applyDns();
+    // Nodes get Ready without images; pods want them.
+    await allEnded([this.#join(joining), this.#applyDns(), ...joining.map((node) => this.#loadImages(node))]);
   }
 
   /** A further node; resolves when the API server knows it and, with ptp, it is Ready. */
   async addNode(): Promise<Node> {
-    const node = await this.#install();
-    await node.startKubelet();
-    await this.#afterJoining();
+    const node = this.#newNode();
+    await node.install();
+    await allEnded([this.#join([node]), this.#loadImages(node)]);
     return node;
   }
 
@@ -247,17 +246,23 @@ export class Cluster implements AsyncDisposable {
     await this.kubectl('wait', '--for=condition=Ready', 'nodes', '--all', `--timeout=${Math.ceil(timeoutMs / 1000)}s`);
   }
 
-  async #install(): Promise<Node> {
+  #newNode(): Node {
     const number = this.#record.nextNode++;
     const record = { name: `node${number}`, number };
     const node = new Node(this.paths, this.#record, record, this.controlPlane);
     this.#record.nodes.push(record);
     this.nodes.push(node);
     save(this.#record);
-    await node.install();
-    const images = [...(await baseImages()), ...this.#record.images];
-    await Promise.all(images.map((archive) => node.loadImage(archive)));
     return node;
+  }
+
+  async #loadImages(node: Node): Promise<void> {
+    for (const archive of [...(await baseImages()), ...this.#record.images]) await node.loadImage(archive);
+  }
+
+  async #join(joining: readonly Node[]): Promise<void> {
+    await Promise.all(joining.map((node) => node.startKubelet()));
+    await this.#afterJoining();
   }
 
   /** The controller manager gives a node its podCIDRs a moment after it registers. */
@@ -267,7 +272,7 @@ export class Cluster implements AsyncDisposable {
         const known = await this.#podCidrs();
         return this.nodes.every(({ name }) => known.has(name)) && known;
       },
-      { what: 'nodes to register and get their podCIDRs', timeoutMs: 60_000, everyMs: 100 },
+      { what: 'nodes to register and get their podCIDRs', timeoutMs: 60_000, everyMs: 250 },
     );
     if (this.#record.cni !== 'ptp') return;
     await configurePtp(this.nodes, podCidrs);

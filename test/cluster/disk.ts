@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { command } from '../kit/command.ts';
 
 /** Mount points, and folders that programs expect to be there. */
 const FOLDERS = [
@@ -41,14 +42,13 @@ const SETTINGS = [
 /** Reference plugins that a container runtime brings along on any machine: containerd itself sets up lo by `loopback`. */
 const PLUGINS = ['loopback', 'portmap'];
 
-export function makeDisk(disk: string, node: string): void {
+export async function makeDisk(disk: string, node: string): Promise<void> {
   for (const folder of FOLDERS) mkdirSync(join(disk, folder), { recursive: true });
   for (const name of MERGED) if (existsSync(`/${name}`)) symlinkSync(`usr/${name}`, join(disk, name));
   symlinkSync('../run', join(disk, 'var/run'));
   symlinkSync('../run/lock', join(disk, 'var/lock'));
-  for (const name of SETTINGS)
-    if (existsSync(`/etc/${name}`))
-      cpSync(`/etc/${name}`, join(disk, 'etc', name), { recursive: true, verbatimSymlinks: true });
+  const settings = SETTINGS.map((name) => `/etc/${name}`).filter((path) => existsSync(path));
+  await command(['cp', '-a', ...settings, join(disk, 'etc')]);
   writeFileSync(join(disk, 'etc/hostname'), `${node}\n`);
   writeFileSync(join(disk, 'etc/hosts'), `127.0.0.1 localhost\n::1 localhost\n127.0.1.1 ${node}\n`);
   writeFileSync(join(disk, 'etc/machine-id'), `${randomBytes(16).toString('hex')}\n`);

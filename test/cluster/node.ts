@@ -79,7 +79,7 @@ export class Node {
 
   /** Makes the disk, boots, and starts containerd. The kubelet waits for startKubelet, and that for an API server. */
   async install(): Promise<void> {
-    makeDisk(this.disk, this.name);
+    await makeDisk(this.disk, this.name);
     configureContainerd(this.disk);
     await this.boot();
     await this.startContainerd();
