@@ -12,6 +12,7 @@
 #include "abi/peer.h"
 #include "abi/policy.h"
 #include "abi/tunnel.h"
+#include "service_maps.h"
 
 /* ---- written by the agent when a pod comes, changes or goes ---- */
 

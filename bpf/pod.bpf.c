@@ -16,7 +16,14 @@
 __force_inline int deliver(struct __sk_buff *ctx, struct passage *p, const struct cursor *cursor,
 			   const struct endpoint *pod, const enum family family)
 {
-	return p->target ? deliver_to_pod(ctx, p, cursor, family) : leave(ctx, p, cursor, pod);
+	int outcome;
+
+	if (p->target)
+		return deliver_to_pod(ctx, p, family);
+	/* once more for the backend of a Service */
+	if (config_services && p->translation && (outcome = refuse_tunnel_port(p)))
+		return outcome;
+	return leave(ctx, p, cursor, pod);
 }
 
 __force_inline int send_ipv4(struct __sk_buff *ctx, struct passage *p, const struct endpoint *pod)
@@ -96,7 +103,7 @@ __force_inline int receive_ip(struct __sk_buff *ctx, struct passage *p, const st
 	if (!owns_address(pod, &p->tuple.destination, family))
 		return -DROP_DESTINATION_GONE;
 	outcome = judge_or_follow(ctx, p, &cursor, family);
-	return outcome ? outcome : let_in(ctx, p, &cursor, family);
+	return outcome ? outcome : OUTCOME_STACK;
 }
 
 __force_inline int receive(struct __sk_buff *ctx, struct passage *p)

@@ -30,7 +30,8 @@ export function createConnections(tables: ConnectionTables, clock: ProgramHandle
     for (;;) {
       const { jiffies, ns } = sampleClock(clock);
       const { keys, values, count, scanned } = await mapSweep(tables[name], EXPIRES_OFFSET, jiffies, SWEEP_LIMIT);
-      if (count > 0) listener(endRecords(count, keys, values, decode, tables[name].keySize, ns), count, 0);
+      const [records, ended] = endRecords(count, keys, values, decode, tables[name].keySize, ns);
+      if (ended > 0) listener(records, ended, 0);
       collected += count;
       if (count < SWEEP_LIMIT) {
         counts[name] = scanned - count;
@@ -61,13 +62,16 @@ function endRecords(
   decode: (bytes: Uint8Array, offset: number) => Tuple,
   keySize: number,
   nowNs: bigint,
-): Uint8Array {
+): [records: Uint8Array, count: number] {
   const records = new Uint8Array(count * abi.flowEvent.size);
+  let ended = 0;
   for (let i = 0; i < count; i++) {
     const entry = abi.conntrackEntry.decode(values, i * abi.conntrackEntry.size);
-    abi.flowEvent.encode(endOf(decode(keys, i * keySize), entry, nowNs), records, i * abi.flowEvent.size);
+    if ((entry.flags & abi.ConntrackFlags.CONNTRACK_LEAD) !== 0) continue; // Its connection is an entry of its own.
+    abi.flowEvent.encode(endOf(decode(keys, i * keySize), entry, nowNs), records, ended * abi.flowEvent.size);
+    ended += 1;
   }
-  return records;
+  return [records.subarray(0, ended * abi.flowEvent.size), ended];
 }
 
 /** The end of a connection as the programs would have reported it, seen from the initiator. */

@@ -43,7 +43,8 @@ type Settings = Pick<
   | 'ringBufferMiB'
   | 'eventQueueRecords'
   | 'reportIntervalSeconds'
->;
+> &
+  Partial<Pick<Config, 'services'>>;
 
 export interface KernelDatapathOptions {
   readonly config: Settings;
@@ -80,6 +81,7 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
     reportIntervalSeconds: config.reportIntervalSeconds,
     newConnectionsPerSecond: config.newConnectionsPerSecond,
     newConnectionBurst: config.newConnectionsBurst,
+    services: config.services ?? false,
     ringBytes: config.ringBufferMiB << 20,
     ...(options.maxEntries && { maxEntries: options.maxEntries }),
   });

@@ -97,6 +97,10 @@ export const ConntrackFlags = {
   CONNTRACK_FIN_RESPONDER: 8,
   /** TCP: handshake seen; mid-stream entries once both sides spoke */
   CONNTRACK_ESTABLISHED: 16,
+  /** the initiator asked for a virtual address: see `service` */
+  CONNTRACK_THROUGH_SERVICE: 32,
+  /** no connection: leads from a virtual address to the backend in `service` */
+  CONNTRACK_LEAD: 64,
   /** judged again and denied: initiator drops, replies pass, no renewal */
   CONNTRACK_REVOKED: 256,
   /** allowed at the initiator's pod, in `epoch` */
@@ -112,6 +116,8 @@ export const conntrackFlagsName: Readonly<Record<number, string>> = {
   4: 'CONNTRACK_FIN_INITIATOR',
   8: 'CONNTRACK_FIN_RESPONDER',
   16: 'CONNTRACK_ESTABLISHED',
+  32: 'CONNTRACK_THROUGH_SERVICE',
+  64: 'CONNTRACK_LEAD',
   256: 'CONNTRACK_REVOKED',
   512: 'CONNTRACK_EGRESS_JUDGED',
   1024: 'CONNTRACK_INGRESS_JUDGED',
@@ -120,6 +126,8 @@ export const conntrackFlagsName: Readonly<Record<number, string>> = {
 export const CONNTRACK_FLAGS_DOC: Readonly<Record<number, string>> = {
   2: "the responder has answered",
   16: "TCP: handshake seen; mid-stream entries once both sides spoke",
+  32: "the initiator asked for a virtual address: see `service`",
+  64: "no connection: leads from a virtual address to the backend in `service`",
   256: "judged again and denied: initiator drops, replies pass, no renewal",
   512: "allowed at the initiator's pod, in `epoch`",
   1024: "allowed at the responder's pod, in `epoch`",
@@ -249,7 +257,9 @@ export const DropReason = {
   DROP_DENY_CIDR: 32,
   /** the way there is a tunnel, whose device or far end is not known */
   DROP_TUNNEL_MISSING: 33,
-  DROP_REASON_COUNT: 34,
+  /** the virtual address has no Service at this port */
+  DROP_SERVICE_NO_PORT: 34,
+  DROP_REASON_COUNT: 35,
 } as const;
 export type DropReason = (typeof DropReason)[keyof typeof DropReason];
 export const dropReasonName: Readonly<Record<number, string>> = {
@@ -287,6 +297,7 @@ export const dropReasonName: Readonly<Record<number, string>> = {
   31: 'DROP_TOO_BIG',
   32: 'DROP_DENY_CIDR',
   33: 'DROP_TUNNEL_MISSING',
+  34: 'DROP_SERVICE_NO_PORT',
 };
 export const DROP_REASON_DOC: Readonly<Record<number, string>> = {
   1: "no rule allows it and a policy isolates the pod",
@@ -322,6 +333,7 @@ export const DROP_REASON_DOC: Readonly<Record<number, string>> = {
   31: "larger than the path allows; the sender was told",
   32: "source inside a configured deny range",
   33: "the way there is a tunnel, whose device or far end is not known",
+  34: "the virtual address has no Service at this port",
 };
 
 export const EndpointLimits = {
@@ -419,13 +431,26 @@ export const GATEWAY_DOC: Readonly<Record<number, string>> = {
   18446744072266580000: "169.254.1.1, host order",
 };
 
+/** Source of a packet that goes from a pod through a Service to itself: its own address would be refused there. Neither leaves the pod's veth: 169.254.42.1, and an address of the discard-only prefix (RFC 6666). */
+export const Hairpin = {
+  /** 169.254.42.1, host order */
+  HAIRPIN_IPV4: 18446744072266590000,
+} as const;
+export type Hairpin = (typeof Hairpin)[keyof typeof Hairpin];
+export const hairpinName: Readonly<Record<number, string>> = {
+  18446744072266590000: 'HAIRPIN_IPV4',
+};
+export const HAIRPIN_DOC: Readonly<Record<number, string>> = {
+  18446744072266590000: "169.254.42.1, host order",
+};
+
 /** Slots of `drops`: reason * DIRECTION_COUNT + direction. */
 export const MetricsLimits = {
-  DROP_COUNTERS: 68,
+  DROP_COUNTERS: 70,
 } as const;
 export type MetricsLimits = (typeof MetricsLimits)[keyof typeof MetricsLimits];
 export const metricsLimitsName: Readonly<Record<number, string>> = {
-  68: 'DROP_COUNTERS',
+  70: 'DROP_COUNTERS',
 };
 
 export const NodeFlags = {
@@ -555,6 +580,14 @@ export const PolicyLimits = {
 } as const;
 export type PolicyLimits = (typeof PolicyLimits)[keyof typeof PolicyLimits];
 
+export const ServiceLimits = {
+  SERVICES_MAX: 131072,
+  SERVICE_BACKENDS_MAX: 262144,
+  SERVICE_AFFINITIES_MAX: 16384,
+  SOCKET_PEERS_MAX: 16384,
+} as const;
+export type ServiceLimits = (typeof ServiceLimits)[keyof typeof ServiceLimits];
+
 /** Index of counters and tuples of one side of the connection. */
 export const Side = {
   SIDE_INITIATOR: 0,
@@ -614,6 +647,7 @@ export const verdictPrefixName: Readonly<Record<number, string>> = {
 // ---- byte strings ----
 export const GATEWAY_IPV6: Readonly<Uint8Array> = Uint8Array.of(254, 128, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1);
 export const GATEWAY_MAC: Readonly<Uint8Array> = Uint8Array.of(10, 119, 101, 105, 114, 1);
+export const HAIRPIN_IPV6: Readonly<Uint8Array> = Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 66, 0, 1);
 
 // ---- structs ----
 
@@ -663,6 +697,25 @@ export const addressClasses: Codec<AddressClasses> = codec<AddressClasses>(12, {
   },
 });
 
+export interface Backend {
+  address: Uint8Array;
+  /** host order */
+  port: number;
+}
+export const backend: Codec<Backend> = codec<Backend>(20, {
+  write(value, view, at) {
+    setBytes(view, at + 0, 16, value.address, 'Backend.address');
+    set16(view, at + 16, value.port, NETWORK, 'Backend.port');
+    zero(view, at + 18, 2);
+  },
+  read(view, at) {
+    return {
+      address: getBytes(view, at + 0, 16),
+      port: view.getUint16(at + 16, NETWORK),
+    };
+  },
+});
+
 /** New-connection budget of one pod: a token bucket; a connection that closes properly gives its token back. */
 export interface ConnectionBudget {
   /** jiffies of the last refill */
@@ -708,8 +761,9 @@ export interface ConntrackEntry {
   flags: number;
   /** all flags seen, by sender */
   tcpFlags: Uint8Array;
+  service: ConntrackService;
 }
-export const conntrackEntry: Codec<ConntrackEntry> = codec<ConntrackEntry>(96, {
+export const conntrackEntry: Codec<ConntrackEntry> = codec<ConntrackEntry>(120, {
   write(value, view, at) {
     set64(view, at + 0, value.expires, HOST, 'ConntrackEntry.expires');
     set64(view, at + 8, value.created, HOST, 'ConntrackEntry.created');
@@ -724,6 +778,8 @@ export const conntrackEntry: Codec<ConntrackEntry> = codec<ConntrackEntry>(96, {
     set32(view, at + 88, value.epoch, HOST, 'ConntrackEntry.epoch');
     set16(view, at + 92, value.flags, HOST, 'ConntrackEntry.flags');
     setBytes(view, at + 94, 2, value.tcpFlags, 'ConntrackEntry.tcpFlags');
+    conntrackService.write(value.service, view, at + 96);
+    zero(view, at + 116, 4);
   },
   read(view, at) {
     return {
@@ -740,6 +796,7 @@ export const conntrackEntry: Codec<ConntrackEntry> = codec<ConntrackEntry>(96, {
       epoch: view.getUint32(at + 88, HOST),
       flags: view.getUint16(at + 92, HOST),
       tcpFlags: getBytes(view, at + 94, 2),
+      service: conntrackService.read(view, at + 96),
     };
   },
 });
@@ -800,6 +857,29 @@ export const conntrackKey6: Codec<ConntrackKey6> = codec<ConntrackKey6>(40, {
       lowPort: view.getUint16(at + 32, NETWORK),
       highPort: view.getUint16(at + 34, NETWORK),
       protocol: view.getUint8(at + 36),
+    };
+  },
+});
+
+/** Of a connection through a Service: what the initiator asked for, and from which port; its replies get both back. Of a lead, whose key is that of initiator and virtual address: the backend, and the initiator's port there. Otherwise zeros. */
+export interface ConntrackService {
+  address: Uint8Array;
+  /** host order */
+  port: number;
+  /** host order */
+  clientPort: number;
+}
+export const conntrackService: Codec<ConntrackService> = codec<ConntrackService>(20, {
+  write(value, view, at) {
+    setBytes(view, at + 0, 16, value.address, 'ConntrackService.address');
+    set16(view, at + 16, value.port, NETWORK, 'ConntrackService.port');
+    set16(view, at + 18, value.clientPort, NETWORK, 'ConntrackService.clientPort');
+  },
+  read(view, at) {
+    return {
+      address: getBytes(view, at + 0, 16),
+      port: view.getUint16(at + 16, NETWORK),
+      clientPort: view.getUint16(at + 18, NETWORK),
     };
   },
 });
@@ -1164,6 +1244,151 @@ export const rangeKey: Codec<RangeKey> = codec<RangeKey>(24, {
   },
 });
 
+export interface Service {
+  /** id of its slots; 0 where `count` is 0 */
+  slots: number;
+  /** slots; 0: connections are refused at once */
+  count: number;
+  /** a client keeps its backend for so long after its last connection; 0: no affinity */
+  affinitySeconds: number;
+  /** reserved, 0 */
+  flags: number;
+}
+export const service: Codec<Service> = codec<Service>(16, {
+  write(value, view, at) {
+    set32(view, at + 0, value.slots, HOST, 'Service.slots');
+    set32(view, at + 4, value.count, HOST, 'Service.count');
+    set32(view, at + 8, value.affinitySeconds, HOST, 'Service.affinitySeconds');
+    set32(view, at + 12, value.flags, HOST, 'Service.flags');
+  },
+  read(view, at) {
+    return {
+      slots: view.getUint32(at + 0, HOST),
+      count: view.getUint32(at + 4, HOST),
+      affinitySeconds: view.getUint32(at + 8, HOST),
+      flags: view.getUint32(at + 12, HOST),
+    };
+  },
+});
+
+export interface ServiceAffinity {
+  /** jiffies */
+  expires: bigint;
+  backend: Backend;
+}
+export const serviceAffinity: Codec<ServiceAffinity> = codec<ServiceAffinity>(32, {
+  write(value, view, at) {
+    set64(view, at + 0, value.expires, HOST, 'ServiceAffinity.expires');
+    backend.write(value.backend, view, at + 8);
+    zero(view, at + 28, 4);
+  },
+  read(view, at) {
+    return {
+      expires: view.getBigUint64(at + 0, HOST),
+      backend: backend.read(view, at + 8),
+    };
+  },
+});
+
+export interface ServiceAffinityKey {
+  /** zeros: the node's own processes */
+  client: Uint8Array;
+  service: ServiceKey;
+}
+export const serviceAffinityKey: Codec<ServiceAffinityKey> = codec<ServiceAffinityKey>(36, {
+  write(value, view, at) {
+    setBytes(view, at + 0, 16, value.client, 'ServiceAffinityKey.client');
+    serviceKey.write(value.service, view, at + 16);
+  },
+  read(view, at) {
+    return {
+      client: getBytes(view, at + 0, 16),
+      service: serviceKey.read(view, at + 16),
+    };
+  },
+});
+
+/** Port 0 and protocol 0: the address itself, so that one lookup tells that a packet is to no Service. */
+export interface ServiceKey {
+  address: Uint8Array;
+  /** host order */
+  port: number;
+  /** IPPROTO_TCP or IPPROTO_UDP */
+  protocol: number;
+  family: number;
+}
+export const serviceKey: Codec<ServiceKey> = codec<ServiceKey>(20, {
+  write(value, view, at) {
+    setBytes(view, at + 0, 16, value.address, 'ServiceKey.address');
+    set16(view, at + 16, value.port, NETWORK, 'ServiceKey.port');
+    set8(view, at + 18, value.protocol, 'ServiceKey.protocol');
+    set8(view, at + 19, value.family, 'ServiceKey.family');
+  },
+  read(view, at) {
+    return {
+      address: getBytes(view, at + 0, 16),
+      port: view.getUint16(at + 16, NETWORK),
+      protocol: view.getUint8(at + 18),
+      family: view.getUint8(at + 19),
+    };
+  },
+});
+
+/** Is the backend still one of them? Asked where a choice made earlier is kept. */
+export interface ServiceMemberKey {
+  slots: number;
+  backend: Backend;
+}
+export const serviceMemberKey: Codec<ServiceMemberKey> = codec<ServiceMemberKey>(24, {
+  write(value, view, at) {
+    set32(view, at + 0, value.slots, HOST, 'ServiceMemberKey.slots');
+    backend.write(value.backend, view, at + 4);
+  },
+  read(view, at) {
+    return {
+      slots: view.getUint32(at + 0, HOST),
+      backend: backend.read(view, at + 4),
+    };
+  },
+});
+
+export interface ServiceSlotKey {
+  slots: number;
+  index: number;
+}
+export const serviceSlotKey: Codec<ServiceSlotKey> = codec<ServiceSlotKey>(8, {
+  write(value, view, at) {
+    set32(view, at + 0, value.slots, HOST, 'ServiceSlotKey.slots');
+    set32(view, at + 4, value.index, HOST, 'ServiceSlotKey.index');
+  },
+  read(view, at) {
+    return {
+      slots: view.getUint32(at + 0, HOST),
+      index: view.getUint32(at + 4, HOST),
+    };
+  },
+});
+
+/** What a socket asked for, by whom it got instead: for getpeername and recvmsg. */
+export interface SocketPeerKey {
+  /** of the socket */
+  cookie: bigint;
+  backend: Backend;
+}
+export const socketPeerKey: Codec<SocketPeerKey> = codec<SocketPeerKey>(32, {
+  write(value, view, at) {
+    set64(view, at + 0, value.cookie, HOST, 'SocketPeerKey.cookie');
+    backend.write(value.backend, view, at + 8);
+    zero(view, at + 28, 4);
+  },
+  read(view, at) {
+    return {
+      cookie: view.getBigUint64(at + 0, HOST),
+      backend: backend.read(view, at + 8),
+    };
+  },
+});
+
 export interface TierVerdict {
   /** precedence << ACTION_BITS | enum policy_action; 0 = no rule of this tier */
   choice: number;
@@ -1274,10 +1499,10 @@ export const verdictKey: Codec<VerdictKey> = codec<VerdictKey>(16, {
 export const MAPS = {
   address_class: { name: 'address_class', type: 11, keySize: 28, valueSize: 12, maxEntries: 131072, key: addressClassKey, value: addressClasses },
   budgets: { name: 'budgets', type: 2, keySize: 4, valueSize: 16, maxEntries: 4096, key: '__u32', value: connectionBudget },
-  conntrack4: { name: 'conntrack4', type: 9, keySize: 16, valueSize: 96, maxEntries: 262144, key: conntrackKey4, value: conntrackEntry },
-  conntrack6: { name: 'conntrack6', type: 9, keySize: 40, valueSize: 96, maxEntries: 131072, key: conntrackKey6, value: conntrackEntry },
+  conntrack4: { name: 'conntrack4', type: 9, keySize: 16, valueSize: 120, maxEntries: 262144, key: conntrackKey4, value: conntrackEntry },
+  conntrack6: { name: 'conntrack6', type: 9, keySize: 40, valueSize: 120, maxEntries: 131072, key: conntrackKey6, value: conntrackEntry },
   counters: { name: 'counters', type: 6, keySize: 4, valueSize: 8, maxEntries: 8, key: '__u32', value: '__u64' },
-  drops: { name: 'drops', type: 6, keySize: 4, valueSize: 16, maxEntries: 68, key: '__u32', value: trafficCounter },
+  drops: { name: 'drops', type: 6, keySize: 4, valueSize: 16, maxEntries: 70, key: '__u32', value: trafficCounter },
   endpoints: { name: 'endpoints', type: 2, keySize: 4, valueSize: 44, maxEntries: 4096, key: '__u32', value: endpoint },
   epoch: { name: 'epoch', type: 2, keySize: 4, valueSize: 4, maxEntries: 1, key: '__u32', value: '__u32' },
   events: { name: 'events', type: 27, keySize: 0, valueSize: 0, maxEntries: 4194304, key: undefined, value: undefined },
@@ -1291,6 +1516,10 @@ export const MAPS = {
   policies: { name: 'policies', type: 1, keySize: 4, valueSize: 32, maxEntries: 8192, key: '__u32', value: policy },
   ranges: { name: 'ranges', type: 11, keySize: 24, valueSize: 16, maxEntries: 16384, key: rangeKey, value: peer },
   refused_sources: { name: 'refused_sources', type: 11, keySize: 24, valueSize: 4, maxEntries: 262144, key: rangeKey, value: '__u32' },
+  service_affinities: { name: 'service_affinities', type: 9, keySize: 36, valueSize: 32, maxEntries: 16384, key: serviceAffinityKey, value: serviceAffinity },
+  service_members: { name: 'service_members', type: 1, keySize: 24, valueSize: 4, maxEntries: 262144, key: serviceMemberKey, value: '__u32' },
+  service_slots: { name: 'service_slots', type: 1, keySize: 8, valueSize: 20, maxEntries: 262144, key: serviceSlotKey, value: backend },
+  services: { name: 'services', type: 1, keySize: 20, valueSize: 16, maxEntries: 131072, key: serviceKey, value: service },
   to_pod_slot: { name: 'to_pod_slot', type: 3, keySize: 4, valueSize: 4, maxEntries: 1, key: undefined, value: undefined },
   tunnel_nodes: { name: 'tunnel_nodes', type: 2, keySize: 4, valueSize: 20, maxEntries: 4096, key: '__u32', value: tunnelNode },
   tunnel_sources: { name: 'tunnel_sources', type: 1, keySize: 20, valueSize: 4, maxEntries: 16384, key: peerKey, value: '__u32' },
@@ -1309,6 +1538,8 @@ export interface DatapathConfig {
   newConnectionsPerSecond: number;
   /** An established connection is reported again after so many seconds */
   reportIntervalSeconds: number;
+  /** 1: pods reach Services by their virtual addresses; 0: nothing is translated */
+  services: number;
   /** Identity of IPv4 addresses that no peer and no range has */
   worldIpv4: number;
   /** Identity of IPv6 addresses that no peer and no range has */
@@ -1320,6 +1551,7 @@ export const CONFIG_GLOBALS = {
   newConnectionBurst: { global: 'config_new_connection_burst', size: 4, doc: "Connections one pod may open at once" },
   newConnectionsPerSecond: { global: 'config_new_connections_per_second', size: 4, doc: "Connections one pod may open per second, sustained" },
   reportIntervalSeconds: { global: 'config_report_interval_seconds', size: 4, doc: "An established connection is reported again after so many seconds" },
+  services: { global: 'config_services', size: 4, doc: "1: pods reach Services by their virtual addresses; 0: nothing is translated" },
   worldIpv4: { global: 'config_world_ipv4', size: 4, doc: "Identity of IPv4 addresses that no peer and no range has" },
   worldIpv6: { global: 'config_world_ipv6', size: 4, doc: "Identity of IPv6 addresses that no peer and no range has" },
 } as const satisfies Record<keyof DatapathConfig, ConfigGlobal>;

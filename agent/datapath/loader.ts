@@ -45,6 +45,9 @@ const AGENT_TABLES: readonly MapName[] = [
   'ranges',
   'tunnel_nodes',
   'tunnel_sources',
+  'services',
+  'service_slots',
+  'service_members',
 ];
 
 export interface LoadOptions {
@@ -52,6 +55,8 @@ export interface LoadOptions {
   readonly reportIntervalSeconds: number;
   readonly newConnectionsPerSecond: number;
   readonly newConnectionBurst: number;
+  /** Whether virtual addresses are translated; off by default, and then it costs nothing. */
+  readonly services?: boolean;
   /** Of the event ring; a power of two. */
   readonly ringBytes: number;
   /** The compiled object; the repository's build by default. */
@@ -151,6 +156,7 @@ function rodata(options: LoadOptions, hz: number): Record<string, number> {
     newConnectionBurst: options.newConnectionBurst,
     newConnectionsPerSecond: options.newConnectionsPerSecond,
     reportIntervalSeconds: options.reportIntervalSeconds,
+    services: options.services ? 1 : 0,
     worldIpv4: RESERVED_IDENTITIES['world-ipv4'],
     worldIpv6: RESERVED_IDENTITIES['world-ipv6'],
   };

@@ -70,6 +70,7 @@ const TABLE: Record<Reason, HubbleReason> = {
   DROP_PROGRAM_MISSING: hubble(140, 'MISSED_TAIL_CALL', 'Missed tail call'),
   DROP_SERVICE_CLASH: NO_BACKEND,
   DROP_SERVICE_NO_BACKEND: NO_BACKEND,
+  DROP_SERVICE_NO_PORT: NO_BACKEND,
   DROP_TOO_BIG: hubble(136, 'CT_MISSING_TCP_ACK_FLAG', 'Fragmentation needed'),
   DROP_DENY_CIDR: hubble(181, 'POLICY_DENY', 'Policy denied by denylist'),
   DROP_TUNNEL_MISSING: hubble(

@@ -13,6 +13,7 @@
 #include "mark.h"
 #include "node.h"
 #include "tunnel.h"
+#include "service.h"
 
 #define EMIT(kind, name) kind name *emit_##name
 
@@ -52,6 +53,7 @@ EMIT(enum, conntrack_flags);
 EMIT(enum, side);
 EMIT(struct, conntrack_key4);
 EMIT(struct, conntrack_key6);
+EMIT(struct, conntrack_service);
 EMIT(struct, conntrack_entry);
 EMIT(struct, fragment_key);
 EMIT(struct, fragment);
@@ -73,3 +75,14 @@ EMIT(struct, node_state);
 /* tunnel.h */
 EMIT(enum, tunnel_limits);
 EMIT(struct, tunnel_node);
+/* service.h */
+EMIT(enum, service_limits);
+EMIT(enum, hairpin);
+EMIT(struct, service_key);
+EMIT(struct, service);
+EMIT(struct, backend);
+EMIT(struct, service_slot_key);
+EMIT(struct, service_member_key);
+EMIT(struct, service_affinity_key);
+EMIT(struct, service_affinity);
+EMIT(struct, socket_peer_key);

@@ -39,7 +39,9 @@ enum conntrack_flags {
 	CONNTRACK_REPLIED = 1 << 1, /* the responder has answered */
 	CONNTRACK_FIN_INITIATOR = 1 << 2,
 	CONNTRACK_FIN_RESPONDER = 1 << 3,
-	CONNTRACK_ESTABLISHED = 1 << 4, /* TCP: handshake seen; mid-stream entries once both sides spoke */
+	CONNTRACK_ESTABLISHED = 1 << 4,     /* TCP: handshake seen; mid-stream entries once both sides spoke */
+	CONNTRACK_THROUGH_SERVICE = 1 << 5, /* the initiator asked for a virtual address: see `service` */
+	CONNTRACK_LEAD = 1 << 6, /* no connection: leads from a virtual address to the backend in `service` */
 
 	CONNTRACK_REVOKED = 1 << 8,         /* judged again and denied: initiator drops, replies pass, no renewal */
 	CONNTRACK_EGRESS_JUDGED = 1 << 9,   /* allowed at the initiator's pod, in `epoch` */
@@ -54,6 +56,16 @@ enum side {
 	SIDE_RESPONDER = 1,
 	SIDE_COUNT = 2,
 };
+
+/* Of a connection through a Service: what the initiator asked for, and from which port; its replies get both back.
+ * Of a lead, whose key is that of initiator and virtual address: the backend, and the initiator's port there. Otherwise
+ * zeros. */
+struct conntrack_service {
+	struct ip_address address;
+	__be16 port;
+	__be16 client_port;
+};
+_Static_assert(sizeof(struct conntrack_service) == 20, "abi");
 
 struct conntrack_entry {
 	__u64 expires __doc("jiffies; the sweeper compares this and nothing else");
@@ -70,8 +82,10 @@ struct conntrack_entry {
 	__u32 epoch __doc("when it was judged last");
 	__u16 flags __doc("enum conntrack_flags");
 	__u8 tcp_flags[SIDE_COUNT] __doc("all flags seen, by sender");
+	struct conntrack_service service;
+	__u32 pad;
 };
-_Static_assert(sizeof(struct conntrack_entry) == 96, "abi");
+_Static_assert(sizeof(struct conntrack_entry) == 120, "abi");
 
 struct fragment_key {
 	struct ip_address source;

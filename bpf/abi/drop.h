@@ -39,5 +39,6 @@ enum drop_reason {
 	DROP_TOO_BIG = 31,            /* larger than the path allows; the sender was told */
 	DROP_DENY_CIDR = 32,          /* source inside a configured deny range */
 	DROP_TUNNEL_MISSING = 33,     /* the way there is a tunnel, whose device or far end is not known */
-	DROP_REASON_COUNT = 34,
+	DROP_SERVICE_NO_PORT = 34,    /* the virtual address has no Service at this port */
+	DROP_REASON_COUNT = 35,
 };

@@ -13,6 +13,7 @@
 #include "lib/fragment.h"
 #include "lib/policy.h"
 #include "lib/related.h"
+#include "lib/resolve.h"
 
 __force_inline __u32 current_epoch(void)
 {
@@ -50,6 +51,7 @@ __force_inline void follow(struct __sk_buff *ctx, struct passage *p, struct conn
 	__u32 sender = p->sender & 1;
 	__u8 *flags = flag_byte(entry, 0), before = *flags, after = next_flags(p, before);
 	__u8 fresh = p->tcp_flags & ~entry->tcp_flags[sender];
+	__u64 expires = entry->expires;
 	__u32 event = 0;
 
 	head_for(p, entry, sender ^ 1);
@@ -72,6 +74,8 @@ __force_inline void follow(struct __sk_buff *ctx, struct passage *p, struct conn
 		emit(ctx, p, entry, event, 0);
 	}
 	renew(p, entry, after);
+	if (config_services && entry->flags & CONNTRACK_THROUGH_SERVICE && entry->expires != expires)
+		renew_lead();
 }
 
 __force_inline void report_audit(struct __sk_buff *ctx, struct passage *p)
@@ -242,6 +246,8 @@ __slow int judge_packet(struct __sk_buff *ctx, struct passage *p, struct conntra
 		end_connection(ctx, p, entry, live ? 0 : EVENT_EXPIRED);
 	if (conntrack_create(p))
 		return -DROP_CONNTRACK_INSERT;
+	if (config_services && p->translation == TRANSLATION_TO_BACKEND && write_lead())
+		return -DROP_CONNTRACK_INSERT;
 	emit(ctx, p, NULL, EVENT_NEW, 0);
 	return OUTCOME_GO_ON;
 }
@@ -278,13 +284,37 @@ __force_inline bool holds(const struct __sk_buff *ctx, struct passage *p, const 
 	       came_its_way(ctx, p, entry) && belongs(p, entry);
 }
 
-/* The whole question. `cursor` stands at the transport header. */
+/* What no entry says how to treat: to a Service? Then `*entry` is that of its backend, or NULL. */
+__force_inline int find_service(struct __sk_buff *ctx, struct passage *p, struct conntrack_entry **entry,
+				struct conntrack_entry *found, const enum family family)
+{
+	int outcome;
+
+	if (p->direction != DIRECTION_EGRESS)
+		return OUTCOME_GO_ON;
+	/* What answers somebody is to that one, whatever the address. */
+	if (found && !(found->flags & CONNTRACK_LEAD) && is_live(found, p->now) &&
+	    sender_of(found, p->source_is_low) == SIDE_RESPONDER)
+		return OUTCOME_GO_ON;
+	outcome = resolve(ctx, found && found->flags & CONNTRACK_LEAD);
+	if (outcome)
+		return outcome;
+	if (p->translation)
+		*entry = conntrack_lookup(&p->tuple, &p->key, &p->source_is_low, family);
+	else if (found && found->flags & CONNTRACK_LEAD)
+		*entry = NULL;
+	return OUTCOME_GO_ON;
+}
+
+/* The whole question. `cursor` stands at the transport header. Where the answer is yes, the packet has been translated,
+ * to the backend or back to what its client asked for. */
 __force_inline int judge_or_follow(struct __sk_buff *ctx, struct passage *p, const struct cursor *cursor,
 				   const enum family family)
 {
-	struct conntrack_entry *entry = NULL;
+	struct conntrack_entry *entry = NULL, *found;
 	int outcome = OUTCOME_GO_ON;
 
+	p->transport = cursor->offset;
 	if (p->fragment == FRAGMENT_LATER) {
 		outcome = recall_first(p);
 		if (outcome)
@@ -293,16 +323,39 @@ __force_inline int judge_or_follow(struct __sk_buff *ctx, struct passage *p, con
 	if (is_icmp(p, family))
 		classify_icmp(p, family);
 	if (p->conversation == CONVERSATION_TRACKED) {
-		entry = conntrack_lookup(&p->tuple, &p->key, &p->source_is_low, family);
+		entry = found = conntrack_lookup(&p->tuple, &p->key, &p->source_is_low, family);
+		if (config_services && entry && entry->flags & CONNTRACK_LEAD)
+			entry = follow_lead(p, entry, family);
 		if (entry && holds(ctx, p, entry)) {
+			if (config_services && entry->flags & CONNTRACK_THROUGH_SERVICE) {
+				outcome = note_service(p, entry, family);
+				if (outcome)
+					return outcome;
+			}
 			follow(ctx, p, entry);
 			goto passed;
 		}
-	} else if (p->conversation == CONVERSATION_QUOTING && p->fragment != FRAGMENT_LATER) {
+		if (config_services) {
+			outcome = find_service(ctx, p, &entry, found, family);
+			if (outcome)
+				return outcome;
+			if (entry && entry->flags & CONNTRACK_THROUGH_SERVICE && is_live(entry, p->now)) {
+				outcome = note_service(p, entry, family);
+				if (outcome)
+					return outcome;
+			}
+		}
+	} else {
 		__u32 quote = cursor->offset + sizeof(struct icmp_header);
 
-		if (family == FAMILY_IPV4 ? is_related_ipv4(ctx, p, quote) : is_related_ipv6(ctx, p, quote))
+		if (p->conversation == CONVERSATION_QUOTING && p->fragment != FRAGMENT_LATER &&
+		    (family == FAMILY_IPV4 ? is_related_ipv4(ctx, p, quote) : is_related_ipv6(ctx, p, quote)))
 			return OUTCOME_GO_ON;
+		if (config_services) {
+			outcome = find_service(ctx, p, &entry, NULL, family);
+			if (outcome)
+				return outcome;
+		}
 	}
 	outcome = judge_packet(ctx, p, entry);
 	if (outcome)
@@ -310,5 +363,5 @@ __force_inline int judge_or_follow(struct __sk_buff *ctx, struct passage *p, con
 passed:
 	if (p->fragment == FRAGMENT_FIRST)
 		remember_first(p);
-	return OUTCOME_GO_ON;
+	return config_services && p->translation ? write_translation(ctx) : OUTCOME_GO_ON;
 }

@@ -4,7 +4,9 @@
 #include "lib/budget.h"
 #include "lib/conntrack.h"
 #include "lib/count.h"
+#include "lib/lead.h"
 #include "lib/peer.h"
+#include "lib/refuse.h"
 
 __force_inline __u32 event_flags(const struct passage *p, const struct conntrack_entry *entry, __u32 sender)
 {
@@ -97,6 +99,8 @@ __slow int end_connection(struct __sk_buff *ctx, struct passage *p, struct connt
 {
 	__u32 initiator = entry->endpoint[SIDE_INITIATOR];
 
+	if (config_services && entry->flags & CONNTRACK_THROUGH_SERVICE)
+		remove_lead();
 	emit(ctx, p, entry, EVENT_END, flags);
 	return_token(initiator);
 	count(COUNTER_CONNTRACK_CLOSED);
@@ -126,20 +130,28 @@ __slow int drop(struct __sk_buff *ctx, struct passage *p, int reason)
 	return TCX_DROP;
 }
 
+/* Back to the pod that sent it: the packet is the answer by now. */
+__slow int send_back(struct __sk_buff *ctx)
+{
+	count(COUNTER_ANSWERED);
+	bpf_skb_change_type(ctx, 0 /* PACKET_HOST */);
+	return bpf_redirect_peer(ctx->ifindex, 0);
+}
+
 /* How every program ends. */
 __force_inline int finish(struct __sk_buff *ctx, struct passage *p, int outcome)
 {
-	if (outcome < 0)
-		return drop(ctx, p, -outcome);
+	if (outcome < 0) {
+		int verdict = drop(ctx, p, -outcome);
+
+		return config_services && p->refused && !make_refusal(ctx) ? send_back(ctx) : verdict;
+	}
 	if (outcome == OUTCOME_CONSUME) {
 		count(COUNTER_CONSUMED);
 		return TCX_DROP;
 	}
-	if (outcome == OUTCOME_ANSWER) {
-		count(COUNTER_ANSWERED);
-		bpf_skb_change_type(ctx, 0 /* PACKET_HOST */);
-		return bpf_redirect_peer(ctx->ifindex, 0);
-	}
+	if (outcome == OUTCOME_ANSWER)
+		return send_back(ctx);
 	count(p->direction == DIRECTION_EGRESS ? COUNTER_FORWARD_EGRESS : COUNTER_FORWARD_INGRESS);
 	return outcome == OUTCOME_DELIVER ? TCX_REDIRECT : TCX_NEXT;
 }

@@ -94,7 +94,7 @@ struct passage {
 	__u32 length; /* IP bytes */
 	__be32 fragment_id;
 	__u16 fragment_offset; /* bytes */
-	__u16 pad;
+	__u16 transport;       /* offset of the transport header in the frame */
 	__u8 family;
 	__u8 direction;     /* of the program */
 	__u8 decided;       /* enum direction: whose policy had the last word */
@@ -106,8 +106,10 @@ struct passage {
 	__u8 tcp_flags;
 	__u8 icmp_type;
 	__u8 icmp_code;
-	__u8 no_payload; /* TCP: nothing behind the header */
-	__u8 masquerade; /* leaves the cluster, by a connection that a pod has opened */
+	__u8 no_payload;  /* TCP: nothing behind the header */
+	__u8 masquerade;  /* leaves the cluster, by a connection that a pod has opened */
+	__u8 translation; /* enum translation */
+	__u8 refused;     /* a drop the sender is told of: a Service that has nobody */
 	/* a bit per enum direction */
 	__u8 was_allowed;      /* judging again: established, and allowed there before */
 	__u8 kept;             /* and allowed still, for no other reason */

@@ -141,6 +141,8 @@ __slow int check_size(struct __sk_buff *ctx, struct passage *p, const struct cur
 		return OUTCOME_GO_ON;
 	mtu = node->path_mtu;
 	drop(ctx, p, DROP_TOO_BIG);
+	if (config_services)
+		undo_translation(ctx); /* the pod knows what it sent */
 	return p->family == FAMILY_IPV4 ? answer_too_big_ipv4(ctx, p, pod, mtu) : answer_too_big_ipv6(ctx, p, pod, mtu);
 }
 

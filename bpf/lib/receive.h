@@ -22,5 +22,5 @@ __force_inline int receive(struct __sk_buff *ctx, struct passage *p, const enum 
 		return outcome;
 	if ((outcome = judge_or_follow(ctx, p, &cursor, family)))
 		return outcome;
-	return p->target ? deliver_to_pod(ctx, p, &cursor, family) : OUTCOME_STACK;
+	return p->target ? deliver_to_pod(ctx, p, family) : OUTCOME_STACK;
 }

@@ -53,11 +53,13 @@ int main(void)
 		.bytes = {6, ~0ull},
 		.identity = {8, 9},
 		.endpoint = {10, 11},
+		.node = {17, 18},
 		.policy = {12, 13},
 		.rule = {14, ~0u},
 		.epoch = 16,
 		.flags = 0x0102,
 		.tcp_flags = {0x12, 0x10},
+		.service = {.port = htons(80), .client_port = htons(40000)},
 	};
 	struct flow_event flow_event = {
 		.time = 1,
@@ -87,6 +89,7 @@ int main(void)
 	endpoint.ipv4 = htonl(0x0a090807);
 	fill(endpoint.ipv6, 16, 32);
 	fill(address_class_key.address.bytes, 16, 1);
+	fill(conntrack_entry.service.address.bytes, 16, 33);
 	fill(flow_event.source.bytes, 16, 1);
 	fill(flow_event.destination.bytes, 16, 17);
 	PRINT(endpoint, endpoint);

@@ -59,11 +59,13 @@ const GOLDEN: Record<string, [layout.Codec<never>, unknown]> = {
       bytes: [6n, 0xffffffffffffffffn],
       identity: [8, 9],
       endpoint: [10, 11],
+      node: [17, 18],
       policy: [12, 13],
       rule: [14, 0xffffffff],
       epoch: 16,
       flags: 0x0102,
       tcpFlags: Uint8Array.of(0x12, 0x10),
+      service: { address: bytes(16, 33), port: 80, clientPort: 40000 },
     },
   ],
   flow_event: [

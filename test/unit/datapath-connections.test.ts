@@ -21,6 +21,7 @@ const entry = {
   epoch: 1,
   flags: 0,
   tcpFlags: Uint8Array.of(2, 16),
+  service: { address: new Uint8Array(16), port: 0, clientPort: 0 },
 };
 
 const test = suite('datapath connections');
