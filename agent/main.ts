@@ -12,6 +12,7 @@ import { openDeleteQueue } from './cni/replay.ts';
 import type { CniReadiness } from './cni/request.ts';
 import { startCniServer } from './cni/server.ts';
 import { type Config, describeSettings, readConfig } from './config.ts';
+import { cgroupDirectory } from './datapath/cgroup.ts';
 import { createKernelDatapath } from './datapath/kernel.ts';
 import { localPrefixes } from './datapath/node.ts';
 import { createEndpoints } from './endpoint/lifecycle.ts';
@@ -20,14 +21,17 @@ import { openRecordStore } from './endpoint/record-store.ts';
 import { asWeirError, ERRORS, WeirError } from './errors.ts';
 import { FlowHistory } from './flow/history.ts';
 import { labelFilter } from './identity/label-filter.ts';
-import { openIdentityStore } from './identity/store.ts';
+import { installCniPlugin, writeCniConfiguration } from './install/cni.ts';
+import { cniFilesOf } from './install/cni-files.ts';
 import { createPool } from './ipam/pool.ts';
-import type { Prefix } from './model/address.ts';
+import { agentReport, announcedEndpoints, announcing } from './join/announce.ts';
+import { join as joinOthers } from './join/join.ts';
 import type { Labels } from './model/labels.ts';
 import type { Namespace, Pod, Problem } from './model/object.ts';
 import { podLabels } from './model/pod-labels.ts';
 import { createEngine } from './policy/engine.ts';
 import { readLastValid, writeLastValid } from './realize/last-valid.ts';
+import { createUpkeep, needsUpkeep, selfOf } from './realize/node-upkeep.ts';
 import { createRealizer } from './realize/realizer.ts';
 import { createView } from './realize/view.ts';
 import { takeLock } from './run/lock.ts';
@@ -35,13 +39,20 @@ import { createLogger, type Logger } from './run/log.ts';
 import { startLoop } from './run/loop.ts';
 import { createReadiness } from './run/readiness.ts';
 import { listenForShutdown } from './run/shutdown.ts';
-import { manifestsSource } from './source/manifests/source.ts';
 
 /** DEL answers within this; below the 30 s weir-cni waits. */
 const DELETE_DEADLINE_MS = 20_000;
 const SHUTDOWN_DEADLINE_MS = 10_000;
 /** How often what nothing announces is looked at. */
-const CHORES_MS = { connections: 5000, endpoints: 2000, localAddresses: 2000, identities: 60_000 } as const;
+const CHORES_MS = {
+  connections: 5000,
+  endpoints: 2000,
+  localAddresses: 2000,
+  node: 2000,
+  report: 2000,
+  cniConfiguration: 10_000,
+  identities: 60_000,
+} as const;
 
 async function run(config: Config, log: Logger): Promise<void> {
   const startedAt = Date.now();
@@ -56,14 +67,11 @@ async function run(config: Config, log: Logger): Promise<void> {
     'the first policies in force',
     'the CNI socket',
   ]);
-  const podCidrs = [config.podCidrV4, config.podCidrV6].filter((cidr): cidr is Prefix => cidr !== undefined);
+  const joined = await joinOthers({ config, version: packageJson.version, log, signal });
+  const { podCidrs, identities, source } = joined;
 
   // ---- the parts, from the kernel up
   const datapath = await createKernelDatapath({ config, log: log.with({ part: 'datapath' }) });
-  const identities = await openIdentityStore({
-    directory: config.stateDirectory,
-    graceMs: config.identityGraceSeconds * 1000,
-  });
   const lastValid = await readLastValid(config.stateDirectory);
   const policySettings = {
     enforcement: config.policyEnforcement,
@@ -84,12 +92,33 @@ async function run(config: Config, log: Logger): Promise<void> {
     identities,
     nodeName: config.nodeName,
     podCidrs,
+    clusterPodCidrs: config.clusterPodCidrs,
+    tunnel: config.routingMode === 'tunnel',
+    underlay: config.underlay === 'auto' ? 'auto' : config.underlay === 'ipv4' ? 4 : 6,
+    podsArePublished: joined.podsArePublished,
+    services: config.services,
     labelsOf,
     log: log.with({ part: 'realize' }),
     lastValid: lastValid.documents,
     keepDocuments: (documents) => writeLastValid(config.stateDirectory, documents),
+    onRevision: () => joined.announce(announcedEndpoints(realizer)),
     now: Date.now,
   });
+  joined.onRenumbered(realizer.renumber);
+  const upkeep = needsUpkeep(config)
+    ? createUpkeep({
+        network: (await import('./network/network.ts')).createNetwork({
+          settings: config,
+          log: log.with({ part: 'network' }),
+        }),
+        datapath,
+        realizer,
+        nodeName: config.nodeName,
+        podCidrs,
+        cgroup: config.services ? await cgroupDirectory(config.cgroupDirectory) : undefined,
+        log: log.with({ part: 'network' }),
+      })
+    : undefined;
   const flows = new FlowHistory({
     node: config.nodeName,
     names: realizer.names,
@@ -102,7 +131,8 @@ async function run(config: Config, log: Logger): Promise<void> {
     datapath,
     pool: createPool(podCidrs),
     store: records,
-    realize: realizer,
+    realize: announcing(realizer, joined),
+    podMtu: () => upkeep?.podMtu() ?? config.mtuBytes,
     log: log.with({ part: 'endpoint' }),
     addDeadlineMs: config.addDeadlineMs,
     podDeadlineMs: config.podWaitMs,
@@ -110,12 +140,6 @@ async function run(config: Config, log: Logger): Promise<void> {
     netnsExists,
     onAdded: (seconds, outcome) => metrics.cniRequest('ADD', outcome === 'ok' ? 0 : ERRORS[outcome].cni, seconds),
   });
-  const source = manifestsSource({
-    directory: config.manifests,
-    rescanMs: config.manifestsRescanSeconds * 1000,
-    lastGoodDirectory: join(config.stateDirectory, 'manifests'),
-  });
-
   // ---- the way up: what people and programs may ask, also while the agent starts
   const ownProblems: Problem[] = [...lastValid.problems];
   const view = createView({
@@ -128,7 +152,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     realizer,
     flows,
     pending: readiness.pending,
-    problems: () => [...ownProblems, ...identities.problems()],
+    problems: () => [...ownProblems, ...identities.problems(), ...(upkeep?.problems() ?? [])],
     unattached: () => datapath.unattached(),
     policy: () => ({ ...policySettings, labelsOf, lastValid: engine.lastValid(), now: Date.now() }),
   });
@@ -157,6 +181,8 @@ async function run(config: Config, log: Logger): Promise<void> {
   ownProblems.push(...restored.problems);
   for (const record of restored.endpoints) void realizer.admit(record, undefined).catch(() => {}); // seen by turn()
   readiness.done('the endpoints of before the restart');
+  if (config.cniInstall) for (const change of await installCniPlugin(cniFilesOf(config))) log.info(change);
+  await upkeep?.run();
   realizer.setLocalAddresses(await localPrefixes());
   const sourceEnded = source.run(realizer, signal).catch((error: unknown) => {
     log.error('the source cannot work', { cause: error });
@@ -193,7 +219,16 @@ async function run(config: Config, log: Logger): Promise<void> {
       run: async () => void (await work()),
       onError: (cause, failures) => log.error(`${name} failed; tried again`, { cause, failures }),
     }).stopped;
+  const writeConfiguration = async (): Promise<void> => {
+    if (!config.cniInstall || readiness.pending().length > 0) return;
+    for (const change of await writeCniConfiguration(cniFilesOf(config))) log.info(change);
+  };
   const chores = [
+    ...(upkeep ? [chore("looking after the node's network", CHORES_MS.node, upkeep.run)] : []),
+    chore('telling the other nodes', CHORES_MS.report, () =>
+      joined.report(agentReport(view, selfOf(realizer, config.nodeName, podCidrs))),
+    ),
+    chore('keeping the CNI configuration', CHORES_MS.cniConfiguration, writeConfiguration),
     chore('collecting expired connections', CHORES_MS.connections, () => datapath.collectConnections()),
     chore('looking after endpoints', CHORES_MS.endpoints, () => endpoints.collect()),
     chore('applying kept DELs', CHORES_MS.endpoints, () => queue.replay()),
@@ -201,6 +236,8 @@ async function run(config: Config, log: Logger): Promise<void> {
     chore('collecting identities', CHORES_MS.identities, () => identities.collect().then(realizer.askAgain)),
   ];
   await readiness.ready;
+  await writeConfiguration();
+  await joined.ready();
   log.info('ready', { node: config.nodeName, source: source.name, endpoints: restored.endpoints.length });
 
   // ---- until a signal; what is pinned goes on without us
@@ -214,6 +251,7 @@ async function run(config: Config, log: Logger): Promise<void> {
   await datapath.close();
   records.close();
   await identities.close();
+  await joined.close();
   await lock.release();
   shutdown.finished();
   log.info('stopped');

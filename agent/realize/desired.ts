@@ -59,6 +59,8 @@ export interface Desired {
   removeEndpoint(id: number): void;
   /** Pods that got `init` because no number was free ask again with the next resolve. True if there are any. */
   askAgain(): boolean;
+  /** Endpoints with these labels ask for their number anew with the next resolve. True if there are any. */
+  renumber(labels: Labels): boolean;
   /** Everything that is the node itself, replacing what was said before. */
   setLocalAddresses(prefixes: readonly Prefix[]): void;
   /**
@@ -103,6 +105,8 @@ export function createDesired(options: DesiredOptions): Desired {
   const dirtyMembers = new Set<number>();
   const dirtyPods = new Set<string>();
   const removedEndpoints = new Set<number>();
+  /** Members whose label set has another number now. */
+  const renumbered = new Set<number>();
   /** The member whose new number is being written down: its removal waits for that. */
   let resolving: Member | undefined;
 
@@ -173,11 +177,13 @@ export function createDesired(options: DesiredOptions): Desired {
     if (named && isPodOf(member, named)) member.pod = named;
     const { pod } = member;
     const labels = pod ? options.labelsOf(pod, inventory.namespaces.get(pod.namespace)) : reservedLabels('init');
-    if (member.subject === '' || labelsKey(labels) !== labelsKey(member.labels)) {
+    const isRenumbered = renumbered.has(member.record.id);
+    if (isRenumbered || member.subject === '' || labelsKey(labels) !== labelsKey(member.labels)) {
       const before = { identity: member.identity, labels: member.labels };
       member.identity = pod ? await identities.acquire(labels) : RESERVED_IDENTITIES.init;
       member.labels = member.identity === RESERVED_IDENTITIES.init ? reservedLabels('init') : labels;
       identities.release(before.identity, before.labels);
+      renumbered.delete(member.record.id);
     }
     member.namedPorts = pod?.namedPorts ?? [];
     const oldSubject = member.subject;
@@ -259,6 +265,15 @@ export function createDesired(options: DesiredOptions): Desired {
       const unnumbered = [...members].filter(([, { pod, identity }]) => pod && identity === RESERVED_IDENTITIES.init);
       for (const [id] of unnumbered) dirtyMembers.add(id);
       return unnumbered.length > 0;
+    },
+    renumber(labels) {
+      const key = labelsKey(labels);
+      const having = [...members].filter(([, member]) => labelsKey(member.labels) === key);
+      for (const [id] of having) {
+        renumbered.add(id);
+        dirtyMembers.add(id);
+      }
+      return having.length > 0;
     },
     setLocalAddresses(prefixes) {
       const host = { identity: RESERVED_IDENTITIES.host, kind: 'node' } as const;

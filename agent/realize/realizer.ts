@@ -7,6 +7,7 @@ import { asWeirError, WeirError } from '../errors.ts';
 import type { Names } from '../flow/names.ts';
 import type { Prefix } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
+import type { Labels } from '../model/labels.ts';
 import { type Document, type Pod, type Problem, refKey } from '../model/object.ts';
 import type { PolicyId } from '../model/verdict.ts';
 import type { DocumentResult } from '../policy/engine.ts';
@@ -55,6 +56,8 @@ export interface Realizer extends Sink {
   setLocalAddresses(prefixes: readonly Prefix[]): void;
   /** To be called every now and then: pods without a number of their own ask for one again. */
   askAgain(): void;
+  /** The label set has another number now: whoever has it gets the new one. */
+  renumber(labels: Labels): void;
   stop(): void;
 }
 
@@ -285,6 +288,9 @@ export function createRealizer(options: RealizerOptions): Realizer {
     },
     askAgain() {
       if (desired.askAgain()) wakeQuietly();
+    },
+    renumber(labels) {
+      if (desired.renumber(labels)) wakeQuietly();
     },
     stop() {
       stopped = true;

@@ -1,0 +1,128 @@
+/**
+ * An agent as one node of a Kubernetes cluster: policies and pods come from the API server, and what nodes must know of
+ * each other goes through it (agent/cluster).
+ */
+import { createClusterState } from '../cluster/state.ts';
+import { routerAddress } from '../ipam/router.ts';
+import { createClient } from '../kubernetes/client.ts';
+import { connect } from '../kubernetes/connection.ts';
+import type { Labels } from '../model/labels.ts';
+import type { Problem, PublishedEndpoint } from '../model/object.ts';
+import type { RefusedDocument } from '../model/refused-document.ts';
+import { startDocumentStatus } from '../source/kubernetes/document-status.ts';
+import { DocumentTable } from '../source/kubernetes/document-table.ts';
+import { kubernetesSource } from '../source/kubernetes/source.ts';
+import type { AnnouncedEndpoint, Joined, JoinOptions } from './join.ts';
+import { createMerge } from './merge.ts';
+import { ownNode } from './own-node.ts';
+
+/** Longest that ADD waits for the other nodes to be able to know of the pod. */
+const ANNOUNCE_MS = 3000;
+
+export async function joinCluster(options: JoinOptions): Promise<Joined> {
+  const { config, signal } = options;
+  const { nodeName, stateDirectory } = config;
+  const log = options.log.with({ part: 'cluster' });
+  const connection = await connect({ kubeconfig: config.kubeconfig, server: config.kubernetesServer || undefined });
+  const client = createClient({ connection });
+  const node = await ownNode({ client, nodeName, stateDirectory, log, signal });
+
+  const documents = new DocumentTable();
+  let refused: readonly RefusedDocument[] = [];
+  const renumbered: ((labels: Labels) => void)[] = [];
+  const merge = createMerge(2);
+  const published = merge.input();
+  const state = await createClusterState({
+    client,
+    nodeName,
+    namespace: config.kubernetesNamespace,
+    stateDirectory,
+    log,
+    identityGraceMs: config.identityGraceSeconds * 1000,
+    onChanges: published.change,
+    onSynced: published.synced,
+    onRenumbered(labels) {
+      for (const tell of renumbered) tell(labels);
+    },
+    onHeld(held) {
+      log.info('this agent does the chores of the cluster');
+      startDocumentStatus({ client, nodeName, documents, refused: () => refused, log, signal: held });
+    },
+    signal,
+  });
+  state.describe({ ...node, routerAddresses: node.podCidrs.map(routerAddress) });
+
+  const source = kubernetesSource({ client, nodeName, documents, log });
+  const uids = new Map<number, string>();
+  let described = JSON.stringify(node.addresses);
+  return {
+    source: { name: source.name, run: (sink, until) => source.run(merge.into(sink), until) },
+    podCidrs: node.podCidrs,
+    identities: {
+      acquire: state.identities.acquire,
+      release: state.identities.release,
+      collect: () => state.identities.collect(),
+      problems: () => state.problems().map(asProblem),
+      close: async () => {},
+    },
+    podsArePublished: true,
+    onRenumbered: (tell) => void renumbered.push(tell),
+    announce(endpoints) {
+      uids.clear();
+      for (const one of endpoints) uids.set(one.record.id, uidOf(one));
+      state.endpoints.announce(endpoints.map(toPublish));
+    },
+    async announced(id) {
+      const uid = uids.get(id);
+      if (uid !== undefined) await state.endpoints.announced(uid, ANNOUNCE_MS);
+    },
+    report(report) {
+      const { self, ...said } = report;
+      const addresses = JSON.stringify(self.addresses);
+      if (self.addresses.length > 0 && addresses !== described) {
+        described = addresses;
+        state.describe(self);
+      }
+      refused = said.refused;
+      state.report({
+        agentVersion: options.version,
+        ready: said.ready,
+        policyRevision: said.realizedRevision,
+        desiredPolicyRevision: said.desiredRevision,
+        endpoints: uids.size,
+        identities: state.identities.size,
+        drops: said.drops,
+        refused,
+        refusedCount: refused.length,
+        problems: said.problems,
+      });
+    },
+    ready: async () => state.setReady(true),
+    async close() {
+      await state.stopped;
+      client.close();
+    },
+  };
+}
+
+/** The pod's uid; of a container that is no pod, its own id. */
+function uidOf({ record, pod }: AnnouncedEndpoint): string {
+  return record.podUid || pod?.uid || record.containerId;
+}
+
+function toPublish(endpoint: AnnouncedEndpoint): PublishedEndpoint {
+  const { record, identity, namedPorts, pod } = endpoint;
+  return {
+    addresses: record.addresses,
+    identity,
+    namespace: record.namespace,
+    pod: record.podName,
+    uid: uidOf(endpoint),
+    namedPorts,
+    workload: pod?.workload,
+  };
+}
+
+function asProblem(message: string): Problem {
+  return { severity: 'error', code: 'cluster-state', message, path: [], place: '', line: undefined };
+}
