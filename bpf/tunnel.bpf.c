@@ -88,6 +88,14 @@ __force_inline int receive_tunnelled(struct __sk_buff *ctx, struct passage *p, c
 	return outcome == OUTCOME_STACK ? receive_for_host(ctx, p) : outcome;
 }
 
+/* So that the event of a packet that is refused for its key says which it was. */
+__slow int name_packet(struct __sk_buff *ctx, struct passage *p)
+{
+	struct cursor cursor;
+
+	return ctx->protocol == bpf_htons(ETH_P_IP) ? parse_ipv4(ctx, p, &cursor) : parse_ipv6(ctx, p, &cursor);
+}
+
 __force_inline int take_out(struct __sk_buff *ctx, struct passage *p)
 {
 	int outcome;
@@ -95,8 +103,10 @@ __force_inline int take_out(struct __sk_buff *ctx, struct passage *p)
 	if (ctx->vlan_present)
 		return -DROP_UNSUPPORTED_L2;
 	outcome = read_tunnel_key(ctx, p);
-	if (outcome)
+	if (outcome) {
+		name_packet(ctx, p);
 		return outcome;
+	}
 	switch (bpf_ntohs(ctx->protocol)) {
 	case ETH_P_IP:
 		return receive_tunnelled(ctx, p, FAMILY_IPV4);

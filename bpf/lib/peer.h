@@ -86,8 +86,9 @@ __force_inline int check_claim(struct passage *p)
 		struct peer_key key = { .family = p->family };
 		__u32 *node;
 
+		/* what no tunnel leads to are this node's own pods, or the world */
 		if (source->kind != PEER_NODE)
-			return -DROP_TUNNEL_FORBIDDEN;
+			return source->kind == PEER_POD && !source->node ? -DROP_HOST_SPOOF : -DROP_TUNNEL_FORBIDDEN;
 		__builtin_memcpy(&key.address, &p->tuple.source, sizeof(key.address));
 		node = bpf_map_lookup_elem(&tunnel_sources, &key);
 		if (!node || *node != p->source_node)
