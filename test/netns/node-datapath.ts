@@ -12,7 +12,7 @@ const [pinDirectory = ''] = process.argv.slice(2);
 const datapath = await createKernelDatapath({
   config: {
     pinDirectory,
-    attachMode: (process.env.WEIR_TEST_ATTACH as 'tcx' | 'clsact' | undefined) ?? 'auto',
+    attachMode: process.env.WEIR_TEST_ATTACH === 'clsact' ? 'clsact' : 'auto',
     newConnectionsPerSecond: 20_000,
     newConnectionsBurst: 65_536,
     ringBufferMiB: 1,
@@ -57,11 +57,19 @@ const methods: Record<string, (...words: never[]) => unknown> = {
     ),
 };
 
+/** JSON has no undefined; rows have no null. */
+function withUndefined(value: unknown): unknown {
+  if (value === null) return undefined;
+  if (Array.isArray(value)) return value.map(withUndefined);
+  if (typeof value !== 'object') return value;
+  return Object.fromEntries(Object.entries(value).map(([key, of]) => [key, withUndefined(of)]));
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
   const { id, method, words } = JSON.parse(line) as { id: number; method: string; words: never[] };
   let answer: object;
   try {
-    answer = { id, result: await methods[method]?.(...words) };
+    answer = { id, result: await methods[method]?.(...(words.map(withUndefined) as never[])) };
   } catch (error) {
     answer = { id, error: error instanceof Error ? `${error.stack}\n${String(error.cause ?? '')}` : String(error) };
   }

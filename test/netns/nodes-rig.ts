@@ -13,8 +13,9 @@ import type { DatapathRows, DeviceProgram, NodeAttachment, PodWiring } from '../
 import type { Address, Prefix } from '../../agent/model/address.ts';
 import type { PolicyRow } from '../../agent/model/verdict.ts';
 import { type Netns, Testbed } from '../kit/netns.ts';
+import type { Packet } from '../kit/packet.ts';
 import type { Peer } from '../kit/traffic.ts';
-import { allowAll } from './policy-rows.ts';
+import { allowAll, CLOSED } from './policy-rows.ts';
 
 const PROGRAM = fileURLToPath(new URL('./node-datapath.ts', import.meta.url));
 export const TUNNEL = 'weir-vxlan';
@@ -22,6 +23,13 @@ export const PORT = 8472;
 const UNDERLAY_MTU = 1500;
 const OVERHEAD = { 4: 50, 6: 70 } as const;
 const POLICY = 20;
+const SET = 5;
+const CLASS = 7;
+/** Lets in whom {@link RigNode.admitted} names, nobody else. */
+export const ADMITTING: PolicyRow = {
+  ...allowAll(POLICY),
+  ingress: { ...CLOSED, selectorSet: SET },
+};
 
 export interface SeenEvent {
   readonly type: string;
@@ -48,7 +56,7 @@ export interface ClusterOptions {
   readonly mode: 'tunnel' | 'native';
   /** Of the tunnel's outer packets. */
   readonly underlay?: 4 | 6;
-  readonly attach?: 'tcx' | 'clsact';
+  readonly attach?: 'auto' | 'clsact';
   readonly masquerade?: boolean;
 }
 
@@ -101,9 +109,12 @@ export class RigNode {
   readonly pinDirectory: string;
   private readonly environment: Record<string, string>;
   private process: DatapathProcess;
+  /** What all its pods have. */
   policy: PolicyRow = allowAll(POLICY);
+  /** Identities its pods let in although they are isolated. */
+  admitted: readonly number[] = [];
 
-  constructor(number: number, netns: Netns, pinDirectory: string, attach: 'tcx' | 'clsact' | undefined) {
+  constructor(number: number, netns: Netns, pinDirectory: string, attach: 'auto' | 'clsact') {
     this.number = number;
     this.netns = netns;
     this.ipv4 = `192.0.2.${number}` as Address;
@@ -111,7 +122,7 @@ export class RigNode {
     this.podCidrs = [`10.61.${number}.0/24`, `fd61:0:0:${number}::/64`] as Prefix[];
     this.routers = [`10.61.${number}.1`, `fd61:0:0:${number}::1`] as Address[];
     this.pinDirectory = pinDirectory;
-    this.environment = attach === undefined ? {} : { WEIR_TEST_ATTACH: attach };
+    this.environment = { WEIR_TEST_ATTACH: attach };
     this.process = this.start();
   }
 
@@ -196,7 +207,7 @@ export class Cluster {
     await this.plug(`port${number}`, netns, [`192.0.2.${number}/24`, `2001:db8::${number}/64`]);
     const pinDirectory = `/sys/fs/bpf/${this.bed.name(`pins${number}`)}`;
     this.pinDirectories.push(pinDirectory);
-    const node = new RigNode(number, netns, pinDirectory, this.options.attach);
+    const node = new RigNode(number, netns, pinDirectory, this.options.attach ?? 'auto');
     const [router4, router6] = node.routers;
     await netns.ip(`address add ${router4}/32 dev lo`);
     await netns.ip(`address add ${router6}/128 dev lo nodad`);
@@ -245,10 +256,24 @@ export class Cluster {
     return {
       policy: {
         policies: [node.policy],
-        verdicts: [],
-        identityClasses: [],
+        verdicts:
+          node.admitted.length === 0
+            ? []
+            : [
+                {
+                  policy: POLICY,
+                  classId: CLASS,
+                  direction: 'ingress',
+                  protocol: undefined,
+                  port: 0,
+                  portBits: 0,
+                  enforced: [undefined, { action: 'allow', precedence: 1, rule: 1 }, undefined],
+                  audited: [undefined, undefined, undefined],
+                },
+              ],
+        identityClasses: node.admitted.map((identity) => ({ set: SET, identity, classId: CLASS })),
         addressClasses: [],
-        identities: pods.map(({ identity }) => identity),
+        identities: [3, 6, ...pods.map(({ identity }) => identity)],
         subjects: [],
       },
       endpoints: node.pods.map(({ wiring, identity }) => ({
@@ -287,6 +312,19 @@ export class Cluster {
         })),
       }),
     };
+  }
+
+  /** MAC of a device of a namespace. */
+  async macOf(netns: Netns, device = 'eth0'): Promise<string> {
+    const [link] = JSON.parse(await netns.ip(`-json link show ${device}`)) as { address: string }[];
+    if (!link) throw new Error(`${netns.name} has no ${device}`);
+    return link.address;
+  }
+
+  /** Puts a frame on the underlay, from a namespace on it to a node. */
+  async inject(from: Netns, to: RigNode, packet: Packet): Promise<void> {
+    const frame = packet.between(await this.macOf(from), await this.macOf(to.netns)).bytes();
+    await from.sendFrame('eth0', frame);
   }
 
   /** Everybody knows everything: rows written, programs attached. */
