@@ -58,8 +58,8 @@ export interface Identities {
   take(changes: readonly WatchChange<IdentityObject>[]): void;
   /** Its first list is complete. */
   synced(): void;
-  /** Our record was removed or changed by somebody else: every claim is made and every number checked again. */
-  claimsLost(): void;
+  /** Claims that were gone from our record for a while: they are made, and their numbers checked, again. */
+  claimsLost(gone: ReadonlySet<IdentityNumber>): void;
   readonly known: KnownIdentities;
   /** Gives up what was not used for the grace. To be called every now and then (a minute). */
   collect(): Promise<void>;
@@ -216,7 +216,7 @@ export function createIdentities(options: IdentitiesOptions): Identities {
       for (const key of held.keys()) doubt(key, known.get(key)?.spec.number);
       verify();
     },
-    claimsLost: () => claimsLost(() => true),
+    claimsLost: (gone) => claimsLost((number) => gone.has(number)),
     async collect() {
       const now = clock.nowMs();
       const unused = [...held].filter(

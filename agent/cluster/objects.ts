@@ -22,8 +22,11 @@ export const NODE_LABEL = 'weir.dev/node';
 export const UNUSED_ANNOTATION = 'weir.dev/unused';
 /** Keeps pods away from a node whose agent cannot wire them. */
 export const NOT_READY_TAINT = 'node.weir.dev/agent-not-ready';
-/** Most endpoints in one slice: what changes for one of them is sent for all, to every node. */
-export const SLICE_SIZE = 100;
+/**
+ * Most endpoints an agent puts into one slice (the CRD takes 100): what changes for one of them is sent for all of them, to
+ * every node; many small slices cost more requests when many pods come at once.
+ */
+export const SLICE_SIZE = 32;
 
 export interface IdentityObject extends KubernetesObject {
   readonly spec: { readonly number: number; readonly labels: Readonly<Record<string, string>> };

@@ -2,17 +2,21 @@
  * This node's WeirNode: where it is reached, and the identity numbers it claims. One writer, one write at a time, each
  * made on what was last read (resourceVersion), so that a late write of an agent that was restarted changes nothing.
  *
+ * What was read is written once before it counts, with a new mark: an earlier write whose answer was lost, or one of the agent
+ * before a restart, may still be under way, and would go through on the version that was read.
+ *
  * A claim counts once the API server has accepted it. Claims found at the start stay until they are dropped: they are
  * those of the agent before the restart.
  */
+import { randomUUID } from 'node:crypto';
 import { asWeirError, WeirError } from '../errors.ts';
-import type { KubernetesClient } from '../kubernetes/client.ts';
+import type { KubernetesClient, OwnerReference } from '../kubernetes/client.ts';
 import { collectionPath, objectPath } from '../kubernetes/path.ts';
 import type { IdentityNumber } from '../model/identity.ts';
 import { backoffMs } from '../run/backoff.ts';
 import type { Clock } from '../run/clock.ts';
 import { isCode } from './api-codes.ts';
-import { API_VERSION, NODES, type NodeObject, type NodeSpec, RECORDS, type RecordObject } from './objects.ts';
+import { API_VERSION, type NodeSpec, RECORDS, type RecordObject } from './objects.ts';
 
 /** Where the node is reached: what WeirNode's spec says besides the claims. */
 export type NodeAddresses = Omit<NodeSpec, 'identities'>;
@@ -20,6 +24,8 @@ export type NodeAddresses = Omit<NodeSpec, 'identities'>;
 export interface OwnRecordOptions {
   readonly client: Pick<KubernetesClient, 'get' | 'create' | 'update'>;
   readonly nodeName: string;
+  /** The Node, with which the record goes. */
+  readonly owner: () => Promise<OwnerReference>;
   readonly clock: Clock;
   readonly signal: AbortSignal;
   /** A write failed and is tried again. */
@@ -37,11 +43,16 @@ export interface OwnRecord {
   readonly wanted: ReadonlySet<IdentityNumber>;
   /** The claims the API server had when this agent first read them; undefined: there was no record. */
   readonly found: Promise<ReadonlySet<IdentityNumber> | undefined>;
-  /** Somebody else changed or removed the record: it is read and made right. */
-  reread(): void;
+  /**
+   * Our record as the watch has it; undefined: it is gone. What somebody else changed is made right again. Returns the claims
+   * that were gone from it: for a while nobody saw them.
+   */
+  seen(object: RecordObject | undefined): ReadonlySet<IdentityNumber>;
   readonly stopped: Promise<void>;
 }
 
+/** Another value with every write: the API server gives an object that is written as it is no new version. */
+const WRITER_ANNOTATION = 'weir.dev/written';
 const RETRY = { firstMs: 200, maxMs: 5000 } as const;
 /** Tries in a row when somebody else was faster. */
 const CONFLICTS = 5;
@@ -54,6 +65,10 @@ export function createOwnRecord(options: OwnRecordOptions): OwnRecord {
   let addresses: NodeAddresses | undefined;
   /** As last read or written; undefined: not known. */
   let object: RecordObject | undefined;
+  /** Our own writes may be told by the watch before they are answered. */
+  let lastSent = '';
+  /** `object` is what a write of ours made, so that none from before can come after it. */
+  let isFenced = false;
   let hasRead = false;
   let waiting: { readonly numbers: readonly IdentityNumber[]; readonly done: PromiseWithResolvers<void> }[] = [];
   const found = Promise.withResolvers<ReadonlySet<IdentityNumber> | undefined>();
@@ -64,6 +79,7 @@ export function createOwnRecord(options: OwnRecordOptions): OwnRecord {
   let cancelRetry = (): void => {};
 
   async function read(): Promise<void> {
+    isFenced = false;
     object = await client.get<RecordObject>(path, { signal }).catch(ignoring('NOT_FOUND'));
     if (hasRead) return;
     hasRead = true;
@@ -76,24 +92,28 @@ export function createOwnRecord(options: OwnRecordOptions): OwnRecord {
     if (!addresses) return;
     if (!object || !hasRead) await read();
     const spec: NodeSpec = { ...addresses, identities: [...wanted].sort((a, b) => a - b) };
-    if (object && JSON.stringify(ordered(object.spec)) === JSON.stringify(ordered(spec))) {
+    if (object && isFenced && JSON.stringify(ordered(object.spec)) === JSON.stringify(ordered(spec))) {
       settle(new Set(spec.identities));
       return;
     }
-    object = object ? await client.update(path, { ...object, spec }, { signal }) : await create(spec);
+    lastSent = JSON.stringify(ordered(spec));
+    const annotations = { ...object?.metadata.annotations, [WRITER_ANNOTATION]: randomUUID() };
+    object = object
+      ? await client.update(path, { ...object, metadata: { ...object.metadata, annotations }, spec }, { signal })
+      : await create(spec, annotations);
+    isFenced = true;
     settle(new Set(spec.identities));
   }
 
-  async function create(spec: NodeSpec): Promise<RecordObject> {
+  async function create(spec: NodeSpec, annotations: Readonly<Record<string, string>>): Promise<RecordObject> {
     // Goes with its Node; a Node that is not there yet is waited for.
-    const node = await client.get<NodeObject>(objectPath(NODES, '', nodeName), { signal });
-    const owner = { apiVersion: 'v1', kind: 'Node', name: nodeName, uid: node.metadata.uid ?? '' };
+    const owner = await options.owner();
     return client.create<RecordObject>(
       collectionPath(RECORDS),
       {
         apiVersion: API_VERSION,
         kind: 'WeirNode',
-        metadata: { name: nodeName, ownerReferences: [owner] },
+        metadata: { name: nodeName, annotations, ownerReferences: [owner] },
         spec,
       },
       { signal },
@@ -180,12 +200,24 @@ export function createOwnRecord(options: OwnRecordOptions): OwnRecord {
       accepted = new Set([...accepted].filter((number) => wanted.has(number)));
       trigger();
     },
-    reread() {
+    seen(now) {
+      const isOld = now && object && version(now) <= version(object);
+      const isOwn = now && JSON.stringify(ordered(now.spec)) === lastSent;
+      if (!hasRead || isOld || isOwn) return new Set();
+      const there = new Set(now?.spec.identities ?? []);
+      const gone = new Set([...wanted].filter((number) => !there.has(number)));
+      if (now && gone.size === 0) return gone;
       object = undefined;
       accepted = new Set();
       trigger();
+      return gone;
     },
   };
+}
+
+/** Versions of one collection can be compared as numbers (KEP-5504; they are etcd's revisions). */
+function version({ metadata }: RecordObject): bigint {
+  return BigInt(metadata.resourceVersion ?? 0);
 }
 
 function ordered({ addresses, podCidrs, routerAddresses, identities }: NodeSpec): NodeSpec {

@@ -104,7 +104,12 @@ export class FakeApi {
     return found;
   }
 
+  /** As the real one: an object that is written as it is gets no new version, and nobody is told. */
   #put(collection: string, object: Stored): Stored {
+    const before = this.objects.get(collection)?.get(object.metadata.name);
+    const bare = ({ metadata, ...rest }: Stored): string =>
+      JSON.stringify([rest, { ...metadata, resourceVersion: undefined }]);
+    if (before && bare(before) === bare(object)) return before;
     const stored = { ...object, metadata: { ...object.metadata, resourceVersion: String(++this.#version) } };
     const all = this.objects.get(collection) ?? new Map<string, Stored>();
     this.objects.set(collection, all);

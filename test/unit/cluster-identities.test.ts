@@ -18,7 +18,16 @@ import type { IdentityNumber } from '../../agent/model/identity.ts';
 import { fakeClock } from '../kit/clock.ts';
 import { suite } from '../kit/suite.ts';
 import { FakeApi } from './cluster-api.ts';
-import { Agent, assertAgreed, GRACE_MS, labelsOf, live, memoryJournal, QUIET } from './cluster-identity-world.ts';
+import {
+  Agent,
+  assertAgreed,
+  GRACE_MS,
+  labelsOf,
+  live,
+  memoryJournal,
+  ownerOf,
+  QUIET,
+} from './cluster-identity-world.ts';
 
 const LONG = process.env.WEIR_TEST_LONG === '1' ? 10 : 1;
 
@@ -142,7 +151,14 @@ one('a journal whose claims are gone from the cluster is not believed when the n
   const clock = fakeClock();
   const { signal } = new AbortController();
   const client = api.client('node-1');
-  const record = createOwnRecord({ client, nodeName: 'node-1', clock, signal, onTrouble: () => {} });
+  const record = createOwnRecord({
+    client,
+    nodeName: 'node-1',
+    clock,
+    signal,
+    owner: ownerOf('node-1'),
+    onTrouble: () => {},
+  });
   const renumbered: string[] = [];
   const identities = createIdentities({
     ...{ client, record, held, clock, signal, journal: memoryJournal(), log: QUIET, graceMs: GRACE_MS, waitMs: 500 },

@@ -17,6 +17,8 @@ export const GRACE_MS = 1000;
 export const QUIET = createLogger({ level: 'error', format: 'text', write: () => {} });
 export const labelsOf = (set: number): Labels => new Map([['k8s:app', `app-${set}`]]);
 
+export const ownerOf = (name: string) => async () => ({ apiVersion: 'v1', kind: 'Node', name, uid: `uid of ${name}` });
+
 /** What a disk keeps over restarts. */
 export function memoryJournal(): Pick<Journal<HeldRecord>, 'append' | 'rewrite' | 'lines'> & { records: HeldRecord[] } {
   const journal = {
@@ -69,7 +71,14 @@ export class Agent {
     const clock = fakeClock(this.incarnation * 1e6);
     this.clock = clock;
     const client = this.api.client(this.id);
-    this.record = createOwnRecord({ client, nodeName: this.name, clock, signal, onTrouble: () => {} });
+    this.record = createOwnRecord({
+      client,
+      nodeName: this.name,
+      clock,
+      signal,
+      owner: ownerOf(this.name),
+      onTrouble: () => {},
+    });
     this.identities = createIdentities({
       client,
       record: this.record,
