@@ -9,7 +9,7 @@ import { WORLD } from './addresses.ts';
 import { hierarchies, processesIn } from './cgroups.ts';
 import { type Cluster, clusterName, openCluster, startCluster } from './cluster.ts';
 import type { Node } from './node.ts';
-import { connect, runPods } from './pods.ts';
+import { connect, podPeer, runPods } from './pods.ts';
 
 const test = privileged(suite('cluster'), 'root', 'kubernetes', 'etcd', 'containerd');
 let cluster: Cluster;
@@ -75,6 +75,46 @@ test('exec, logs and port-forward go through the API server to the kubelet', asy
 test('a pod of the host network is in the namespaces of its node', async () => {
   assert.is((await cluster.kubectl('exec', 'host', '--', 'hostname')).trim(), 'node2');
   assert.equal(addressesOf('host'), Object.values(node(2).addresses));
+});
+
+test('traffic of a pod without kubectl exec', async () => {
+  await using client = await podPeer(cluster, 'a');
+  await using server = await podPeer(cluster, 'b');
+  await server.serveTcp(7000);
+  for (const address of addressesOf('b')) assert.is(await client.tcp({ address, port: 7000 }), 'ok', address);
+  assert.is(await client.tcp({ address: addressesOf('b')[0] ?? '', port: 81 }), 'refused');
+});
+
+test('a node whose plug is pulled is reached by nobody', async () => {
+  await node(2).plug(false);
+  assert.not(await node(1).netns.ping(node(2).addresses.v4, 300));
+  await node(2).plug(true);
+  await until(() => node(1).netns.ping(node(2).addresses.v4, 300), { what: 'node2 to be reached again' });
+});
+
+test('a paused API server lets its watches stall', async () => {
+  cluster.controlPlane.pause('kube-apiserver');
+  try {
+    assert.is((await cluster.tryKubectl('get', 'nodes', '--request-timeout=1s')).code, 1);
+  } finally {
+    cluster.controlPlane.resume('kube-apiserver');
+  }
+  await cluster.kubectl('get', 'nodes');
+});
+
+test('etcd forgets old versions: they are Gone', async () => {
+  const path = '/api/v1/namespaces/default/configmaps';
+  const { metadata } = JSON.parse(await cluster.kubectl('get', '--raw', path));
+  await cluster.kubectl('create', 'configmap', 'newer');
+  await cluster.controlPlane.compact();
+  await cluster.controlPlane.stop('kube-apiserver');
+  await cluster.controlPlane.start();
+  const said = await cluster.tryKubectl(
+    'get',
+    '--raw',
+    `${path}?watch=1&timeoutSeconds=1&resourceVersion=${metadata.resourceVersion}`,
+  );
+  assert.match(said.stdout + said.stderr, /too old resource version|Expired/);
 });
 
 test('the world is reached from a node and not from the address of a pod', async () => {

@@ -111,6 +111,8 @@ export class Cluster implements AsyncDisposable {
   readonly controlPlane: ControlPlane;
   /** Beyond the router, reachable only from addresses of nodes: addresses.ts WORLD. */
   readonly world: Netns;
+  /** The switch between nodes, which is the router to the world: each node's port has its name. */
+  readonly lan: Netns;
   nodes: Node[];
   readonly #record: ClusterRecord;
   readonly #onProgress: (line: string) => void;
@@ -120,6 +122,7 @@ export class Cluster implements AsyncDisposable {
     this.paths = new ClusterPaths(record.name);
     this.controlPlane = new ControlPlane(this.paths, record);
     this.world = new Netns(this.paths.netns('world'));
+    this.lan = new Netns(this.paths.netns('lan'));
     this.nodes = record.nodes.map((node) => new Node(this.paths, record, node, this.controlPlane));
     this.#record = record;
     this.#onProgress = onProgress;

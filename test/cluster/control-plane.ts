@@ -11,7 +11,7 @@ import { until } from '../kit/until.ts';
 import { CONTROL_PLANE, families, machineLink, POD_RANGE, SERVICE_RANGE } from './addresses.ts';
 import { apiServerNames, CertificateAuthority, type KeyPair, kubeconfig } from './certificates.ts';
 import type { ClusterPaths } from './paths.ts';
-import { end, endOf, isRunning, launch } from './program.ts';
+import { end, endOf, isRunning, launch, signal } from './program.ts';
 import { type ClusterRecord, save } from './record.ts';
 
 const PARTS = ['etcd', 'kube-apiserver', 'kube-controller-manager', 'kube-scheduler'] as const;
@@ -77,6 +77,33 @@ export class ControlPlane {
         if (program !== undefined) await end(program, END_GRACE_MS);
       }),
     );
+  }
+
+  /** Takes connections and answers nothing until resume(): how a watch stalls. */
+  pause(part: ControlPlanePart): void {
+    this.#signal(part, 'SIGSTOP');
+  }
+
+  resume(part: ControlPlanePart): void {
+    this.#signal(part, 'SIGCONT');
+  }
+
+  /**
+   * Makes etcd forget all versions but the last. A watch from an older one gets 410 Gone once the API server, which remembers
+   * some itself, was started again.
+   */
+  async compact(): Promise<void> {
+    // The JSON gateway of etcd's own API (etcd documentation, "gRPC gateway"); keys and revisions are base64 and text there.
+    const ask = (path: string, body: object) =>
+      this.netns.run(['curl', '-fsS', '-d', JSON.stringify(body), `http://127.0.0.1:2379${path}`]);
+    const { header } = JSON.parse(await ask('/v3/kv/range', { key: 'AA==' }));
+    await ask('/v3/kv/compaction', { revision: header.revision, physical: true });
+  }
+
+  #signal(part: ControlPlanePart, name: NodeJS.Signals): void {
+    const program = this.#record.programs[part];
+    if (program === undefined || !isRunning(program)) throw new Error(`${part} does not run`);
+    signal(program, name);
   }
 
   async #startPart(part: ControlPlanePart, words: readonly string[]): Promise<void> {

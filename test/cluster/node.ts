@@ -166,6 +166,32 @@ export class Node {
     if (code !== 0) throw new Error(`${this.name} cannot import ${archive}: ${Buffer.concat(said)}`);
   }
 
+  /**
+   * The id of the first process of a running container, also of "weir-agent". Look for processes by this only: nodes share the
+   * machine's process ids, so `pidof` on a node finds those of all clusters.
+   */
+  async processOf(container: string, pod?: string, namespace = 'default'): Promise<number> {
+    const label = (name: string, value: string) => `labels."io.kubernetes.${name}"==${value}`;
+    const ofPod = pod === undefined ? [] : [label('pod.name', pod), label('pod.namespace', namespace)];
+    const filter = [label('container.name', container), ...ofPod].join(',');
+    const [ids, tasks] = await Promise.all([
+      this.run(['ctr', '-n', 'k8s.io', 'containers', 'ls', '-q', filter]),
+      this.run(['ctr', '-n', 'k8s.io', 'tasks', 'ls']),
+    ]);
+    for (const line of tasks.split('\n')) {
+      const [id = '', pid, status] = line.trim().split(/\s+/);
+      if (status === 'RUNNING' && ids.split('\n').includes(id)) return Number(pid);
+    }
+    throw new Error(
+      `no container "${container}"${pod === undefined ? '' : ` of pod ${namespace}/${pod}`} runs on ${this.name}`,
+    );
+  }
+
+  /** Pulls its plug, and puts it in again: no other machine reaches it, what runs on it goes on. */
+  async plug(inserted: boolean): Promise<void> {
+    await new Netns(this.#paths.netns('lan')).ip(`link set ${this.name} ${inserted ? 'up' : 'down'}`);
+  }
+
   log(program: 'containerd' | 'kubelet'): string {
     return this.#paths.log(`${this.name}-${program}`);
   }

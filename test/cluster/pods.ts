@@ -1,7 +1,9 @@
 /** Pods for tests, and what they say of each other. They run agnhost, which has a shell too. */
 import type { CommandResult } from '../kit/command.ts';
+import { Peer } from '../kit/traffic.ts';
 import type { Cluster } from './cluster.ts';
 import { AGNHOST_IMAGE } from './images.ts';
+import { joined } from './program.ts';
 
 export interface PodWish {
   readonly name: string;
@@ -61,6 +63,19 @@ export async function runPods(cluster: Cluster, wishes: readonly PodWish[]): Pro
     }),
   );
   return addresses;
+}
+
+/**
+ * A source and sink of traffic inside a pod (test/kit/traffic.ts): a process in its network namespace and in its node's control
+ * group. A hundred connections take what one `kubectl exec` does. Close it.
+ */
+export async function podPeer(cluster: Cluster, pod: string, namespace = 'default'): Promise<Peer> {
+  const { spec } = await cluster.get<{ spec: { nodeName: string } }>('pod', '-n', namespace, pod);
+  const node = cluster.nodes.find(({ name }) => name === spec.nodeName);
+  if (node === undefined)
+    throw new Error(`pod ${namespace}/${pod} runs on no node of this cluster: "${spec.nodeName}"`);
+  const pid = await node.processOf('agnhost', pod, namespace);
+  return Peer.start(joined(`${node.cgroup}/system`, ['nsenter', `--net=/proc/${pid}/ns/net`, '--'], []));
 }
 
 /** What a connection came to: agnhost's own words, ok instead of nothing. */

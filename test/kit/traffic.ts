@@ -105,6 +105,10 @@ export class Peer {
     return this.ask({ op: 'served' }) as Promise<{ connections: number; datagrams: number; bytes: number }>;
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
   async close(): Promise<void> {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return;
     const exited = new Promise<void>((resolve) => this.child.once('exit', () => resolve()));
