@@ -197,7 +197,9 @@ export class Cluster {
     return this.nodes[1] as RigNode;
   }
 
+  /** Link-local addresses can be used at once: neighbours are asked from them on behalf of pods. */
   private async plug(port: string, netns: Netns, addresses: string[]): Promise<void> {
+    await netns.run(['sysctl', '-qw', 'net.ipv6.conf.default.accept_dad=0']);
     await this.bed.veth({ name: 'eth0', netns, addresses }, { name: port, netns: this.fabric });
     await this.fabric.ip(`link set ${port} master br0`);
   }
