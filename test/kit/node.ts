@@ -37,6 +37,8 @@ export interface NodeOptions {
   readonly flags?: readonly string[];
   /** Where the agent's log goes: 'inherit' shows it. */
   readonly log?: 'inherit' | 'file';
+  /** Where it stands, when others made that and remove it (node-network.ts). Else a node and a world of its own. */
+  readonly place?: { readonly bed: Testbed; readonly netns: Netns; readonly world: Netns; readonly nodeName: string };
 }
 
 /** A pod wired by the CNI binary. */
@@ -85,19 +87,10 @@ export class NodeUnderTest {
   }
 
   static async start(part: string, options: NodeOptions): Promise<NodeUnderTest> {
-    const bed = await Testbed.open(part);
+    const bed = options.place?.bed ?? (await Testbed.open(part));
     let node: NodeUnderTest | undefined;
     try {
-      const netns = await bed.netns('node');
-      const world = await bed.netns('world');
-      await bed.veth(
-        { name: 'uplink', netns, addresses: [`${NODE.ipv4}/24`, `${NODE.ipv6}/64`] },
-        { name: 'eth0', netns: world, addresses: [`${WORLD.ipv4}/24`, `${WORLD.ipv6}/64`] },
-      );
-      await netns.ip(`route add default via ${WORLD.ipv4}`);
-      await netns.ip(`-6 route add default via ${WORLD.ipv6}`);
-      await world.ip(`route add 10.244.0.0/24 via ${NODE.ipv4}`);
-      await world.ip(`-6 route add fd00:10:244::/64 via ${NODE.ipv6}`);
+      const { netns, world } = options.place ?? (await ownPlace(bed));
       const folder = await mkdtemp(join(tmpdir(), `${netns.name}-`));
       node = new NodeUnderTest(bed, netns, world, folder, options);
       await mkdir(join(folder, 'bin'));
@@ -111,7 +104,7 @@ export class NodeUnderTest {
       await node.startAgent();
       return node;
     } catch (error) {
-      await (node ?? bed).close();
+      await (node ?? (options.place === undefined ? bed : undefined))?.close();
       throw error;
     }
   }
@@ -263,7 +256,7 @@ export class NodeUnderTest {
 
   async close(): Promise<void> {
     await this.stopAgent('SIGKILL');
-    await this.bed.close();
+    if (this.options.place === undefined) await this.bed.close();
     await rm(this.pinFolder, { recursive: true, force: true });
     await rm(this.folder, { recursive: true, force: true });
   }
@@ -281,13 +274,28 @@ export class NodeUnderTest {
   private flags(): string[] {
     return [
       `--manifests=${this.manifests}`,
-      '--node-name=node-under-test',
+      `--node-name=${this.options.place?.nodeName ?? 'node-under-test'}`,
       `--run-directory=${join(this.folder, 'run')}`,
       `--state-directory=${join(this.folder, 'state')}`,
       `--pin-directory=${this.pinFolder}`,
       ...(this.options.flags ?? []),
     ];
   }
+}
+
+/** A node, and the world at the other end of its uplink, which knows the way to its pods. */
+async function ownPlace(bed: Testbed): Promise<{ netns: Netns; world: Netns }> {
+  const netns = await bed.netns('node');
+  const world = await bed.netns('world');
+  await bed.veth(
+    { name: 'uplink', netns, addresses: [`${NODE.ipv4}/24`, `${NODE.ipv6}/64`] },
+    { name: 'eth0', netns: world, addresses: [`${WORLD.ipv4}/24`, `${WORLD.ipv6}/64`] },
+  );
+  await netns.ip(`route add default via ${WORLD.ipv4}`);
+  await netns.ip(`-6 route add default via ${WORLD.ipv6}`);
+  await world.ip(`route add 10.244.0.0/24 via ${NODE.ipv4}`);
+  await world.ip(`-6 route add fd00:10:244::/64 via ${NODE.ipv6}`);
+  return { netns, world };
 }
 
 /** Text of a file of the repository, for manifests kept as files. */
