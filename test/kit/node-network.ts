@@ -12,14 +12,7 @@
  *     const [one, two] = network.nodes;
  *     await one.netns.ping(two.ipv4);
  */
-import {
-  type Address,
-  addressBytes,
-  type Family,
-  formatAddress,
-  type Prefix,
-  parsePrefix,
-} from '../../agent/model/address.ts';
+import { type Address, addressBytes, formatAddress, type Prefix, parsePrefix } from '../../agent/model/address.ts';
 import type { NodeRecord } from '../../agent/model/object.ts';
 import type { Netns, Testbed } from './netns.ts';
 
@@ -146,4 +139,3 @@ function addressIn(prefix: Prefix, n: number): Address {
 }
 
 const hex = (n: number): string => n.toString(16).padStart(2, '0');
-export const familyName = (family: Family): 'ipv4' | 'ipv6' => (family === 4 ? 'ipv4' : 'ipv6');
