@@ -9,6 +9,8 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { linkDelete, linkList } from '../../native/index.ts';
 import type { Config } from '../config.ts';
+import { createDevicePrograms } from '../datapath/device-programs.ts';
+import { openPins } from '../datapath/pins.ts';
 import { HOST_INTERFACE_PREFIX } from '../datapath/wiring.ts';
 import { asWeirError, WeirError } from '../errors.ts';
 import { removeNetwork } from '../network/remove.ts';
@@ -53,6 +55,7 @@ function stepsOf(config: Config): Step[] {
     { what: 'CNI plugin', does: () => removeCniPlugin(cniFilesOf(config)) },
     { what: "pods' interfaces", does: removePodInterfaces },
     { what: 'routes, tunnel and rules', does: () => removeNetwork() },
+    { what: "programs on the node's own devices", does: () => removeDevicePrograms(config.pinDirectory) },
     { what: 'programs and maps', does: () => removeFolder(config.pinDirectory) },
     { what: 'sockets', does: () => emptyFolder(config.runDirectory) },
   ];
@@ -77,6 +80,17 @@ async function removePodInterfaces(): Promise<string[]> {
   );
   for (const { name } of ours) await linkDelete({ name });
   return ours.map(({ name }) => `removed interface ${name}`);
+}
+
+/** Links by their pins, at once and not when the kernel gets round to it; and filters, which have none, whatever this kernel's way is. */
+async function removeDevicePrograms(pinDirectory: string): Promise<readonly string[]> {
+  if (!(await isThere(pinDirectory))) return [];
+  const programs = createDevicePrograms(openPins(pinDirectory), 'clsact');
+  try {
+    return await programs.attach([]);
+  } finally {
+    programs.close();
+  }
 }
 
 /** Pins are files: links detach their programs, and programs and maps end with the last that holds them. */
