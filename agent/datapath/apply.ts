@@ -142,7 +142,9 @@ export function createApplier(tables: Tables, retired: Retired, clock: Clock): A
     async replace(desired) {
       waiting = NO_CHANGES;
       retired.forget(); // The tables still hold those rows: the difference says which of them are to go.
-      return apply(difference(tables.rows(), desired));
+      const result = await apply(difference(tables.rows(), desired));
+      retired.add(tables.unusedBackends(), clock.nowMs());
+      return result;
     },
     collect,
     get dueMs() {

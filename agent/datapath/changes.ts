@@ -15,7 +15,16 @@ import type {
   VerdictKey,
   VerdictRow,
 } from '../model/verdict.ts';
-import type { DatapathDelta, DatapathRows, EndpointRow, NodeRow, PeerRow, RangeRow } from './datapath.ts';
+import type {
+  DatapathDelta,
+  DatapathRows,
+  EndpointRow,
+  NodeRow,
+  PeerRow,
+  RangeRow,
+  ServiceFrontend,
+  ServiceRow,
+} from './datapath.ts';
 
 /** Rows to write (replacing those of the same key) and keys to delete in one table. No key is in both. */
 export interface Change<Row, Key> {
@@ -36,6 +45,7 @@ export interface Changes {
   readonly peers: Change<PeerRow, { readonly address: Address }>;
   readonly ranges: Change<RangeRow, { readonly prefix: Prefix }>;
   readonly nodes: Change<NodeRow, { readonly number: number }>;
+  readonly services: Change<ServiceRow, { readonly frontend: ServiceFrontend }>;
 }
 
 /** A row's key as text: the same text, the same slot of the table. */
@@ -50,6 +60,8 @@ export const keyText = {
   peers: (row: { readonly address: Address }) => row.address as string,
   ranges: (row: { readonly prefix: Prefix }) => row.prefix as string,
   nodes: (row: { readonly number: number }) => `${row.number}`,
+  services: ({ frontend: { protocol, address, port } }: { readonly frontend: ServiceFrontend }) =>
+    `${protocol} ${address} ${port}`,
 } as const;
 
 export const NO_POLICY_ROWS: PolicyRows = {
@@ -84,6 +96,11 @@ export function changesOf(delta: DatapathDelta): Changes {
       delta.removeRanges.map((prefix) => ({ prefix })),
       keyText.ranges,
     ),
+    services: change(
+      delta.setServices ?? [],
+      (delta.removeServices ?? []).map((frontend) => ({ frontend })),
+      keyText.services,
+    ),
     nodes: change(
       (delta.setNodes ?? []).map(asSorted),
       (delta.removeNodes ?? []).map((number) => ({ number })),
@@ -105,6 +122,7 @@ export function difference(actual: DatapathRows, desired: DatapathRows): Changes
     endpoints: differ(actual.endpoints, desired.endpoints.map(asHeld), keyText.endpoints),
     peers: differ(actual.peers, desired.peers.map(asReached), keyText.peers),
     ranges: differ(actual.ranges, desired.ranges.map(asReached), keyText.ranges),
+    services: differ(actual.services ?? [], desired.services ?? [], keyText.services),
     nodes: differ(actual.nodes ?? [], (desired.nodes ?? []).map(asSorted), keyText.nodes),
   };
 }
@@ -120,6 +138,7 @@ export function merge(first: Changes, second: Changes): Changes {
     endpoints: follow(first.endpoints, second.endpoints, keyText.endpoints),
     peers: follow(first.peers, second.peers, keyText.peers),
     ranges: follow(first.ranges, second.ranges, keyText.ranges),
+    services: follow(first.services, second.services, keyText.services),
     nodes: follow(first.nodes, second.nodes, keyText.nodes),
   };
 }

@@ -8,6 +8,7 @@ import type { PolicyId, SetId } from '../model/verdict.ts';
 import type { Changes } from './changes.ts';
 import type { PeerRow } from './datapath.ts';
 import type { Held } from './held.ts';
+import { servicesChanged } from './service-plan.ts';
 
 /** Why the change is not purely additive, in a few words for the log; undefined when it is. */
 export function notAdditive(changes: Changes, held: Held): string | undefined {
@@ -15,7 +16,8 @@ export function notAdditive(changes: Changes, held: Held): string | undefined {
     endpointChanged(changes, held) ??
     addressChanged(changes, held) ??
     policyChanged(changes, held) ??
-    classChanged(changes, held)
+    classChanged(changes, held) ??
+    servicesChanged(changes, held)
   );
 }
 

@@ -4,8 +4,9 @@ import type { IdentityNumber } from '../model/identity.ts';
 import type { AddressClassRow, IdentityClassRow, PolicyRow, VerdictKey, VerdictRow } from '../model/verdict.ts';
 import { type AddressClassKey, type IdentityClassKey, keyText } from './changes.ts';
 import type { DatapathRows, EndpointRow, PeerRow, RangeRow } from './datapath.ts';
+import type { HeldServices } from './service-plan.ts';
 
-export interface Held {
+export interface Held extends HeldServices {
   /** Undefined: the slot is free. */
   endpoint(id: number): EndpointRow | undefined;
   peer(address: Address): PeerRow | undefined;
@@ -29,6 +30,7 @@ export function heldIn(rows: DatapathRows): Held {
   const identityClasses = index(rows.policy.identityClasses, keyText.identityClasses);
   const addressClasses = index(rows.policy.addressClasses, keyText.addressClasses);
   const identities = new Set(rows.policy.identities);
+  const services = rows.services ?? [];
   return {
     endpoint: (id) => endpoints.get(id),
     peer: (address) => peers.get(address),
@@ -38,5 +40,13 @@ export function heldIn(rows: DatapathRows): Held {
     identityClass: (key) => identityClasses.get(keyText.identityClasses(key)),
     addressClass: (key) => addressClasses.get(keyText.addressClasses(key)),
     knows: (identity) => identities.has(identity),
+    // Rows do not say under which ids the kernel has their backends; each has one of its own here.
+    service: (frontend) => {
+      const at = services.findIndex((row) => keyText.services(row) === keyText.services({ frontend }));
+      const row = services[at];
+      return row && { row, slots: row.backends.length === 0 ? 0 : at + 1 };
+    },
+    frontendsAt: (address) => services.filter(({ frontend }) => frontend.address === address).length,
+    nextSlots: services.length + 1,
   };
 }

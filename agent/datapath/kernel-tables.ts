@@ -7,6 +7,7 @@ import * as abi from './layout.gen.ts';
 import type { PolicyMaps } from './maps.ts';
 import type { Op } from './plan.ts';
 import * as rows from './rows.ts';
+import { serviceTables } from './service-tables.ts';
 import { type Tables, WriteFailure } from './tables.ts';
 
 const FREE_SLOT: abi.Endpoint = abi.endpoint.decode(new Uint8Array(abi.endpoint.size));
@@ -101,6 +102,7 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
     sources.delete(number);
   }
 
+  const services = serviceTables(maps);
   const nodes = (): NodeRow[] =>
     readable(maps.tunnelNodes.entries(), (number, value) => {
       const address = rows.decodeTunnelNode(value);
@@ -149,6 +151,24 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
     'node.delete': (ops) => {
       for (const { key } of ops) deleteNode(key.number);
     },
+    'backends.set': (ops) => {
+      for (const { set } of ops) services.setBackends(set);
+    },
+    'backends.delete': (ops) => {
+      for (const { key } of ops) services.deleteBackends(key);
+    },
+    'service.set': (ops) => {
+      for (const { row, slots } of ops) services.setService(row, slots);
+    },
+    'service.delete': (ops) => {
+      for (const { key } of ops) services.deleteService(key);
+    },
+    'virtualAddress.set': (ops) => {
+      for (const { address } of ops) services.setVirtual(address);
+    },
+    'virtualAddress.delete': (ops) => {
+      for (const { address } of ops) services.deleteVirtual(address);
+    },
     'epoch.bump': () => {
       // Wraps past 0, which is what a connection carries that was never judged.
       maps.epoch.set(ONLY, ((maps.epoch.get(ONLY) ?? 0) + 1) % 2 ** 32 || 1);
@@ -163,8 +183,10 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
     endpoints,
     rows: () => {
       const found = nodes();
+      const foundServices = services.rows();
       return {
         ...(found.length > 0 && { nodes: found }),
+        ...(foundServices.length > 0 && { services: foundServices }),
         policy: {
           policies: [...headers.values()],
           verdicts: readable(maps.verdicts.entries(), rows.decodeVerdict),
@@ -178,6 +200,12 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
         ranges: readable(maps.ranges.entries(), rows.decodeRange),
       };
     },
+    service: services.service,
+    frontendsAt: services.frontendsAt,
+    get nextSlots() {
+      return services.nextSlots;
+    },
+    unusedBackends: services.unused,
     endpoint(id) {
       const value = maps.endpoints.get(id);
       return value && rows.decodeEndpoint(id, value);

@@ -701,17 +701,20 @@ export interface Backend {
   address: Uint8Array;
   /** host order */
   port: number;
+  family: number;
 }
 export const backend: Codec<Backend> = codec<Backend>(20, {
   write(value, view, at) {
     setBytes(view, at + 0, 16, value.address, 'Backend.address');
     set16(view, at + 16, value.port, NETWORK, 'Backend.port');
-    zero(view, at + 18, 2);
+    set8(view, at + 18, value.family, 'Backend.family');
+    zero(view, at + 19, 1);
   },
   read(view, at) {
     return {
       address: getBytes(view, at + 0, 16),
       port: view.getUint16(at + 16, NETWORK),
+      family: view.getUint8(at + 18),
     };
   },
 });

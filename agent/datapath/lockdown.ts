@@ -78,6 +78,7 @@ export function holdBack(changes: Changes, policies: ReadonlySet<PolicyId>, held
       peers: nothing,
       ranges: nothing,
       nodes: nothing,
+      services: nothing,
     },
     undo: newVerdicts.map((key): Op => ({ kind: 'verdict.delete', key })),
   };

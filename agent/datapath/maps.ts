@@ -84,6 +84,10 @@ export interface PolicyMaps {
   readonly peers: KernelMap<abi.PeerKey, abi.Peer>;
   readonly ranges: KernelMap<abi.RangeKey, abi.Peer>;
   readonly budgets: KernelMap<number, abi.ConnectionBudget>;
+  readonly services: KernelMap<abi.ServiceKey, abi.Service>;
+  readonly serviceSlots: KernelMap<abi.ServiceSlotKey, abi.Backend>;
+  /** The value is not read. */
+  readonly serviceMembers: KernelMap<abi.ServiceMemberKey, number>;
   readonly tunnelNodes: KernelMap<number, abi.TunnelNode>;
   readonly tunnelSources: KernelMap<abi.PeerKey, number>;
 }
@@ -118,6 +122,9 @@ export function policyMaps(handles: MapHandles): PolicyMaps {
     peers: new KernelMap(handles.peers, abi.peerKey, abi.peer),
     ranges: new KernelMap(handles.ranges, abi.rangeKey, abi.peer),
     budgets: new KernelMap(handles.budgets, u32, abi.connectionBudget),
+    services: new KernelMap(handles.services, abi.serviceKey, abi.service),
+    serviceSlots: new KernelMap(handles.service_slots, abi.serviceSlotKey, abi.backend),
+    serviceMembers: new KernelMap(handles.service_members, abi.serviceMemberKey, u32),
     tunnelNodes: new KernelMap(handles.tunnel_nodes, u32, abi.tunnelNode),
     tunnelSources: new KernelMap(handles.tunnel_sources, abi.peerKey, u32),
   };

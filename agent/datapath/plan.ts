@@ -29,6 +29,7 @@ import type { AddressClassKey, Changes, IdentityClassKey } from './changes.ts';
 import type { EndpointRow, NodeRow, PeerRow, RangeRow } from './datapath.ts';
 import { notAdditive } from './epoch.ts';
 import type { Held } from './held.ts';
+import { planServices, type ServiceDeletion, type ServiceOp } from './service-plan.ts';
 
 export type Op =
   | { readonly kind: 'endpoint.clear'; readonly key: { readonly id: number } }
@@ -46,6 +47,7 @@ export type Op =
   | { readonly kind: 'node.delete'; readonly key: { readonly number: number } }
   | { readonly kind: 'identity.delete'; readonly key: IdentityNumber }
   | { readonly kind: 'epoch.bump'; readonly because: string }
+  | ServiceOp
   | Deletion;
 
 /** Deletions of rows a packet may still be reading when the pointer has already moved on. */
@@ -53,7 +55,8 @@ export type Deletion =
   | { readonly kind: 'policy.delete'; readonly key: { readonly id: PolicyId } }
   | { readonly kind: 'verdict.delete'; readonly key: VerdictKey }
   | { readonly kind: 'identityClass.delete'; readonly key: IdentityClassKey }
-  | { readonly kind: 'addressClass.delete'; readonly key: AddressClassKey };
+  | { readonly kind: 'addressClass.delete'; readonly key: AddressClassKey }
+  | ServiceDeletion;
 
 export interface Plan {
   readonly ops: readonly Op[];
@@ -70,6 +73,7 @@ export function plan(changes: Changes, held: Held): Plan {
   const setEarly = (row: { readonly set: SetId }): boolean => !setLate(row);
   const deleteEarly = (key: { readonly set: SetId }): boolean => remaining.has(key.set);
   const deleteLate = (key: { readonly set: SetId }): boolean => !deleteEarly(key);
+  const services = planServices(changes, held);
   const because = notAdditive(changes, held);
 
   const ops: Op[] = [
@@ -88,6 +92,7 @@ export function plan(changes: Changes, held: Held): Plan {
     ...nodes.set.map((row): Op => ({ kind: 'node.set', row })),
     ...peers.set.map((row): Op => ({ kind: 'peer.set', row })),
     ...ranges.set.map((row): Op => ({ kind: 'range.set', row })),
+    ...services.ops, // A backend is known before a Service leads to it, and as long as one does.
     ...peers.remove.map((key): Op => ({ kind: 'peer.delete', key })),
     ...ranges.remove.map((key): Op => ({ kind: 'range.delete', key })),
     ...nodes.remove.map((key): Op => ({ kind: 'node.delete', key })),
@@ -99,6 +104,7 @@ export function plan(changes: Changes, held: Held): Plan {
     ...identityClasses.remove.filter(deleteLate).map((key): Deletion => ({ kind: 'identityClass.delete', key })),
     ...addressClasses.remove.filter(deleteLate).map((key): Deletion => ({ kind: 'addressClass.delete', key })),
     ...verdicts.remove.map((key): Deletion => ({ kind: 'verdict.delete', key })),
+    ...services.later,
   ];
   return { ops, later };
 }

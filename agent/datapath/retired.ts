@@ -76,5 +76,7 @@ function slotOf(deletion: Deletion): string {
       return `identityClass ${keyText.identityClasses(deletion.key)}`;
     case 'addressClass.delete':
       return `addressClass ${keyText.addressClasses(deletion.key)}`;
+    case 'backends.delete':
+      return `backends ${deletion.key.slots}`; // Under an id that is not used again: nothing sets them again.
   }
 }

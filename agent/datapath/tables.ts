@@ -2,6 +2,7 @@
 import type { DatapathRows, EndpointRow } from './datapath.ts';
 import type { Held } from './held.ts';
 import type { Op } from './plan.ts';
+import type { ServiceDeletion } from './service-plan.ts';
 
 export interface Tables extends Held {
   endpoints(): Iterable<EndpointRow>;
@@ -9,6 +10,8 @@ export interface Tables extends Held {
   rows(): DatapathRows;
   /** Does the operations in order. @throws WriteFailure at the first that fails; those before it are done. */
   write(ops: readonly Op[]): void;
+  /** Backends nothing leads to any more and that no plan has retired. */
+  unusedBackends(): readonly ServiceDeletion[];
 }
 
 /** One operation could not be done. `index`: which one of those given. */

@@ -46,7 +46,8 @@ _Static_assert(sizeof(struct service) == 16, "abi");
 struct backend {
 	struct ip_address address;
 	__be16 port;
-	__u16 pad;
+	__u8 family;
+	__u8 pad;
 };
 _Static_assert(sizeof(struct backend) == 20, "abi");
 

@@ -109,6 +109,7 @@ __force_inline bool keeps_lead(struct __sk_buff *ctx, struct passage *p, struct 
 	} else {
 		t->choice.backend.address = lead->service.address;
 		t->choice.backend.port = lead->service.port;
+		t->choice.backend.family = family;
 		t->choice.backend.pad = 0;
 		keeps = service && is_member(&t->choice, service->slots, &t->choice.backend);
 		/* a SYN that is not repeated begins anew, and so does the choice */

@@ -52,7 +52,7 @@ function deltaOf(policy: PolicyDelta): DatapathDelta {
 
 /** Plans and encodes for a kernel that holds nothing and keeps nothing. */
 function encoder() {
-  const nothing = { ...heldIn(NO_ROWS), endpoints: () => [], rows: () => NO_ROWS };
+  const nothing = { ...heldIn(NO_ROWS), endpoints: () => [], rows: () => NO_ROWS, unusedBackends: () => [] };
   const applier = createApplier({ ...nothing, write: (ops) => ops.forEach(encode) }, new Retired(0), systemClock);
   return async (delta: DatapathDelta) => {
     const result = await applier.apply(changesOf(delta));

@@ -148,7 +148,10 @@ for (const family of [4, 6] as const) {
       assert.is(got.getUint32(at + 8), (seq as number) + 1);
       assert.ok(checksumHolds(run.data, family, 6), 'TCP checksum');
       assert.equal(run.data.slice(0, 14), reset.slice(0, 14));
-      assert.equal(run.data.slice(at - (family === 4 ? 8 : 32), at + 4), reset.slice(at - (family === 4 ? 8 : 32), at + 4));
+      assert.equal(
+        run.data.slice(at - (family === 4 ? 8 : 32), at + 4),
+        reset.slice(at - (family === 4 ? 8 : 32), at + 4),
+      );
       assert.ok(expected);
       const silent = await datapath.fromPod(client, tcp(asked).rst());
       assert.is(silent.verdict, 'drop', 'a reset is not answered');
@@ -205,7 +208,9 @@ for (const family of [4, 6] as const) {
     assert.ok(checksumHolds(run.data, family, family === 4 ? 1 : 58), 'ICMP checksum');
     const router = family === 4 ? '203.0.113.1' : '2001:db8:1::1';
     const tooBig = await datapath.toPod(client, icmpError({ from: router, to: of(client), quoting: there }));
-    const seen = icmpError({ from: router, to: of(client), quoting: asked }).between(GATEWAY, client.mac).bytes();
+    const seen = icmpError({ from: router, to: of(client), quoting: asked })
+      .between(GATEWAY, client.mac)
+      .bytes();
     assert.equal([tooBig.verdict, quoteOf(tooBig.data, family)], ['stack', quoteOf(seen, family)]);
     assert.ok(checksumHolds(tooBig.data, family, family === 4 ? 1 : 58), 'ICMP checksum');
   });
@@ -225,7 +230,13 @@ for (const family of [4, 6] as const) {
     const expected = icmpError({ from: of(client), to: of(server), type, code, quoting: udp(back) });
     assert.equal([run.verdict, quoteOf(run.data, family)], ['redirect', quoteOf(delivered(expected, server), family)]);
     assert.ok(checksumHolds(run.data, family, family === 4 ? 1 : 58), 'ICMP checksum');
-    const stranger = icmpError({ from: of(client), to: vip(5), type, code, quoting: udp({ ...back, from: vip(5), sport: 99 }) });
+    const stranger = icmpError({
+      from: of(client),
+      to: vip(5),
+      type,
+      code,
+      quoting: udp({ ...back, from: vip(5), sport: 99 }),
+    });
     assert.equal((await datapath.fromPod(client, stranger)).reason, 'SERVICE_NO_PORT');
   });
 
@@ -291,7 +302,10 @@ for (const family of [4, 6] as const) {
     const backends = [10, 11, 12, 13].map((n): [string, number] => [remote.replace(/9$/, `${n}`), 8080]);
     setService(datapath, 'tcp', vip(10), 80, backends, 600);
     const ask = async (): Promise<string> => {
-      const run = await datapath.fromPod(client, tcp({ from: of(client), to: vip(10), sport: nextPort++, dport: 80 }).syn());
+      const run = await datapath.fromPod(
+        client,
+        tcp({ from: of(client), to: vip(10), sport: nextPort++, dport: 80 }).syn(),
+      );
       return destinationOf(run.data, family);
     };
     const first = await ask();
@@ -321,7 +335,8 @@ for (const family of [4, 6] as const) {
     await datapath.fromPod(client, udp(datagram));
     for (const protocol of ['tcp', 'udp'] as const) setService(datapath, protocol, vip(11), 80, [[two, 8080]]);
     datapath.bumpEpoch();
-    const goes = async (packet: Packet): Promise<string> => destinationOf((await datapath.fromPod(client, packet)).data, family);
+    const goes = async (packet: Packet): Promise<string> =>
+      destinationOf((await datapath.fromPod(client, packet)).data, family);
     assert.is(await goes(tcp(established).data(4)), hex(one));
     assert.is(await goes(tcp(opening).syn()), hex(two));
     assert.is(await goes(udp(datagram)), hex(two));
@@ -367,7 +382,10 @@ function sequence(packet: Packet, at: number): number[] {
 }
 
 function hex(address: string): string {
-  return destinationOf(udp({ from: address.includes(':') ? '::1' : '127.0.0.1', to: address }).bytes(), address.includes(':') ? 6 : 4);
+  return destinationOf(
+    udp({ from: address.includes(':') ? '::1' : '127.0.0.1', to: address }).bytes(),
+    address.includes(':') ? 6 : 4,
+  );
 }
 
 function destinationOf(frame: Uint8Array, family: number): string {

@@ -23,7 +23,7 @@ export function setService(
 ): void {
   const slots = ++lastSlots;
   for (const [index, [to, targetPort]] of backends.entries()) {
-    const backend = { address: paddedAddress(to), port: targetPort };
+    const backend = { address: paddedAddress(to), port: targetPort, family: to.includes(':') ? 6 : 4 };
     datapath.put('service_slots', { slots, index }, backend);
     datapath.put('service_members', { slots, backend }, 1);
   }

@@ -41,6 +41,10 @@ class LimitedTables implements Tables {
   verdict: Tables['verdict'] = (key) => this.memory.held().verdict(key);
   identityClass: Tables['identityClass'] = (key) => this.memory.held().identityClass(key);
   addressClass: Tables['addressClass'] = (key) => this.memory.held().addressClass(key);
+  service: Tables['service'] = () => undefined;
+  frontendsAt: Tables['frontendsAt'] = () => 0;
+  readonly nextSlots = 1;
+  unusedBackends: Tables['unusedBackends'] = () => [];
   knows: Tables['knows'] = (identity) => this.memory.held().knows(identity);
 }
 
