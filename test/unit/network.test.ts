@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import { type Address, familyOf, type Prefix, parsePrefix } from '../../agent/model/address.ts';
 import type { NodeRecord } from '../../agent/model/object.ts';
-import { decide, tunnelMac } from '../../agent/network/desired.ts';
+import { type Desired, decide, tunnelMac } from '../../agent/network/desired.ts';
 import { destinationOf, type Found } from '../../agent/network/found.ts';
 import { ROUTE_PROTOCOL } from '../../agent/network/names.ts';
 import type { NetworkSettings, Nodes } from '../../agent/network/network.ts';
@@ -215,6 +215,33 @@ const foreign = ({ links, addresses, routes }: Found) => ({
   routes: routes.filter(({ protocol }) => protocol !== ROUTE_PROTOCOL),
 });
 
+/** The kernel has what is desired, looked at without the plan's own comparisons. */
+function assertIs({ links, addresses, routes, rules, loadedRules }: Found, desired: Desired): void {
+  for (const device of desired.devices) {
+    const there = links.find(({ name }) => name === device.name);
+    const { kind, mtu = there?.mtu, port, mac = there?.mac } = device;
+    assert.equal([there?.kind, there?.mtu, there?.vxlan?.port, there?.mac], [kind, mtu, port, mac]);
+    assert.equal([there?.up, there?.arp], [true, false]);
+    const own = addresses.filter(({ index }) => index === there?.index).map(({ address }) => address);
+    for (const address of device.addresses) assert.ok(own.includes(address));
+    if (desired.routesAreComplete) assert.is(own.length, device.addresses.length);
+  }
+  const ours = routes.filter(({ protocol }) => protocol === ROUTE_PROTOCOL);
+  for (const { dst, type, device, gateway, source } of desired.routes) {
+    const index = links.find(({ name }) => name === device)?.index;
+    const same = ours.filter((one) => destinationOf(one) === dst);
+    assert.equal(
+      same.map((one) => [one.type, one.index, one.gateway, one.source]),
+      [[type, index, gateway, source]],
+    );
+  }
+  if (desired.routesAreComplete) assert.is(ours.length, desired.routes.length);
+  assert.equal(
+    [rules, loadedRules],
+    desired.rules === undefined ? ['absent', undefined] : ['as loaded', desired.rules],
+  );
+}
+
 const plans = suite('network: plans');
 
 const settingsArbitrary = fc
@@ -264,6 +291,14 @@ const harmArbitrary = fc.constantFrom<(found: Found) => Found>(
     ...found,
     links: found.links.map((one) => (one.name === 'weir-vxlan' ? { ...one, kind: 'bridge' } : one)),
   }),
+  (found) => ({
+    ...found,
+    links: found.links.map((one) => (one.name === 'weir-router' ? { ...one, kind: 'bridge' } : one)),
+  }),
+  (found) => ({
+    ...found,
+    routes: found.routes.map((one) => (one.gateway === undefined ? one : { ...one, index: 1 })),
+  }),
   (found) => ({ ...found, links: found.links.map((one) => (one.name === 'eth0' ? { ...one, mtu: 1400 } : one)) }),
   (found) => ({ ...found, sysctls: new Map() }),
 );
@@ -284,15 +319,7 @@ plans('whatever was there and whatever is wanted: carried out without a refusal,
         const { desired } = reconcile(kernel, settings, { self, others });
         assert.equal(foreign(kernel.found), before, 'what is not ours is as it was');
         assert.equal(reconcile(kernel, settings, { self, others }).operations, []);
-        const ours = kernel.found.routes.filter(({ protocol }) => protocol === ROUTE_PROTOCOL);
-        const listed = desired.routes.map(({ dst }) => dst);
-        if (desired.routesAreComplete) assert.equal(ours.map(destinationOf).sort(), [...listed].sort());
-        else
-          for (const dst of listed)
-            assert.ok(
-              ours.some((one) => destinationOf(one) === dst),
-              dst,
-            );
+        assertIs(kernel.found, desired);
       }
     }),
     { numRuns: 2000, includeErrorInReport: true },
