@@ -2,7 +2,7 @@
  * The pod's own service account. Written here and not taken from @kubernetes/client-node, whose KubeConfig alone holds
  * 20 MiB: this is three files and two variables. Source: kubernetes.io/docs/tasks/run-application/access-api-from-pod.
  */
-import { readFile, stat } from 'node:fs/promises';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { WeirError } from '../errors.ts';
 import type { Connection } from './connection.ts';
@@ -23,9 +23,7 @@ export function inClusterConnection(options: InClusterOptions): Connection {
   const ca = new KeptFile(join(directory, 'ca.crt'));
   return {
     server,
-    async credentials() {
-      return { headers: { Authorization: `Bearer ${(await token.text()).trim()}` }, ca: await ca.text() };
-    },
+    credentials: async () => ({ headers: { Authorization: `Bearer ${token.text().trim()}` }, ca: ca.text() }),
     forget() {
       token.forget();
       ca.forget();
@@ -56,7 +54,10 @@ export function parseServer(text: string): URL {
   );
 }
 
-/** Read again when it changed: the kubelet writes a new token long before the old one ends, by exchanging a link. */
+/**
+ * Read again when it changed: the kubelet writes a new token long before the old one ends, by exchanging a link. Synchronous:
+ * the files are small and in memory, and the threads that read otherwise cost some MiB.
+ */
 class KeptFile {
   readonly #path: string;
   #signature = '';
@@ -66,11 +67,11 @@ class KeptFile {
     this.#path = path;
   }
 
-  async text(): Promise<string> {
-    const { ino, mtimeMs, size } = await stat(this.#path);
+  text(): string {
+    const { ino, mtimeMs, size } = statSync(this.#path);
     const signature = `${ino}:${mtimeMs}:${size}`;
     if (signature !== this.#signature) {
-      this.#text = await readFile(this.#path, 'utf8');
+      this.#text = readFileSync(this.#path, 'utf8');
       this.#signature = signature;
     }
     return this.#text;

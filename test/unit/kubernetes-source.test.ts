@@ -181,7 +181,7 @@ for (const [what, refused, message] of [
     ),
     'refused by a, b, c, d, e and 2 more, the other nodes accept it: old words',
   ],
-  ['another version is refused', { a: [refuses(1)], b: [refuses(3)] }, undefined],
+  ['a later version is refused', { a: [refuses(3)], b: [] }, undefined],
   ['what had its name before is refused', { a: [refuses(2, 'x', 'u0')] }, undefined],
 ] as const) {
   conditions(what, () => {
@@ -208,6 +208,12 @@ conditions('what is said already is not written; others keep theirs; a turn has 
   const [write] = plan([said('False', 'other words')]);
   assert.equal([write?.isTurn, write?.conditions], [false, [said('False', EVERYONE)]]);
   assert.is(plan([said('False', EVERYONE, { observedGeneration: 1 })]).length, 1);
+});
+conditions('who refused the version before has yet to judge this one: until then nothing is said', () => {
+  const plan = (a: RefusedDocument[]) => planStatus([tracked()], new Map(Object.entries({ a, b: [] })), NOW).writes;
+  assert.equal(plan([refuses(1)]), []);
+  assert.is(plan([]).length, 1);
+  assert.is(plan([refuses(1, 'x', 'u0')]).length, 1);
 });
 conditions('a kind without status is refused without a write', () => {
   const plan = planStatus([tracked({ conditions: undefined })], new Map([['a', [refuses()]]]), NOW);

@@ -41,16 +41,21 @@ export function planStatus(
   now: string,
 ): StatusPlan {
   const reports = new Map<string, { node: string; reason: string }[]>();
+  /** By uid: the newest version anybody speaks of. */
+  const spokenOf = new Map<string, number>();
   for (const [node, list] of [...refused].sort(([a], [b]) => (a < b ? -1 : 1))) {
     for (const { uid, generation, reason } of list) {
       const key = versionKey(uid, generation);
       reports.set(key, [...(reports.get(key) ?? []), { node, reason }]);
+      spokenOf.set(uid, Math.max(generation, spokenOf.get(uid) ?? 0));
     }
   }
   const writes: StatusWrite[] = [];
   const refusals: Refusal[] = [];
   for (const document of documents) {
     const of = reports.get(versionKey(document.ref.uid, document.generation)) ?? [];
+    // Nodes that refused the version before have not said yet what they think of this one.
+    if (of.length === 0 && (spokenOf.get(document.ref.uid) ?? document.generation) < document.generation) continue;
     const message = of.length > 0 ? describe(of, refused.size) : 'every node accepts it';
     if (of.length > 0) refusals.push({ document, message });
     const write = document.conditions && writeOf(document, document.conditions, of.length === 0, message, now);
