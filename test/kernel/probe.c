@@ -297,6 +297,16 @@ static int do_run(char **words)
 	return 0;
 }
 
+/* xdp LINK PROGRAM: attached by a link, generic, as the agent does it where the driver has no XDP. Stays
+ * while the probe runs. */
+static int do_xdp(char **words)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, options, .flags = XDP_FLAGS_SKB_MODE);
+	int fd = bpf_link_create(program_fd(words[2]), if_nametoindex(words[1]), BPF_XDP, &options);
+
+	return fd < 0 ? -errno : 0;
+}
+
 /* clsact LINK ingress|egress PROGRAM: attached as the agent does it where there is no tcx */
 static int do_clsact(char **words)
 {
@@ -436,11 +446,12 @@ static const struct {
 	int arguments;
 	int (*act)(char **words);
 } words_known[] = {
-	{"open", 1, do_open},	      {"rodata", 2, do_rodata}, {"size", 2, do_size},
-	{"load", 0, do_load},	      {"map", 3, do_map},	{"slot", 2, do_slot},
-	{"link", 2, do_link},	      {"run", 4, do_run},	{"clsact", 3, do_clsact},
-	{"redirect", 2, do_redirect}, {"send", 2, do_send},	{"received", 1, do_received},
-	{"note", 1, do_note},	      {"events", 1, do_events}, {"sums", 1, do_sums},
+	{"open", 1, do_open},	      {"rodata", 2, do_rodata},	    {"size", 2, do_size},
+	{"load", 0, do_load},	      {"map", 3, do_map},	    {"slot", 2, do_slot},
+	{"link", 2, do_link},	      {"run", 4, do_run},	    {"clsact", 3, do_clsact},
+	{"xdp", 2, do_xdp},	      {"redirect", 2, do_redirect}, {"send", 2, do_send},
+	{"received", 1, do_received}, {"note", 1, do_note},	    {"events", 1, do_events},
+	{"sums", 1, do_sums},
 };
 
 /* A line that fails is answered and the next one tried: the reader sees all that is wrong at once. */
