@@ -7,7 +7,7 @@
  *     await cluster.nodes[0].run(['ip', 'route']);
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, realpathSync, rmdirSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type CommandOptions, type CommandResult, command, tryCommand } from '../kit/command.ts';
 import { endOnSignals, Netns } from '../kit/netns.ts';
@@ -237,11 +237,13 @@ export class Cluster implements AsyncDisposable {
     return command([stockProgram('helm'), ...args], { ...this.#clientOptions(), timeoutMs: 300_000 });
   }
 
-  /** Into every node, and those that join later. */
+  /** Into every node, and those that join later. A file (not a link to one) that was loaded before is not loaded again. */
   async loadImage(archive: string): Promise<void> {
-    this.#record.images.push(archive);
+    const file = realpathSync(archive);
+    if (this.#record.images.includes(file)) return;
+    this.#record.images.push(file);
     save(this.#record);
-    await Promise.all(this.nodes.map((node) => node.loadImage(archive)));
+    await Promise.all(this.nodes.map((node) => node.loadImage(file)));
   }
 
   /** Resolves when all nodes are Ready. */

@@ -176,7 +176,21 @@ export class ControlPlane {
       '--authorization-mode=Node,RBAC',
       '--enable-admission-plugins=NodeRestriction',
       '--allow-privileged=true',
+      ...this.#audit(),
     ];
+  }
+
+  /** What the agents ask for, a JSON line each (audit.k8s.io/v1 Event): so that tests can see which rights are used. */
+  #audit(): string[] {
+    const policy = {
+      apiVersion: 'audit.k8s.io/v1',
+      kind: 'Policy',
+      omitStages: ['RequestReceived'],
+      rules: [{ level: 'Metadata', users: ['system:serviceaccount:kube-system:weir'] }, { level: 'None' }],
+    };
+    const file = `${this.#paths.folder}/audit-policy.json`;
+    writeFileSync(file, JSON.stringify(policy));
+    return [`--audit-policy-file=${file}`, `--audit-log-path=${this.#paths.log('audit')}`];
   }
 
   async #controllerManager(): Promise<string[]> {

@@ -5,11 +5,10 @@
 import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { missing } from '../kit/privileged.ts';
-import { type Cluster, openCluster, removeCluster, startCluster } from './cluster.ts';
-import { buildImage } from './image.ts';
+import { openCluster, removeCluster, startCluster } from './cluster.ts';
 import { isRunning } from './program.ts';
 import { clusters, load } from './record.ts';
-import { CHART, installWeir, type RoutingMode } from './weir.ts';
+import { CHART, startWeirCluster } from './weir.ts';
 
 const USAGE = `usage: npm run cluster -- up [--nodes 2] [--cni weir|ptp|none] [--routing-mode tunnel|native] [--single-stack]
        npm run cluster -- status
@@ -63,33 +62,16 @@ async function up(values: Values): Promise<void> {
   if (lacking !== undefined) throw new Error(lacking);
   if (cni === 'weir' && !existsSync(CHART))
     throw new Error(`there is no ${CHART} to install: --cni ptp or --cni none were expected`);
-  if (cni === 'weir') {
-    // First, because it is what somebody who works on Weir may have broken.
-    say('the image of this checkout');
-    await buildImage();
-  }
-  const cluster = await startCluster({
-    name: values.name,
-    nodes,
-    cni: cni === 'ptp' ? 'ptp' : 'none',
-    dualStack: !values['single-stack'],
-    keep: true,
-    onProgress: say,
-  });
-  if (cni === 'weir') await withWeir(cluster, routingMode);
+  const options = { name: values.name, nodes, dualStack: !values['single-stack'], keep: true, onProgress: say };
+  const cluster = await (cni === 'weir'
+    ? startWeirCluster({ ...options, routingMode })
+    : startCluster({ ...options, cni }));
   console.log(await cluster.kubectl('get', 'nodes', '-o', 'wide'));
   const kubectl = '.setup/stock/kubectl';
   console.log(`To use it:\n\n    export KUBECONFIG=${cluster.kubeconfig}\n    ${kubectl} get pods -A\n`);
   if (cni === 'none') console.log('Its nodes are NotReady until a CNI is installed.\n');
   const name = values.name === 'weir' ? '' : ` --name ${values.name}`;
   console.log(`To end it: npm run cluster -- down${name}`);
-}
-
-/** A cluster that could not get Weir stays up, so that one can look. */
-async function withWeir(cluster: Cluster, routingMode: RoutingMode): Promise<void> {
-  await installWeir(cluster, { routingMode, onProgress: say });
-  say('waiting for nodes to be Ready');
-  await cluster.ready(120_000);
 }
 
 async function status(name: string): Promise<void> {

@@ -49,8 +49,8 @@ test.before(async () => {
 test.after(() => cluster?.down());
 
 test('what is looked at is what Weir leaves', async () => {
+  // Rules and neighbours are not Weir's in this mode; they are looked at all the same. Control groups: with Services.
   for (const [i, state] of (await states()).entries())
-    // Rules and neighbours are not Weir's in this mode; they are looked at all the same. Control groups: with Services.
     for (const part of Object.keys(state))
       if (!['rules', 'programs on control groups'].includes(part))
         assert.is.not(state[part], before[i]?.[part], `${part} of node${i + 1}`);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import { CONTROL_PLANE } from './addresses.ts';
 import { withinBounds } from './capabilities.ts';
-import type { Cluster } from './cluster.ts';
+import { type Cluster, type ClusterOptions, startCluster } from './cluster.ts';
 import { buildImage, IMAGE_ARCHIVE } from './image.ts';
 import { CHECKOUT } from './paths.ts';
 
@@ -19,11 +19,27 @@ export interface WeirOptions {
   readonly onProgress?: (line: string) => void;
 }
 
-/** `helm upgrade --install`; resolves when the agent is ready on every node. */
+/** Once per process, so that all clusters of a test file have the same. */
+let built: Promise<string> | undefined;
+
+/** A cluster whose nodes have got Ready by Weir. */
+export async function startWeirCluster(options: Omit<ClusterOptions, 'cni'> & WeirOptions): Promise<Cluster> {
+  options.onProgress?.('the image of this checkout');
+  built ??= buildImage();
+  await built;
+  const cluster = await startCluster({ ...options, cni: 'none', images: [IMAGE_ARCHIVE, ...(options.images ?? [])] });
+  await installWeir(cluster, options);
+  options.onProgress?.('waiting for nodes to be Ready');
+  await cluster.ready();
+  return cluster;
+}
+
+/**
+ * `helm upgrade --install` of the chart, with the image that buildImage() made last; resolves when the agent is ready on every node. On an
+ * error the cluster stays as it is, so that one can look.
+ */
 export async function installWeir(cluster: Cluster, options: WeirOptions): Promise<void> {
   const { routingMode, values = [], onProgress = () => {} } = options;
-  await buildImage();
-  onProgress('loading the image into every node');
   await cluster.loadImage(IMAGE_ARCHIVE);
   onProgress(`helm install weir charts/weir (${routingMode})`);
   const settings = [

@@ -1,0 +1,67 @@
+/** Weir by Helm on a cluster that has no CNI: nodes get Ready, and every pod reaches every other in both families. */
+import * as assert from 'uvu/assert';
+import { privileged } from '../kit/privileged.ts';
+import { suite } from '../kit/suite.ts';
+import type { Peer } from '../kit/traffic.ts';
+import { type Cluster, clusterName } from './cluster.ts';
+import { podPeer, runPods } from './pods.ts';
+import { type RoutingMode, startWeirCluster } from './weir.ts';
+
+const PORT = 7000;
+
+for (const routingMode of ['tunnel', 'native'] as const satisfies readonly RoutingMode[]) {
+  const test = privileged(suite(`weir, ${routingMode}`), 'root', 'kubernetes', 'etcd', 'containerd', 'image');
+  let cluster: Cluster | undefined;
+  const up = (): Cluster => {
+    if (cluster === undefined) throw new Error('the cluster did not get up');
+    return cluster;
+  };
+  const peers = new Map<string, Peer>();
+  const addresses = new Map<string, string[]>();
+
+  const startPods = async (cluster: Cluster, ...wishes: { name: string; node: string }[]) => {
+    for (const [name, own] of await runPods(cluster, wishes)) addresses.set(name, own);
+    for (const { name } of wishes) {
+      const peer = await podPeer(cluster, name);
+      await peer.serveTcp(PORT);
+      await peer.serveUdp(PORT);
+      peers.set(name, peer);
+    }
+  };
+  /** "a -> b fd00::2 tcp: timeout", for each that is not ok. */
+  const failures = async () => {
+    const found: string[] = [];
+    for (const [from, peer] of peers)
+      for (const [to, own] of addresses)
+        for (const address of own)
+          for (const protocol of ['tcp', 'udp'] as const) {
+            const outcome = await peer[protocol]({ address, port: PORT });
+            if (outcome !== 'ok') found.push(`${from} -> ${to} ${address} ${protocol}: ${outcome}`);
+          }
+    return found;
+  };
+
+  test.before(async () => {
+    const started = performance.now();
+    cluster = await startWeirCluster({ name: clusterName(routingMode), nodes: 2, routingMode });
+    console.log(`nodes Ready by Weir after ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  });
+  test.after(async () => {
+    await Promise.all([...peers.values()].map((peer) => peer.close()));
+    await cluster?.down();
+  });
+
+  test('pods of both nodes reach each other at once', async () => {
+    await startPods(up(), { name: 'a', node: 'node1' }, { name: 'b', node: 'node1' }, { name: 'c', node: 'node2' });
+    assert.equal(await failures(), []);
+  });
+
+  test('pods of a node that joins reach all others, and are reached', async () => {
+    const { name: node } = await up().addNode();
+    await up().ready();
+    await startPods(up(), { name: 'd', node });
+    assert.equal(await failures(), []);
+  });
+
+  test.run();
+}
