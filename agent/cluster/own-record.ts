@@ -181,7 +181,7 @@ export function createOwnRecord(options: OwnRecordOptions): OwnRecord {
     found: found.promise,
     stopped: stop.promise,
     describe(next) {
-      addresses = next;
+      addresses = { addresses: next.addresses, podCidrs: next.podCidrs, routerAddresses: next.routerAddresses };
       trigger();
     },
     claim(numbers) {

@@ -36,6 +36,11 @@ export interface ClusterStateOptions {
   readonly log: Logger;
   /** How long an identity nobody uses is kept, milliseconds. */
   readonly identityGraceMs: number;
+  /**
+   * How long this node claims a set that none of its endpoints has, milliseconds; longer than any request to the API server
+   * can be under way. 2 minutes by default.
+   */
+  readonly claimGraceMs?: number;
   /** Longest that a new label set's number is waited for before its endpoint is tried again; 2 s by default. */
   readonly identityWaitMs?: number;
   /** What other nodes publish, in order; first everything there is. Identities, nodes and slices, this node's slices left out. */
@@ -69,8 +74,8 @@ export interface ClusterState {
 }
 
 const JOURNAL = 'cluster-identities.journal';
-/** Longer than any request can be under way: the API server ends one after a minute. */
-const LEAST_GRACE_MS = 120_000;
+/** The API server ends a request after a minute. */
+const CLAIM_GRACE_MS = 120_000;
 
 export async function createClusterState(options: ClusterStateOptions): Promise<ClusterState> {
   const { client, nodeName, log, signal, clock = systemClock, now = Date.now } = options;
@@ -87,7 +92,7 @@ export async function createClusterState(options: ClusterStateOptions): Promise<
     journal: opened.journal,
     // Of a damaged journal nothing is believed that may have been dropped since.
     held: opened.damage === undefined ? opened.records : [],
-    graceMs: LEAST_GRACE_MS,
+    graceMs: options.claimGraceMs ?? CLAIM_GRACE_MS,
     waitMs: options.identityWaitMs ?? 2000,
     onRenumbered: options.onRenumbered,
   });

@@ -100,6 +100,7 @@ packing('whatever stands there is made right', () => {
       const all = slices.flatMap(({ endpoints }) => endpoints);
       assert.equal(all.map(entryKey).sort(), [...wanted.keys()].sort());
       assert.ok(all.every(({ identity }) => identity === 256));
+      assert.ok(slices.every(({ endpoints }) => endpoints.length <= 3));
     }),
   );
 });
@@ -251,6 +252,29 @@ publishing('after an outage only the difference is written', async () => {
   await pass(20_000);
   assert.equal(published(), ['node-1-0: web-1 web-3']);
   assert.equal(Object.fromEntries(api.counts), { 'update weirendpointslices': 1 });
+});
+
+publishing('a watch that is late does not undo what was written since', async () => {
+  const { api, clock, publisher, published, pass } = world();
+  await pass(0);
+  const step = async () => {
+    clock.advance(100);
+    for (let i = 0; i < 3; i++) {
+      await new Promise(setImmediate);
+      for (const call of api.calls) call.answer();
+    }
+  };
+  for (const n of [1, 2]) {
+    publisher.announce(Array.from({ length: n }, (_, i) => endpoint(i + 1)));
+    await step();
+  }
+  const written = Object.fromEntries(api.counts);
+  for (const watch of api.watches) watch.tell(1);
+  await step();
+  for (const watch of api.watches) watch.tell();
+  await step();
+  assert.equal(published(), ['node-1-0: web-1 web-2']);
+  assert.equal(Object.fromEntries(api.counts), written);
 });
 
 publishing('an answer that is lost does no harm', async () => {
