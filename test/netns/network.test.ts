@@ -91,6 +91,7 @@ test('native: nodes and pods reach each other; nodes join, move and leave; nothi
   // And with nothing else: the router's addresses are nobody's source by themselves.
   assert.match(await one.netns.ip(`route get ${pods[0].ipv4}`), /src 192\.0\.2\.11 /);
   assert.match(await one.netns.ip(`-6 route get ${pods[0].ipv6}`), /src 2001:db8:1::b /);
+  assert.match(await one.netns.ip('-4 address show weir-router'), /inet 10\.244\.1\.1\/32 scope link weir-router/);
   // A pod that is gone.
   assert.is((await one.netns.tryRun(['ip', 'route', 'get', '10.244.1.77'])).code, 2);
 
