@@ -119,6 +119,7 @@ export interface Addon {
   ): { stop(): void; stats(): { received: number; queuedDropped: number; badSize: number } } | number;
   probeMapType(type: number): number;
   probeHelper(programType: number, helper: number): number;
+  netnsCookie(): bigint | number;
 }
 
 /** Times in ns, sizes in bytes, `xlatedInsns` in instructions after the verifier; run figures need sysctl kernel.bpf_stats_enabled. */

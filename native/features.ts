@@ -5,6 +5,8 @@ const RINGBUF_MAP = 27; // BPF_MAP_TYPE_RINGBUF
 const SCHED_CLS = 3; // BPF_PROG_TYPE_SCHED_CLS
 const REDIRECT_PEER = 155; // BPF_FUNC_redirect_peer
 const JIFFIES64 = 118; // BPF_FUNC_jiffies64
+const CGROUP_SOCK_ADDR = 18; // BPF_PROG_TYPE_CGROUP_SOCK_ADDR
+const SET_RETVAL = 187; // BPF_FUNC_set_retval
 const LOOPBACK = 1;
 
 export interface Features {
@@ -18,6 +20,8 @@ export interface Features {
   readonly redirectPeer: boolean;
   /** bpf_jiffies64, Linux 5.6. */
   readonly jiffies64: boolean;
+  /** bpf_set_retval in programs of sockets, Linux 5.18: a refused connection can say ECONNREFUSED. */
+  readonly setRetval: boolean;
 }
 
 let found: Features | undefined;
@@ -30,6 +34,7 @@ export function features(): Features {
     btf: existsSync('/sys/kernel/btf/vmlinux'),
     redirectPeer: addon.probeHelper(SCHED_CLS, REDIRECT_PEER) === 1,
     jiffies64: addon.probeHelper(SCHED_CLS, JIFFIES64) === 1,
+    setRetval: addon.probeHelper(CGROUP_SOCK_ADDR, SET_RETVAL) === 1,
   });
   return found;
 }

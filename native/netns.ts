@@ -1,4 +1,5 @@
 import { stat, statfs } from 'node:fs/promises';
+import { addon } from './addon.ts';
 
 const NSFS_MAGIC = 0x6e736673; // linux/magic.h
 
@@ -17,4 +18,10 @@ export async function netnsExists(path: string): Promise<boolean> {
 export async function netnsId(path: string): Promise<{ dev: number; inode: number }> {
   const { dev, ino } = await stat(path);
   return { dev, inode: ino };
+}
+
+/** What bpf_get_netns_cookie says in this process's network namespace; undefined before Linux 5.14, which does not tell. */
+export function netnsCookie(): bigint | undefined {
+  const cookie = addon.netnsCookie();
+  return typeof cookie === 'bigint' ? cookie : undefined;
 }

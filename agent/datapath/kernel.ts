@@ -26,6 +26,7 @@ import { openPins } from './pins.ts';
 import { repairEndpoints } from './repair.ts';
 import { chooseAttachMode, requireFeatures } from './requirements.ts';
 import { Retired } from './retired.ts';
+import { createSocketPrograms } from './socket-programs.ts';
 import { defaultRouteMtu, unwirePod, wirePod } from './wiring.ts';
 
 /** How long a row outlives its last pointer: see retired.ts. */
@@ -55,7 +56,18 @@ export interface KernelDatapathOptions {
 }
 
 /** Maps whose fill is counted by reading them; the others are not the agent's to fill, or too large. */
-const COUNTED = ['policies', 'verdicts', 'identity_class', 'address_class', 'identities', 'peers', 'ranges'] as const;
+const COUNTED = [
+  'policies',
+  'verdicts',
+  'identity_class',
+  'address_class',
+  'identities',
+  'peers',
+  'ranges',
+  'services',
+  'service_slots',
+  'service_members',
+] as const;
 
 export interface KernelDatapath extends Datapath {
   /** Numbers above all that the kernel holds: an engine that starts there can write beside what is in force. */
@@ -94,7 +106,12 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
     log.warn('RCU grace periods cannot be expedited: wiring a pod takes tens of milliseconds longer', { cause });
   });
   const connections = createConnections(loaded.maps, loaded.sampleClock);
-  const node = createAttachedNode(nodeMaps(loaded.maps), createDevicePrograms(pins, mode), loaded.openBeside);
+  const node = createAttachedNode(
+    nodeMaps(loaded.maps),
+    createDevicePrograms(pins, mode),
+    createSocketPrograms(pins, loaded.openSockets),
+    loaded.openBeside,
+  );
   let lastAttachment: NodeAttachment | undefined;
   let nodeMtu = await defaultRouteMtu();
   let unattached: readonly number[] = [];

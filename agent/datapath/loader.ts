@@ -21,7 +21,7 @@ import { WeirError } from '../errors.ts';
 import { RESERVED_IDENTITIES } from '../model/identity.ts';
 import type { HookPrograms } from './attach.ts';
 import { measureHz } from './jiffies.ts';
-import { CONFIG_GLOBALS, type DatapathConfig, MAPS, type MapName } from './layout.gen.ts';
+import { backend, CONFIG_GLOBALS, type DatapathConfig, MAPS, type MapName, socketPeerKey } from './layout.gen.ts';
 import type { MapHandles } from './maps.ts';
 import type { Pins } from './pins.ts';
 
@@ -49,6 +49,10 @@ const AGENT_TABLES: readonly MapName[] = [
   'service_slots',
   'service_members',
 ];
+
+/** What the socket programs share with those of pods, and their own map. */
+const SERVICE_MAPS = ['services', 'service_slots', 'service_members', 'service_affinities'] as const;
+const SOCKET_PEERS = 'socket_peers';
 
 export interface LoadOptions {
   readonly pins: Pins;
@@ -79,6 +83,8 @@ export interface Loaded {
   readonly slotsAreNew: boolean;
   /** Another object of bpf/ over the same maps, for who needs it; to be closed by the caller. */
   openBeside(name: 'tunnel' | 'uplink'): LoadedObject;
+  /** The socket programs, over the maps of Services; to be closed by the caller. `config`: their own globals. */
+  openSockets(config: Readonly<Record<string, number | bigint>>): LoadedObject;
   /** Puts the programs in force and removes the pins of maps they replaced. */
   switchOver(): void;
   /** Pins again what somebody wiped; names of what was missing. */
@@ -134,6 +140,18 @@ export async function load(options: LoadOptions): Promise<Loaded> {
       openBeside(name) {
         pinAgain();
         return open(objectPath(name), { rodata: rodata(options, hz), reuse, maxEntries });
+      },
+      openSockets(config) {
+        pinAgain();
+        const peers = pins.map(SOCKET_PEERS);
+        if (existsSync(peers) && !hasPeersShape(peers)) unpin(peers);
+        const sockets = open(objectPath('socket'), {
+          rodata: { ...rodata(options, hz), ...config },
+          reuse: { ...only(reuse, SERVICE_MAPS), [SOCKET_PEERS]: peers },
+          maxEntries: only(maxEntries, SERVICE_MAPS),
+        });
+        if (!existsSync(peers)) pin(required(sockets.maps[SOCKET_PEERS], `map ${SOCKET_PEERS}`, 'socket'), peers);
+        return sockets;
       },
       switchOver() {
         for (const [name, slot] of Object.entries(SLOTS)) {
@@ -220,6 +238,17 @@ function hasShape(path: string, name: MapName, maxEntries: number | undefined): 
   } finally {
     closeFd(found);
   }
+}
+
+function hasPeersShape(path: string): boolean {
+  const found = openPinned(path);
+  if (found === undefined) return false;
+  closeFd(found);
+  return found.kind === 'map' && found.keySize === socketPeerKey.size && found.valueSize === backend.size;
+}
+
+function only<T>(of: Readonly<Record<string, T>>, names: readonly string[]): Record<string, T> {
+  return Object.fromEntries(Object.entries(of).filter(([name]) => names.includes(name)));
 }
 
 /** What Debian and Ubuntu build their kernels with. */

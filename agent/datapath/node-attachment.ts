@@ -14,6 +14,7 @@ import type { NodeMaps } from './maps.ts';
 import { localPrefixes } from './node.ts';
 import { createRefusedSources } from './refused-sources.ts';
 import * as rows from './rows.ts';
+import type { SocketPrograms } from './socket-programs.ts';
 
 /** The one slot of `node_state`. */
 const ONLY = 0;
@@ -32,6 +33,7 @@ export interface AttachedNode {
 export function createAttachedNode(
   maps: NodeMaps,
   devices: DevicePrograms,
+  sockets: SocketPrograms,
   openBeside: Loaded['openBeside'],
 ): AttachedNode {
   const objects = new Map<'tunnel' | 'uplink', LoadedObject>();
@@ -86,7 +88,7 @@ export function createAttachedNode(
       const { tunnel, uplinks, podCidrs } = attachment;
       setExcluded(attachment.masqueradeExcluded);
       if (uplinks.length > 0) await refused.setOwn([...new Set([...podCidrs, ...(await localPrefixes())])]);
-      const done = await devices.attach(wanted(attachment));
+      const done = [...(await devices.attach(wanted(attachment))), ...(await sockets.attach(attachment.cgroup))];
       const device = tunnel === undefined ? undefined : await linkGet({ name: tunnel });
       tell(rows.encodeNodeState(attachment, device?.index ?? 0));
       const faults = devices
@@ -94,6 +96,7 @@ export function createAttachedNode(
         .flatMap(({ device: on, hook, program: name, fault }) =>
           fault === undefined ? [] : [`${name} is not on ${on} (${hook}): ${fault}`],
         );
+      faults.push(...sockets.faults());
       if (faults.length > 0) throw new WeirError('DATAPATH_FAILED', 'attach node', faults.join('; '));
       return done;
     },
@@ -102,11 +105,13 @@ export function createAttachedNode(
       tell(ALONE);
       setExcluded([]);
       await devices.attach([]);
+      await sockets.attach(undefined);
       await refused.setOwn([]);
     },
     programs: () => devices.status(),
     close() {
       devices.close();
+      sockets.close();
       for (const object of objects.values()) object.close();
     },
   };

@@ -27,6 +27,8 @@ export interface Pins {
   mapNames(): string[];
   program(name: string): string;
   link(endpoint: number, direction: Direction): string;
+  /** Link of a socket program, by the program's name. */
+  socket(program: string): string;
   device(of: DevicePin): string;
   /** All that {@link device} has ever named and that is pinned. */
   devices(): DevicePin[];
@@ -63,6 +65,7 @@ export function openPins(directory: string): Pins {
     mapNames: () => readdirSync(folders.maps),
     program: (name) => join(folders.programs, name),
     link: (endpoint, direction) => join(folders.links, `${endpoint}-${direction}`),
+    socket: (program) => join(folders.links, `socket-${program}`),
     device: ({ device, hook, xdp }) =>
       join(folders.links, `${device.replaceAll('.', ':')}${DEVICE_MARK}${xdp ? `${hook}-${xdp}` : hook}`),
     devices: () =>

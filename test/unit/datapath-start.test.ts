@@ -9,7 +9,7 @@ import { openPins } from '../../agent/datapath/pins.ts';
 import { chooseAttachMode, requireFeatures } from '../../agent/datapath/requirements.ts';
 import { suite } from '../kit/suite.ts';
 
-const ALL = { tcx: true, ringbuf: true, btf: true, redirectPeer: true, jiffies64: true };
+const ALL = { tcx: true, ringbuf: true, btf: true, redirectPeer: true, jiffies64: true, setRetval: true };
 const test = suite('datapath start');
 
 test('a kernel that lacks something is told what, and which kernel has it', () => {
