@@ -10,6 +10,7 @@ import { connect } from '../../agent/kubernetes/connection.ts';
 import { inClusterConnection } from '../../agent/kubernetes/in-cluster.ts';
 import { collectionPath, objectPath } from '../../agent/kubernetes/path.ts';
 import type { Watch, WatchTimes } from '../../agent/kubernetes/watch.ts';
+import { CertificateAuthority } from '../kit/certificates.ts';
 import { privileged } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
@@ -24,16 +25,21 @@ const map = (name: string, data: Record<string, string> = {}) => ({
 });
 
 const test = privileged(suite('kubernetes client'), 'api-server');
+let folder = '';
+let clients: CertificateAuthority;
 let api: ApiServer;
 let client: KubernetesClient;
 
 test.before(async () => {
-  api = await startApiServer('client');
+  folder = mkdtempSync(join(tmpdir(), 'wt-client-'));
+  clients = await CertificateAuthority.make(folder, 'clients');
+  api = await startApiServer('client', { flags: [`--client-ca-file=${clients.certificate}`] });
   client = await clientOf();
 });
 test.after(() => {
   client?.close();
   api?.stop();
+  rmSync(folder, { recursive: true, force: true });
 });
 test.after.each(async () => {
   for (const { metadata } of (await client.list(ALL, { labelSelector: 'test=yes' })).items)
@@ -193,35 +199,53 @@ test('a server that is frozen while it is asked for a list is asked again', asyn
   own.close();
 });
 
+async function whoami(by: KubernetesClient): Promise<string> {
+  const review = { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' };
+  const answer = await by.create<object>('/apis/authentication.k8s.io/v1/selfsubjectreviews', review);
+  return (answer as { status: { userInfo: { username: string } } }).status.userInfo.username;
+}
+
 test('a service account: its token is exchanged on disk, and the next request has the new one', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'wt-client-'));
-  try {
-    const accounts = { apiVersion: 'v1', plural: 'serviceaccounts' };
-    const use = async (name: string): Promise<void> => {
-      await client.create(collectionPath(accounts, 'default'), { metadata: { name } });
-      const request = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} };
-      const made = await client.create<object>(`${objectPath(accounts, 'default', name)}/token`, request);
-      writeFileSync(join(folder, 'new'), (made as { status: { token: string } }).status.token);
-      renameSync(join(folder, 'new'), join(folder, 'token'));
-    };
-    writeFileSync(join(folder, 'ca.crt'), readFileSync(api.caFile));
-    const own = createClient({ connection: inClusterConnection({ server: api.url, directory: folder }) });
-    const whoami = async (): Promise<string> => {
-      const review = { apiVersion: 'authentication.k8s.io/v1', kind: 'SelfSubjectReview' };
-      const answer = await own.create<object>('/apis/authentication.k8s.io/v1/selfsubjectreviews', review);
-      return (answer as { status: { userInfo: { username: string } } }).status.userInfo.username;
-    };
-    await use('one');
-    assert.is(await whoami(), 'system:serviceaccount:default:one');
-    await use('two');
-    assert.is(await whoami(), 'system:serviceaccount:default:two');
-    assert.is(await code(own.list(ALL)), 'API_FORBIDDEN');
-    writeFileSync(join(folder, 'token'), 'no token');
-    assert.is(await code(own.list(ALL)), 'API_FORBIDDEN');
-    own.close();
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  const accounts = { apiVersion: 'v1', plural: 'serviceaccounts' };
+  const use = async (name: string): Promise<void> => {
+    await client.create(collectionPath(accounts, 'default'), { metadata: { name } });
+    const request = { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec: {} };
+    const made = await client.create<object>(`${objectPath(accounts, 'default', name)}/token`, request);
+    writeFileSync(join(folder, 'new'), (made as { status: { token: string } }).status.token);
+    renameSync(join(folder, 'new'), join(folder, 'token'));
+  };
+  writeFileSync(join(folder, 'ca.crt'), readFileSync(api.caFile));
+  const own = createClient({ connection: inClusterConnection({ server: api.url, directory: folder }) });
+  await use('one');
+  assert.is(await whoami(own), 'system:serviceaccount:default:one');
+  await use('two');
+  assert.is(await whoami(own), 'system:serviceaccount:default:two');
+  assert.is(await code(own.list(ALL)), 'API_FORBIDDEN');
+  writeFileSync(join(folder, 'token'), 'no token');
+  assert.is(await code(own.list(ALL)), 'API_FORBIDDEN');
+  own.close();
+});
+
+test('a kubeconfig with a client certificate; one that is exchanged counts from the next connection on', async () => {
+  const kubeconfig = join(folder, 'kubeconfig');
+  const use = async (name: string): Promise<void> => {
+    const pair = await clients.issue(name, name);
+    renameSync(pair.certificate, join(folder, 'user.crt'));
+    renameSync(pair.key, join(folder, 'user.key'));
+  };
+  await use('alice');
+  const config = {
+    clusters: [{ name: 'c', cluster: { server: api.url, 'certificate-authority': api.caFile } }],
+    users: [{ name: 'u', user: { 'client-certificate': 'user.crt', 'client-key': 'user.key' } }],
+    contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+    'current-context': 'x',
+  };
+  writeFileSync(kubeconfig, JSON.stringify(config));
+  const own = createClient({ connection: await connect({ kubeconfig }) });
+  assert.is(await whoami(own), 'alice');
+  await use('bob');
+  assert.is(await whoami(own), 'bob');
+  own.close();
 });
 
 test('a Lease: one holder, and the next one when it was given back', async () => {

@@ -198,14 +198,20 @@ class Watching {
     this.#sink.synced();
   }
 
+  /** When the API server is away all watches fail alike: the log says so once. */
   #trouble(path: string, error: ApiError | undefined): void {
     if (this.#signal.aborted || (!error && !this.#troubled.has(path))) return;
-    if (error) this.#troubled.add(path);
-    else this.#troubled.delete(path);
+    const { log } = this.#options;
     const place = placeOf(path);
+    if (error) {
+      const level = this.#troubled.size === 0 || !error.retryable ? 'warn' : 'debug';
+      this.#troubled.add(path);
+      log[level](`${place} does not work; trying again`, { cause: error });
+    } else {
+      this.#troubled.delete(path);
+      if (this.#troubled.size === 0) log.info('watching the API server works again');
+    }
     this.#sink.problems(place, error ? [problemOf(place, error)] : []);
-    if (error) this.#options.log.warn(`${place} does not work; trying again`, { cause: error });
-    else this.#options.log.info(`${place} works again`);
   }
 }
 
