@@ -23,6 +23,8 @@ export type Word =
   | { readonly is: 'used'; readonly set: number; readonly number: number }
   | { readonly is: 'refused'; readonly set: number; readonly code: string; readonly retryable: boolean }
   | { readonly is: 'announced'; readonly uid: string; readonly accepted: boolean }
+  /** What another node publishes, as this one has it. */
+  | { readonly is: 'peers'; readonly slice: string; readonly uids: readonly string[] }
   | { readonly is: 'renumbered'; readonly app: string };
 
 const [kubeconfig = '', nodeName = '', stateDirectory = ''] = process.argv.slice(2);
@@ -41,7 +43,17 @@ const state = await createClusterState({
   log: createLogger({ level: 'error', format: 'text' }),
   // Far less than an agent uses, so that much is collected while the test looks.
   ...{ identityGraceMs: 200, claimGraceMs: 700, identityWaitMs: 2000 },
-  onChanges: () => {},
+  onChanges(changes) {
+    for (const change of changes) {
+      const isUpsert = change.type === 'upsert';
+      if (isUpsert && change.object.kind === 'WeirEndpointSlice') {
+        const { ref, value } = change.object;
+        say({ is: 'peers', slice: ref.name, uids: value.endpoints.map(({ uid }) => uid) });
+      } else if (!isUpsert && change.kind === 'WeirEndpointSlice') {
+        say({ is: 'peers', slice: change.ref.name, uids: [] });
+      }
+    }
+  },
   onSynced: () => say({ is: 'synced' }),
   onRenumbered: (labels) => say({ is: 'renumbered', app: labels.get('k8s:app') ?? '' }),
 });

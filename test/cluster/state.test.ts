@@ -64,6 +64,8 @@ class AgentProcess {
   readonly using = new Map<number, number>();
   readonly asked = new Set<number>();
   readonly announced = new Map<string, boolean>();
+  /** Slice -> uids, of other nodes. */
+  readonly peers = new Map<string, readonly string[]>();
   readonly faults: string[] = [];
 
   constructor(node: string) {
@@ -90,6 +92,7 @@ class AgentProcess {
 
   #hear(word: Word): void {
     if (word.is === 'synced') this.synced = true;
+    else if (word.is === 'peers') this.peers.set(word.slice, word.uids);
     else if (word.is === 'announced') this.announced.set(word.uid, word.accepted);
     else if (word.is === 'renumbered') this.faults.push(`${this.node}: ${word.app} has another number now`);
     else if (word.is === 'refused') {
@@ -215,8 +218,12 @@ test('agents that are killed, an API server that goes away: one number per set, 
 });
 
 test('a node without an API server keeps the numbers it had; with it, endpoints are published and repaired', async () => {
-  await makeNode('node-5');
+  for (const name of ['node-5', 'node-9']) await makeNode(name);
   const node = new AgentProcess('node-5');
+  const other = new AgentProcess('node-9');
+  const seen = (expected: string) =>
+    until(() => other.peers.get('node-5-0')?.join() === expected, { what: `the other node to see "${expected}"` });
+  await until(() => other.synced, { what: 'the other agent' });
   node.acquire(1);
   await until(() => node.using.has(1), { what: 'a number' });
   const number = node.using.get(1) as number;
@@ -224,6 +231,7 @@ test('a node without an API server keeps the numbers it had; with it, endpoints 
   await until(() => node.announced.get('a'), { what: 'the entry to be accepted' });
   const own = async () =>
     (await client.list<SliceObject>(collectionPath(SLICES))).items.filter(({ spec }) => spec.node === 'node-5');
+  await seen('a');
   assert.equal((await own())[0]?.spec.endpoints[0]?.namedPorts, [{ name: 'http', protocol: 'TCP', port: 80 }]);
 
   await api.down();
@@ -263,8 +271,12 @@ test('a node without an API server keeps the numbers it had; with it, endpoints 
     },
     { what: 'the record to come back with its claims' },
   );
+  await seen('b');
+  node.tell({ do: 'announce', pods: [] });
+  await seen('');
+  assert.equal([...node.peers], [], 'its own it knows better');
   assert.equal(node.faults, []);
-  await node.end();
+  await Promise.all([node.end(), other.end()]);
 });
 
 test('the status of a node, its taint and its condition', async () => {
