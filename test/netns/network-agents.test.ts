@@ -40,6 +40,14 @@ for (const [mtu, ...flags] of [
   test(flags.join(' '), async () => {
     await using bed = await Testbed.open('netagents');
     const lan = await NodeNetwork.open(bed, 2);
+    // As strict as distributions have it.
+    for (const { netns } of lan.nodes) {
+      await netns.run([
+        'sysctl',
+        '-qw',
+        ...['all', 'default', 'eth0'].map((name) => `net.ipv4.conf.${name}.rp_filter=1`),
+      ]);
+    }
     const manifests = { 'cluster.yaml': manifestsOf(lan.nodes) };
     await using agents = new AsyncDisposableStack();
     const under: NodeUnderTest[] = [];

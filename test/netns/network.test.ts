@@ -312,6 +312,17 @@ test('masquerade: only what carries the mark gets an address of the node, in bot
   });
   await reaches(pod.netns, OUTSIDE.ipv4);
   await reaches(pod.netns, OUTSIDE.ipv6);
+  // A new agent loads the rules again; connections do not notice.
+  const server = await state.bed.peer(lan.world);
+  await server.serveTcp(80);
+  const client = await state.bed.peer(pod.netns);
+  const connections = [
+    await client.open({ address: OUTSIDE.ipv4, port: 80 }),
+    await client.open({ address: OUTSIDE.ipv6, port: 80 }),
+  ];
+  const restarted = await networkOf(one, { masquerade: true }).reconcile(nodes);
+  assert.equal(restarted.changes, ['nftables rules loaded']);
+  for (const connection of connections) assert.is(await client.say(connection, 'still there'), 'ok');
   await networkOf(one).reconcile(nodes); // masquerade off
   assert.is(await pod.netns.ping(OUTSIDE.ipv4, 500), false);
 });
