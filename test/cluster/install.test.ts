@@ -198,4 +198,75 @@ test('connections and new ones go on while the agents of all nodes are replaced'
   }
 });
 
+/** Granted, and not to be seen in so short a time. */
+const NOT_HERE: Readonly<Record<string, string>> = {
+  'weir.dev/weiridentities patch': 'an identity that nobody uses is marked after ten minutes',
+  'weir.dev/weiridentities delete': 'and then collected',
+  'weir.dev/weiridentities get': 'two agents made the same identity at once',
+  'weir.dev/weiridentityranges update': 'its numbers are taken in blocks',
+  'weir.dev/weirendpointslices get': 'the answer to a write was lost',
+  'weir.dev/weirendpointslices delete': 'the last endpoint of a slice, or its node, is gone',
+  'weir.dev/weirnodes delete': 'a node is gone',
+  'weir.dev/weirdenylists list': 'part of the language, not read yet',
+  'weir.dev/weirdenylists watch': 'likewise',
+};
+/** Kinds whose CRDs the chart does not bring. */
+const NO_CRD = /^policy\.networking\.k8s\.io\//;
+
+interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+}
+
+interface AuditEvent {
+  readonly verb: string;
+  readonly objectRef?: { readonly apiGroup?: string; readonly resource: string; readonly subresource?: string };
+}
+
+test('every right it has is used, and none is used that it has not', async () => {
+  // What agents do when a document is refused and a pod goes.
+  const refused = {
+    endpointSelector: { matchLabels: { app: 'none' } },
+    egress: [{ toFQDNs: [{ matchName: 'example.org' }] }],
+  };
+  const document = (kind: string) => ({
+    apiVersion: 'cilium.io/v2',
+    kind,
+    metadata: { name: 'refused' },
+    spec: refused,
+  });
+  for (const kind of ['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy'])
+    await cluster.apply(JSON.stringify(document(kind)));
+  await cluster.kubectl('delete', 'pod', 'a');
+  const rules = [
+    ...(await cluster.get<{ rules: Rule[] }>('clusterrole', 'weir')).rules,
+    ...(await cluster.get<{ rules: Rule[] }>('-n', NAMESPACE, 'role', 'weir')).rules,
+  ];
+  const granted = rules.flatMap(({ apiGroups, resources, verbs }) =>
+    apiGroups.flatMap((group) => resources.flatMap((resource) => verbs.map((verb) => `${group}/${resource} ${verb}`))),
+  );
+  const used = (): Set<string> => {
+    const events = readFileSync(cluster.paths.log('audit'), 'utf8').split('\n').slice(0, -1);
+    const asked = events
+      .map((line): AuditEvent => JSON.parse(line))
+      .flatMap(({ verb, objectRef }) => {
+        if (objectRef === undefined) return [];
+        const { apiGroup = '', resource, subresource } = objectRef;
+        return [`${apiGroup}/${resource}${subresource === undefined ? '' : `/${subresource}`} ${verb}`];
+      });
+    return new Set(asked);
+  };
+  const idle = () => granted.filter((right) => !used().has(right) && !(right in NOT_HERE) && !NO_CRD.test(right));
+  await until(() => idle().length === 0, {
+    what: 'every right to be used',
+    timeoutMs: 30_000,
+    detail: () => idle().join('\n'),
+  });
+  assert.equal(
+    [...used()].filter((right) => !granted.includes(right)),
+    [],
+  );
+});
+
 test.run();
