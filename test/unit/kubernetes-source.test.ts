@@ -205,6 +205,7 @@ conditions('what is said already is not written; others keep theirs; a turn has 
     said('False', EVERYONE, { lastTransitionTime: 'later' }),
   ]);
   assert.is(plan([said('True', 'x')])[0]?.isTurn, true);
+  assert.equal(plan([said('False', EVERYONE, { observedGeneration: undefined })]), []);
   const [write] = plan([said('False', 'other words')]);
   assert.equal([write?.isTurn, write?.conditions], [false, [said('False', EVERYONE)]]);
   assert.is(plan([said('False', EVERYONE, { observedGeneration: 1 })]).length, 1);

@@ -76,7 +76,9 @@ function writeOf(
   const reason = isValid ? 'Accepted' : 'Refused';
   const { generation } = document;
   const isTurn = before?.status !== status;
-  if (!isTurn && before?.reason === reason && before.message === message && before.observedGeneration === generation) {
+  // Cilium's own CRDs drop observedGeneration: asking for it would be writing for ever.
+  const isOfThis = (before?.observedGeneration ?? generation) === generation;
+  if (!isTurn && isOfThis && before?.reason === reason && before.message === message) {
     return undefined;
   }
   const lastTransitionTime = isTurn ? now : (before?.lastTransitionTime ?? now);
