@@ -111,6 +111,7 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
     createDevicePrograms(pins, mode),
     createSocketPrograms(pins, loaded.openSockets),
     loaded.openBeside,
+    (because) => tables.write([{ kind: 'epoch.bump', because }]),
   );
   let lastAttachment: NodeAttachment | undefined;
   let nodeMtu = await defaultRouteMtu();

@@ -30,11 +30,13 @@ export interface AttachedNode {
   close(): void;
 }
 
+/** `judgeAgain`: whether a connection is masqueraded, and by which way it goes, is noted when it is judged. */
 export function createAttachedNode(
   maps: NodeMaps,
   devices: DevicePrograms,
   sockets: SocketPrograms,
   openBeside: Loaded['openBeside'],
+  judgeAgain: (because: string) => void,
 ): AttachedNode {
   const objects = new Map<'tunnel' | 'uplink', LoadedObject>();
   const refused = createRefusedSources(maps.refusedSources);
@@ -70,17 +72,21 @@ export function createAttachedNode(
   function tell(state: abi.NodeState): void {
     const before = maps.nodeState.get(ONLY);
     const bytes = (of: abi.NodeState): string => Buffer.from(abi.nodeState.encode(of)).toString('hex');
-    if (before === undefined || bytes(before) !== bytes(state)) maps.nodeState.set(ONLY, state);
+    if (before !== undefined && bytes(before) === bytes(state)) return;
+    maps.nodeState.set(ONLY, state);
+    judgeAgain('the node has another state');
   }
 
   function setExcluded(prefixes: readonly Prefix[]): void {
     const table = maps.masqueradeExcluded;
     const keep = new Set(prefixes);
     const held = [...table.entries()].map(([key]) => rows.decodeRangeKey(key));
-    table.deleteAll(held.filter((prefix) => !keep.has(prefix)).map(rows.encodeRangeKey));
-    table.setAll(
-      [...keep].filter((prefix) => !held.includes(prefix)).map((prefix) => [rows.encodeRangeKey(prefix), NOT_READ]),
-    );
+    const gone = held.filter((prefix) => !keep.has(prefix));
+    const added = [...keep].filter((prefix) => !held.includes(prefix));
+    if (gone.length + added.length === 0) return;
+    table.deleteAll(gone.map(rows.encodeRangeKey));
+    table.setAll(added.map((prefix) => [rows.encodeRangeKey(prefix), NOT_READ]));
+    judgeAgain('other destinations are masqueraded');
   }
 
   return {
