@@ -414,6 +414,16 @@ const withoutIndexes = (text: string): string[] =>
     .split('\n')
     .sort();
 
+test('a node that learns its default route from advertisements goes on doing so when it forwards', async () => {
+  const [one] = state.lan.nodes as [TestNode];
+  const accepts = (device: string) => one.netns.run(['sysctl', '-n', `net.ipv6.conf.${device}.accept_ra`]);
+  await one.netns.run(['sysctl', '-qw', 'net.ipv6.conf.eth0.accept_ra=1', 'net.ipv6.conf.lo.accept_ra=0']);
+  const { changes } = await networkOf(one).reconcile({ self: one.record, others: [] });
+  assert.ok(changes.includes('IPv6 forwarding on'));
+  // 2: also on a device that forwards. Where it was off it stays off, and on our own devices too.
+  assert.equal([await accepts('eth0'), await accepts('lo'), await accepts('weir-router')], ['2\n', '0\n', '0\n']);
+});
+
 test('removal leaves the namespace as it was, and a restarted agent before its first complete list changes nothing', async () => {
   const [one, two] = state.lan.nodes as [TestNode, TestNode];
   const nodes = { self: one.record, others: [two.record] };
