@@ -24,6 +24,8 @@ export interface StatusAnswer {
   readonly endpoints: Readonly<Record<string, number>>;
   readonly policies: Readonly<Record<string, number>>;
   readonly identities: number;
+  /** Packets dropped since the programs were loaded. */
+  readonly drops: number;
   readonly maps: readonly MapFill[];
   readonly flows: HistoryStats & { readonly lost: Readonly<Record<LossStage, number>> };
 }
@@ -59,6 +61,7 @@ const STATUS = record('How the agent is.', {
   endpoints: counts(ENDPOINT_STATES, 'Endpoints by state.'),
   policies: counts(POLICY_STATES, 'Policy documents by status.'),
   identities: integer(''),
+  drops: integer('Packets dropped since the programs were loaded, for whatever reason'),
   maps: list(record('How full a kernel map is.', { name: text(''), entries: integer(''), capacity: integer('') })),
   flows: record('The flow history.', {
     records: integer('Held now'),
@@ -136,6 +139,7 @@ function presentStatus(state: State, nowMs: number): StatusAnswer {
       state.policies().map((policy) => policy.status),
     ),
     identities: state.identities().length,
+    drops: state.counters().drops.reduce((sum, { count }) => sum + count.packets, 0),
     maps: state.maps().map(({ name, entries, capacity }) => ({ name, entries, capacity })),
     flows: { ...state.flows.stats(), lost: state.flows.losses() },
   };

@@ -24,17 +24,19 @@ export interface Connection {
 }
 
 export interface ConnectOptions {
-  /** A kubeconfig file; '' or undefined: the pod's own service account. */
-  readonly kubeconfig?: string | undefined;
+  /** A kubeconfig file, or several to be merged; '' or undefined: the pod's own service account. */
+  readonly kubeconfig?: string | readonly string[] | undefined;
+  /** Context of the kubeconfig instead of its current one. */
+  readonly context?: string | undefined;
   /** The API server instead of the one the kubeconfig or the environment names, e.g. "https://10.0.0.1:6443". */
   readonly server?: string | undefined;
 }
 
 /** Chooses by what is set; only a kubeconfig loads @kubernetes/client-node. Throws CONFIG_INVALID when there is neither. */
 export async function connect(options: ConnectOptions): Promise<Connection> {
-  if (options.kubeconfig) {
+  if (options.kubeconfig && options.kubeconfig.length > 0) {
     const { kubeconfigConnection } = await import('./kubeconfig.ts');
-    return kubeconfigConnection(options.kubeconfig, options.server);
+    return kubeconfigConnection(options.kubeconfig, { server: options.server, context: options.context });
   }
   const { inClusterConnection } = await import('./in-cluster.ts');
   return inClusterConnection({ server: options.server });

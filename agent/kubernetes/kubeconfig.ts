@@ -8,13 +8,24 @@ import { WeirError } from '../errors.ts';
 import type { Connection } from './connection.ts';
 import { parseServer } from './in-cluster.ts';
 
-/** @param server instead of the one the file names; its certificate is then still checked against the file's name for it */
-export function kubeconfigConnection(file: string, server: string | undefined): Connection {
-  let config = load(file);
+export interface KubeconfigOptions {
+  /** Instead of the one the file names; its certificate is then still checked against the file's name for it. */
+  readonly server?: string | undefined;
+  /** Instead of the file's current one. */
+  readonly context?: string | undefined;
+}
+
+/** @param files one, or several that are merged as kubectl does: what the first says of a name counts */
+export function kubeconfigConnection(files: string | readonly string[], options: KubeconfigOptions = {}): Connection {
+  const { server, context } = options;
+  let config = load([files].flat(), context);
   const cluster = config.getCurrentCluster();
   if (!cluster) {
-    const message = `${file}: the current context ${JSON.stringify(config.getCurrentContext() ?? '')} names no cluster`;
-    throw new WeirError('CONFIG_INVALID', 'connect', message);
+    const named = JSON.stringify(config.getCurrentContext() ?? '');
+    const known = config.getContexts().map(({ name }) => name);
+    const which = `the ${context === undefined ? 'current ' : ''}context ${named} names no cluster`;
+    const others = known.length === 0 ? '' : `; contexts: ${known.join(', ')}`;
+    throw new WeirError('CONFIG_INVALID', 'connect', `${[files].flat().join(', ')}: ${which}${others}`);
   }
   return {
     server: parseServer(server || cluster.server),
@@ -31,7 +42,7 @@ export function kubeconfigConnection(file: string, server: string | undefined): 
     },
     forget() {
       try {
-        config = load(file);
+        config = load([files].flat(), context);
       } catch {
         // Being written just now, or gone: what was read before is all there is, and the next refusal reads again.
       }
@@ -39,7 +50,14 @@ export function kubeconfigConnection(file: string, server: string | undefined): 
   };
 }
 
-function load(file: string): KubeConfig {
+function load(files: readonly string[], context: string | undefined): KubeConfig {
+  const [first = new KubeConfig(), ...rest] = files.map(loadOne);
+  for (const other of rest) addTo(first, other);
+  if (context !== undefined) first.setCurrentContext(context);
+  return first;
+}
+
+function loadOne(file: string): KubeConfig {
   const config = new KubeConfig();
   try {
     config.loadFromFile(file);
@@ -47,4 +65,12 @@ function load(file: string): KubeConfig {
     throw new WeirError('CONFIG_INVALID', 'connect', `the kubeconfig ${file} cannot be read`, { cause });
   }
   return config;
+}
+
+/** Not its mergeConfig, which refuses names that stand in both. */
+function addTo(config: KubeConfig, other: KubeConfig): void {
+  for (const cluster of other.getClusters()) if (!config.getCluster(cluster.name)) config.addCluster(cluster);
+  for (const user of other.getUsers()) if (!config.getUser(user.name)) config.addUser(user);
+  for (const each of other.getContexts()) if (!config.getContextObject(each.name)) config.addContext(each);
+  if (!config.getCurrentContext()) config.setCurrentContext(other.getCurrentContext());
 }
