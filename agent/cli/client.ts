@@ -1,8 +1,7 @@
-/** Talks to an agent's HTTP API, over its unix socket or TCP. */
-import { type IncomingMessage, request } from 'node:http';
+/** Talks to an agent's HTTP API, over whatever leads to it: its unix socket, TCP, or a program in its container. */
+import { type Agent, type IncomingMessage, request } from 'node:http';
 import type { ErrorAnswer } from '../api/errors-answer.ts';
-import { type Call, CliError, UsageError } from './command.ts';
-import { DEFAULT_SERVER } from './flags.ts';
+import { CliError, UsageError } from './command.ts';
 
 /** Query fields; a list stands for a repeated field. */
 export type Query = Readonly<Record<string, string | readonly string[] | undefined>>;
@@ -14,16 +13,15 @@ export interface Client {
   follow<Line>(path: string, query: Query): AsyncGenerator<Line, void, void>;
 }
 
-/** The agent that --server, else WEIR_SERVER, else the usual socket names. */
-export function connect(call: Call): Client {
-  const { flags, io } = call;
-  const server = flags.one('server') ?? io.environment.WEIR_SERVER ?? DEFAULT_SERVER;
-  const target = readServer(server);
+/** What leads to an agent. */
+export type Way = { readonly socketPath: string } | { readonly host: string; readonly port: number } | { agent: Agent };
 
+/** @param place where the agent is, for messages: "unix:///run/weir/api.sock", "node1" */
+export function createClient(place: string, way: Way, signal: AbortSignal): Client {
   async function send(path: string, query: Query): Promise<IncomingMessage> {
     const answer = await new Promise<IncomingMessage>((resolve, reject) => {
-      const sent = request({ ...target, path: path + queryText(query), signal: io.signal }, resolve);
-      sent.on('error', (error) => reject(new CliError(unreachable(server, error), { cause: error })));
+      const sent = request({ ...way, path: path + queryText(query), signal }, resolve);
+      sent.on('error', (error) => reject(new CliError(unreachable(place, error), { cause: error })));
       sent.end();
     });
     if (answer.statusCode === 200) return answer;
@@ -33,26 +31,26 @@ export function connect(call: Call): Client {
   return {
     async get<Answer>(path: string, query: Query = {}): Promise<Answer> {
       const text = await readAll(await send(path, query));
-      return parseJson(text, server) as Answer;
+      return parseJson(text, place) as Answer;
     },
     async *follow<Line>(path: string, query: Query) {
       let answer: IncomingMessage;
       try {
         answer = await send(path, query);
-        for await (const line of linesOf(answer)) yield parseJson(line, server) as Line;
+        for await (const line of linesOf(answer)) yield parseJson(line, place) as Line;
       } catch (error) {
-        if (io.signal.aborted) return;
+        if (signal.aborted) return;
         throw error instanceof CliError || error instanceof UsageError
           ? error
-          : new CliError(`the connection to ${server} broke: ${(error as Error).message}`, { cause: error });
+          : new CliError(`the connection to ${place} broke: ${(error as Error).message}`, { cause: error });
       }
-      if (!io.signal.aborted) throw new CliError(`the agent at ${server} ended the stream`);
+      if (!signal.aborted) throw new CliError(`the agent at ${place} ended the stream`);
     },
   };
 }
 
-/** Where to connect to. */
-function readServer(server: string): { socketPath: string } | { host: string; port: number } {
+/** What --server names. */
+export function readServer(server: string): Way {
   const path = /^unix:(?:\/\/)?(\/.+)$/.exec(server)?.[1];
   if (path !== undefined) return { socketPath: path };
   const url = URL.parse(/^https?:/.test(server) ? server : `http://${server}`);
@@ -87,7 +85,8 @@ function refused(text: string, status: number | undefined): Error {
     // no answer of our API: its status is all there is to say
   }
   const message = answer.error?.message ?? `the agent answered with HTTP status ${status}`;
-  return answer.error?.code === 'BAD_REQUEST' ? new UsageError(message) : new CliError(message);
+  const code = answer.error?.code;
+  return code === 'BAD_REQUEST' ? new UsageError(message) : new CliError(message, { code });
 }
 
 async function* linesOf(answer: IncomingMessage): AsyncGenerator<string, void, void> {

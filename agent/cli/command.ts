@@ -1,4 +1,5 @@
 /** What a verb is, and how a command line finds its verb. Knows no terminal and no process: tests run it in memory. */
+import type { Readable, Writable } from 'node:stream';
 import { type ErrorCode, WeirError } from '../errors.ts';
 import { didYouMean } from '../model/did-you-mean.ts';
 import { describeFlags, type Flag, parseFlags } from '../run/flags.ts';
@@ -11,7 +12,15 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 /** The command line is wrong: the message says what was expected. Exit code 2. */
 export class UsageError extends Error {}
 /** The command line is right but it cannot be done. Exit code 1. */
-export class CliError extends Error {}
+export class CliError extends Error {
+  /** Of the agent's answer (agent/errors.ts), where there was one. */
+  readonly code: string | undefined;
+
+  constructor(message: string, { code, cause }: { readonly code?: string | undefined; readonly cause?: unknown } = {}) {
+    super(message, { cause });
+    this.code = code;
+  }
+}
 
 /** The world around a command. */
 export interface Io {
@@ -23,6 +32,8 @@ export interface Io {
   readonly signal: AbortSignal;
   /** Somebody looks at it. */
   readonly colors: boolean;
+  /** Bytes as they are, for what is no text. */
+  readonly stdio: { readonly input: Readable; readonly output: Writable };
 }
 
 export interface Call {
@@ -94,8 +105,9 @@ export async function runCli(args: readonly string[], commands: readonly Command
     return await command.run({ operands: parsed.words, flags: new FlagValues(parsed.values), io });
   } catch (error) {
     if (error instanceof UsageError || isCode(error, 'BAD_REQUEST')) return usage([error.message], name, io);
-    if (!(error instanceof CliError || isCode(error, 'NOT_FOUND'))) throw error;
-    io.err(`weir: ${error.message}\n`);
+    const isTold = error instanceof CliError || isCode(error, 'NOT_FOUND') || isClusterTrouble(error);
+    if (!isTold) throw error;
+    io.err(`weir: ${(error as Error).message}\n`);
     return EXIT.failed;
   }
 }
@@ -104,6 +116,12 @@ export async function runCli(args: readonly string[], commands: readonly Command
 function isCode(error: unknown, code: ErrorCode): error is WeirError {
   return error instanceof WeirError && error.code === code;
 }
+
+/** What the kubeconfig or the API server says; the cause is what a person needs to know. */
+function isClusterTrouble(error: unknown): boolean {
+  return error instanceof WeirError && (error.code.startsWith('API_') || CLUSTER_CODES.has(error.code));
+}
+const CLUSTER_CODES: ReadonlySet<ErrorCode> = new Set(['CONFIG_INVALID', 'TIMEOUT', 'BUSY']);
 
 /** The command whose words the line starts with, the longest first. Flags come behind them. */
 function findCommand(

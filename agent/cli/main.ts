@@ -6,14 +6,17 @@ import { POLICY_EXPLAIN } from './policy/explain.ts';
 import { POLICY_LINT } from './policy/lint.ts';
 import { POLICY_MATRIX } from './policy/matrix.ts';
 import { POLICY_TEST } from './policy/test.ts';
+import { DIAL_STDIO } from './verbs/dial-stdio.ts';
 import { ENDPOINT_GET, ENDPOINT_LIST } from './verbs/endpoint.ts';
 import { IDENTITY_GET, IDENTITY_LIST } from './verbs/identity.ts';
 import { OBSERVE } from './verbs/observe.ts';
-import { POLICY_GET, POLICY_LIST, POLICY_WAIT } from './verbs/policy.ts';
+import { POLICY_GET, POLICY_LIST } from './verbs/policy.ts';
+import { POLICY_WAIT } from './verbs/policy-wait.ts';
 import { STATUS } from './verbs/status.ts';
 
 const COMMANDS: readonly Command[] = [
   STATUS,
+  DIAL_STDIO,
   ENDPOINT_LIST,
   ENDPOINT_GET,
   IDENTITY_LIST,
@@ -42,5 +45,8 @@ process.exitCode = await runCli(process.argv.slice(2), COMMANDS, {
   err: (text) => void process.stderr.write(text),
   environment: process.env,
   signal: interrupted.signal,
+  get stdio() {
+    return { input: process.stdin, output: process.stdout };
+  },
   colors: process.stdout.isTTY === true && process.env.NO_COLOR === undefined,
 });

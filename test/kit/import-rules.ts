@@ -99,10 +99,17 @@ export const RULES: readonly ImportRule[] = [
   },
   {
     of: 'agent/cli/',
-    may: [...FLOOR, 'agent/policy/', 'agent/source/manifests/', 'package.json'],
+    may: [
+      ...FLOOR,
+      'agent/policy/',
+      'agent/source/manifests/',
+      'agent/kubernetes/',
+      'agent/cluster/objects.ts',
+      'package.json',
+    ],
     mayTypes: ['agent/api/', 'agent/flow/'],
-    packages: ['yaml'],
-    why: 'it talks to the API, or runs policy/ offline on manifests',
+    packages: ['yaml', 'ws'],
+    why: 'it talks to agents, also through the API server, or runs policy/ offline on manifests',
   },
   {
     of: 'agent/install/',

@@ -2,6 +2,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { PassThrough, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
 import { type Command, type Io, runCli } from '../../agent/cli/command.ts';
@@ -47,6 +48,7 @@ async function weir(...args: string[]): Promise<{ code: number; out: string; err
     environment: { WEIR_SERVER: `unix://${folder}/nobody.sock` },
     signal: new AbortController().signal,
     colors: false,
+    stdio: { input: Readable.from([]), output: new PassThrough() },
   };
   const code = await runCli(['policy', ...args], COMMANDS, io);
   return { code, ...run };

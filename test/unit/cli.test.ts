@@ -3,17 +3,19 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough, Readable } from 'node:stream';
 import * as assert from 'uvu/assert';
 import type { EndpointAnswer } from '../../agent/api/endpoints.ts';
 import { FLOW_QUERY_SCHEMA } from '../../agent/api/flow-query.ts';
 import type { PolicyAnswer } from '../../agent/api/policies.ts';
 import type { StatusAnswer } from '../../agent/api/status.ts';
 import { type Command, type Io, runCli } from '../../agent/cli/command.ts';
+import { duration } from '../../agent/cli/time.ts';
 import { ENDPOINT_GET, ENDPOINT_LIST } from '../../agent/cli/verbs/endpoint.ts';
 import { IDENTITY_GET, IDENTITY_LIST } from '../../agent/cli/verbs/identity.ts';
 import { OBSERVE } from '../../agent/cli/verbs/observe.ts';
 import { POLICY_GET, POLICY_LIST } from '../../agent/cli/verbs/policy.ts';
-import { duration, STATUS } from '../../agent/cli/verbs/status.ts';
+import { STATUS } from '../../agent/cli/verbs/status.ts';
 import type { Flow, FlowLine } from '../../agent/flow/flow.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
@@ -90,6 +92,7 @@ function start(
     environment: { WEIR_SERVER: `unix://${context.socket}` },
     signal: options.signal ?? new AbortController().signal,
     colors: options.colors ?? false,
+    stdio: { input: Readable.from([]), output: new PassThrough() },
   };
   const args = typeof line === 'string' ? line.split(' ').filter((word) => word !== '') : line;
   const done = runCli(args, COMMANDS, io).then((code) => {
@@ -264,7 +267,8 @@ test('policy get finds the namespace, or says which there are', async (context) 
   assert.is((await weir(context, 'policy get backend-policy -n other')).code, 0);
   const both = await weir(context, 'policy get backend-policy');
   const places = 'default/backend-policy, other/backend-policy';
-  assert.equal(both, { code: 1, out: '', err: `weir: several policies are named backend-policy: ${places}\n` });
+  const err = `weir: several policies are named backend-policy: ${places}\nSee: weir policy get --help\n`;
+  assert.equal(both, { code: 2, out: '', err });
   assert.is((await weir(context, 'policy get none')).err, 'weir: no policy is named none\n');
 });
 
@@ -282,6 +286,7 @@ const healthy: StatusAnswer = {
   endpoints: { ready: 5, 'not-ready': 0 },
   policies: { valid: 1, isolating: 0 },
   identities: 14,
+  drops: 12,
   maps: [{ name: 'weir_conntrack', entries: 10, capacity: 1000 }],
   flows: {
     records: 120,
@@ -310,6 +315,7 @@ Policy:       OK      revision 4 in force; 1 valid
 Endpoints:    OK      5 ready
 Programs:     OK      5 of 5 attached
 Identities:           14
+Drops:                12 packets
 Flows:        OK      120 held, going back 1m5s; 0 lost
 Problems:     OK      none
 `,
@@ -340,6 +346,7 @@ Policy:               Wrong   revision 4 in force, 5 is being applied; 1 valid, 
 Endpoints:            OK      5 ready
 Programs:             Wrong   3 of 5 attached; missing at endpoint 3, 4
 Identities:                   14
+Drops:                        12 packets
 Flows:                Look    120 held, going back 1m5s; 3 lost (ring 2, queue 1)
 Map weir_conntrack:   Look    950 of 1000 (95 %)
 Problems:             Wrong   1 error, 0 warnings
@@ -644,14 +651,19 @@ test('help: the overview, a group, a command', async (context) => {
   assert.is(code, 0);
   assert.is(
     out,
-    `Show one endpoint with everything known of it
+    `Show one endpoint with everything known of it; ids are of a node
 
 Usage: weir endpoint get ID [flags]
 
 Flags:
-  -o, --output table|json   Form of the output [table]
-      --server ADDRESS      The agent: unix:///PATH, or http://HOST:PORT [$WEIR_SERVER, else unix:///run/weir/api.sock]
-  -h, --help                Explain the command
+  -o, --output table|json           Form of the output [table]
+      --server ADDRESS              The agent: unix:///PATH, or http://HOST:PORT [$WEIR_SERVER, else unix:///run/weir/api.sock if it is there]
+      --node NAME                   The agent of this node, through the cluster's API server; may be repeated
+  -A, --all-nodes                   The agents of all nodes [where there is no agent on this machine]
+      --kubeconfig FILE             How to reach the API server [$KUBECONFIG, else ~/.kube/config]
+      --context NAME                Context of the kubeconfig [its current one]
+      --agent-namespace NAMESPACE   Where agents run [kube-system]
+  -h, --help                        Explain the command
 `,
   );
   assert.match(

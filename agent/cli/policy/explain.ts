@@ -1,5 +1,6 @@
 /** weir policy explain: why a packet would be allowed or denied, by which rule, and what edit would allow it. */
 import type { ExplainAnswer } from '../../api/explain.ts';
+import { objectPath } from '../../kubernetes/path.ts';
 import type {
   ExplainedDecision,
   ExplainedDocument,
@@ -11,8 +12,9 @@ import type {
 import { explain } from '../../policy/explain/explain.ts';
 import { readPort } from '../../policy/workbench/port.ts';
 import type { Flag } from '../../run/flags.ts';
-import { connect } from '../client.ts';
-import { type Call, type Command, EXIT, UsageError } from '../command.ts';
+import { type Agents, withAgents } from '../agents.ts';
+import type { Client } from '../client.ts';
+import { type Call, CliError, type Command, EXIT, UsageError } from '../command.ts';
 import { json, paint, printable } from '../table.ts';
 import { MANIFESTS_FLAG, openWorkbench, POLICY_FLAGS } from './manifests.ts';
 
@@ -58,11 +60,47 @@ async function ask(call: Call): Promise<readonly Explanation[]> {
     return value;
   }) as [string, string, string];
   if (flags.all('manifests').length === 0) {
-    return (await connect(call).get<ExplainAnswer>('/v1/explain', { from, to, port })).explanations;
+    const question = (client: Client) => client.get<ExplainAnswer>('/v1/explain', { from, to, port });
+    return withAgents(call, async (agents) => (await answerOfSubject(agents, [from, to], question)).explanations);
   }
   const question = readPort(port);
   const bench = openWorkbench(flags.all('manifests'), call);
   return explain(bench, { from: bench.party(from), to: bench.party(to), port: question });
+}
+
+/**
+ * Of many agents, the one that wires the sender is asked, else the receiver's, else any: an agent knows its own pods best,
+ * and whoever does not run pods of the cluster may know less than the others.
+ */
+async function answerOfSubject<T>(
+  { all, cluster }: Agents,
+  parties: readonly string[],
+  question: (client: Client) => Promise<T>,
+): Promise<T> {
+  const asked = all.filter(({ client }) => client !== undefined);
+  const first = cluster && all.length > 1 ? await nodesOf(parties, cluster) : [];
+  const rank = (node: string): number => (first.includes(node) ? first.indexOf(node) : first.length);
+  const [best] = asked.sort((a, b) => rank(a.node) - rank(b.node));
+  if (!best?.client)
+    throw new CliError(`no agent can be asked: ${all.map(({ node, why }) => `${node}: ${why}`).join('; ')}`);
+  return question(best.client);
+}
+
+/** Nodes of the parties that are pods, in order. */
+async function nodesOf(parties: readonly string[], { client }: NonNullable<Agents['cluster']>): Promise<string[]> {
+  const nodes: string[] = [];
+  for (const party of parties) {
+    const [, namespace, name] = /^([-a-z0-9]+)\/([-.a-z0-9]+)$/.exec(party) ?? [];
+    if (namespace === undefined || name === undefined) continue;
+    const path = objectPath({ apiVersion: 'v1', plural: 'pods' }, namespace, name);
+    const pod = await client.get<PodOnNode>(path).catch(() => undefined); // The agent says it better.
+    if (pod?.spec?.nodeName) nodes.push(pod.spec.nodeName);
+  }
+  return nodes;
+}
+
+interface PodOnNode {
+  readonly spec?: { readonly nodeName?: string };
 }
 
 /** The families one below the other; one that says the same as the one before is only named. */

@@ -3,7 +3,8 @@
 import type { MatrixAnswer } from '../../api/explain.ts';
 import type { MatrixEntry } from '../../model/explanation.ts';
 import { matrix, readMatrixQuestion } from '../../policy/matrix.ts';
-import { connect } from '../client.ts';
+import { withOneAgent } from '../agents.ts';
+import type { Client } from '../client.ts';
 import { type Call, type Command, EXIT } from '../command.ts';
 import { OUTPUT_FLAG, OUTPUTS } from '../flags.ts';
 import { table } from '../table.ts';
@@ -44,7 +45,8 @@ async function ask(call: Call): Promise<readonly MatrixEntry[]> {
   const ports = flags.all('port');
   const peers = flags.all('peer');
   if (flags.all('manifests').length === 0) {
-    return (await connect(call).get<MatrixAnswer>('/v1/matrix', { port: ports, peer: peers })).entries;
+    const answer = (client: Client) => client.get<MatrixAnswer>('/v1/matrix', { port: ports, peer: peers });
+    return (await withOneAgent(call, answer)).entries;
   }
   const bench = openWorkbench(flags.all('manifests'), call);
   return [...matrix(bench, readMatrixQuestion(bench, ports, peers))];

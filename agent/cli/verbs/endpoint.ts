@@ -1,9 +1,10 @@
 /** weir endpoint list | get: the pods wired on the node. */
 import type { EndpointAnswer, EndpointsAnswer } from '../../api/endpoints.ts';
-import { connect } from '../client.ts';
-import { type Call, type Command, EXIT, type ExitCode, UsageError } from '../command.ts';
+import { type Answer, withAgents } from '../agents.ts';
+import { type Command, EXIT, UsageError } from '../command.ts';
 import { OUTPUT_FLAG, OUTPUTS } from '../flags.ts';
-import { json, table } from '../table.ts';
+import { manyAnswers, tellSilent } from '../silence.ts';
+import { type Cell, json, table } from '../table.ts';
 
 /** Cilium's columns. */
 const HEADER = [
@@ -20,36 +21,49 @@ const HEADER = [
 export const ENDPOINT_LIST: Command = {
   words: ['endpoint', 'list'],
   operands: [],
-  sentence: 'List the endpoints of the node: its pods and how they are enforced',
+  sentence: 'List endpoints: pods and how they are enforced; of all nodes with -A',
   flags: [OUTPUT_FLAG],
-  async run(call) {
-    const { endpoints } = await connect(call).get<EndpointsAnswer>('/v1/endpoints');
-    return print(call, endpoints, endpoints);
-  },
+  examples: ['weir endpoint list -A', 'weir endpoint list --node node1 -o json'],
+  run: (call) =>
+    withAgents(call, async ({ ask, areMany }) => {
+      const asked = await ask((client) => client.get<EndpointsAnswer>('/v1/endpoints'));
+      const asJson = call.flags.choice('output', OUTPUTS) === 'json';
+      if (asJson) await call.io.out(json(areMany ? manyAnswers(asked) : asked.answers[0]?.value.endpoints));
+      else if (areMany) await call.io.out(table(['NODE', 'POD', ...HEADER], asked.answers.flatMap(rowsOfNode)));
+      else
+        await call.io.out(
+          table(
+            HEADER,
+            asked.answers.flatMap(({ value }) => value.endpoints.map(row)),
+          ),
+        );
+      return tellSilent(asked, call.io);
+    }),
 };
 
 export const ENDPOINT_GET: Command = {
   words: ['endpoint', 'get'],
   operands: ['ID'],
-  sentence: 'Show one endpoint with everything known of it',
+  sentence: 'Show one endpoint with everything known of it; ids are of a node',
   flags: [OUTPUT_FLAG],
   async run(call) {
     const id = call.operands[0] as string;
     if (!/^[0-9]+$/.test(id)) throw new UsageError(`ID: expected the number of an endpoint, got "${id}"`);
-    const endpoint = await connect(call).get<EndpointAnswer>(`/v1/endpoints/${id}`);
-    if (call.flags.choice('output', OUTPUTS) === 'json') return print(call, [], endpoint);
-    await call.io.out(details(endpoint));
-    return EXIT.ok;
+    return withAgents(call, async ({ ask, areMany }) => {
+      if (areMany) throw new UsageError(`each node has endpoints with numbers of its own: say of which by --node`);
+      const { answers } = await ask((client) => client.get<EndpointAnswer>(`/v1/endpoints/${id}`));
+      const asJson = call.flags.choice('output', OUTPUTS) === 'json';
+      for (const { value } of answers) await call.io.out(asJson ? json(value) : details(value));
+      return EXIT.ok;
+    });
   },
 };
 
-async function print(call: Call, endpoints: readonly EndpointAnswer[], value: unknown): Promise<ExitCode> {
-  const asJson = call.flags.choice('output', OUTPUTS) === 'json';
-  await call.io.out(asJson ? json(value) : table(HEADER, endpoints.map(row)));
-  return EXIT.ok;
+function rowsOfNode({ node, value }: Answer<EndpointsAnswer>): Cell[][] {
+  return value.endpoints.map((endpoint) => [node, `${endpoint.namespace}/${endpoint.podName}`, ...row(endpoint)]);
 }
 
-function row(endpoint: EndpointAnswer): (string | string[])[] {
+function row(endpoint: EndpointAnswer): Cell[] {
   return [
     String(endpoint.id),
     word(endpoint.policy.ingress),

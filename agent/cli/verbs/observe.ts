@@ -1,10 +1,14 @@
 /** weir observe: flows, as Hubble's users know them, with the rule that decided each. */
 import type { FlowsAnswer } from '../../api/flows.ts';
 import type { FlowLine } from '../../flow/flow.ts';
-import { type Client, connect, type Query } from '../client.ts';
-import { type Call, type Command, EXIT, type ExitCode, type FlagValues, UsageError } from '../command.ts';
+import { type Agents, type Silence, withAgents } from '../agents.ts';
+import type { Client, Query } from '../client.ts';
+import { type Call, CliError, type Command, EXIT, type ExitCode, type FlagValues, UsageError } from '../command.ts';
 import { FILTER_FLAGS, filterQuery } from '../observe/filters.ts';
+import { followAll } from '../observe/follow.ts';
+import { mergeOrdered } from '../observe/merge.ts';
 import { createPrinter, FLOW_OUTPUTS } from '../observe/printer.ts';
+import { tellSilent } from '../silence.ts';
 
 /** Flows shown when nothing says how many, as in Hubble. */
 const USUAL_COUNT = 20;
@@ -41,11 +45,65 @@ export const OBSERVE: Command = {
   async run(call) {
     const range = readRange(call.flags);
     const query = { ...filterQuery(call.flags), ...range.query };
-    const client = connect(call);
-    const lines = range.follow ? client.follow<FlowLine>('/v1/flows', query) : pages(client, query, range.most);
-    return print(call, lines);
+    return withAgents(call, async (agents) => {
+      if (agents.areMany) return observeMany(call, agents, range, query);
+      const [only] = agents.all;
+      if (!only?.client) throw new CliError(`${only?.node}: ${only?.why}`);
+      const { client } = only;
+      const lines = range.follow ? client.follow<FlowLine>('/v1/flows', query) : pages(client, query, range.most);
+      await print(call, lines);
+      return EXIT.ok;
+    });
   },
 };
+
+async function observeMany(call: Call, agents: Agents, range: Range, query: Query): Promise<ExitCode> {
+  if (range.follow) {
+    await print(call, followAll(agents, query, call.io));
+    return EXIT.ok;
+  }
+  const silent: Silence[] = [];
+  const streams = agents.all.map(({ node, client, why }) => {
+    if (client) return orSilent(pages(client, query, range.most), node, silent);
+    silent.push({ node, why });
+    return nothing();
+  });
+  const merged = mergeOrdered(streams);
+  const isNewest = query.last !== undefined;
+  await print(call, isNewest ? newest(merged, range.most) : oldestOf(merged, range.most));
+  const answered = agents.all.filter(({ node }) => !silent.some((one) => one.node === node));
+  return tellSilent({ answers: answered.map(({ node }) => ({ node, value: undefined })), silent }, call.io);
+}
+
+/** A node that fails in the middle is one that is told of, and the others go on. */
+async function* orSilent(lines: AsyncIterable<FlowLine>, node: string, silent: Silence[]) {
+  try {
+    yield* lines;
+  } catch (error) {
+    if (!(error instanceof CliError)) throw error;
+    silent.push({ node, why: error.message });
+  }
+}
+
+async function* nothing(): AsyncGenerator<FlowLine, void, void> {}
+
+/** What was lost is always told; of flows, the last so many. */
+async function* newest(lines: AsyncIterable<FlowLine>, most: number): AsyncGenerator<FlowLine, void, void> {
+  const kept: FlowLine[] = [];
+  for await (const line of lines) {
+    if (line.flow) kept.push(line);
+    else yield line;
+  }
+  yield* most === 0 ? [] : kept.slice(-most);
+}
+
+async function* oldestOf(lines: AsyncIterable<FlowLine>, most: number): AsyncGenerator<FlowLine, void, void> {
+  let shown = 0;
+  for await (const line of lines) {
+    if (line.flow && ++shown > most) return;
+    yield line;
+  }
+}
 
 interface Range {
   readonly query: Query;
@@ -93,7 +151,7 @@ async function* pages(client: Client, query: Query, most: number): AsyncGenerato
   }
 }
 
-async function print(call: Call, lines: AsyncIterable<FlowLine>): Promise<ExitCode> {
+async function print(call: Call, lines: AsyncIterable<FlowLine>): Promise<void> {
   const { flags, io } = call;
   const printer = createPrinter({
     output: flags.choice('output', FLOW_OUTPUTS),
@@ -106,5 +164,4 @@ async function print(call: Call, lines: AsyncIterable<FlowLine>): Promise<ExitCo
     if (err !== '') io.err(err);
     if (out !== '') await io.out(out);
   }
-  return EXIT.ok;
 }

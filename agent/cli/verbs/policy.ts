@@ -1,18 +1,19 @@
-/** weir policy list | get: the policy documents and what became of each. */
-import { setTimeout as sleep } from 'node:timers/promises';
+/** weir policy list | get: the policy documents and what became of each, on one node or on all. */
 import type { PoliciesAnswer, PolicyAnswer } from '../../api/policies.ts';
 import type { Flag } from '../../run/flags.ts';
-import { type Client, connect } from '../client.ts';
-import { type Call, CliError, type Command, EXIT, type ExitCode, UsageError } from '../command.ts';
+import { type Answers, withAgents } from '../agents.ts';
+import type { Client } from '../client.ts';
+import { type Call, CliError, type Command, UsageError } from '../command.ts';
 import { OUTPUT_FLAG, OUTPUTS } from '../flags.ts';
 import { problemLine } from '../problem.ts';
+import { manyAnswers, tellSilent } from '../silence.ts';
 import { json, plural, table } from '../table.ts';
 
 /** Stands for "no namespace" in the API's paths, and may be written here. */
-const CLUSTER_WIDE = '-';
+export const CLUSTER_WIDE = '-';
 const HEADER = ['NAMESPACE', 'NAME', 'KIND', 'STATUS', 'REVISION', 'RULES', 'PROBLEMS', 'PLACE'];
 
-const NAMESPACE_FLAG: Flag = {
+export const NAMESPACE_FLAG: Flag = {
   name: 'namespace',
   short: 'n',
   value: 'NAMESPACE',
@@ -24,90 +25,55 @@ export const POLICY_LIST: Command = {
   operands: [],
   sentence: 'List the policy documents and whether each is in force',
   flags: [OUTPUT_FLAG],
-  async run(call) {
-    const { policies } = await connect(call).get<PoliciesAnswer>('/v1/policies');
-    const asJson = call.flags.choice('output', OUTPUTS) === 'json';
-    await call.io.out(asJson ? json(policies) : table(HEADER, policies.map(row)));
-    return EXIT.ok;
-  },
+  run: (call) =>
+    withAgents(call, async ({ ask, areMany }) => {
+      const asked = await ask((client) => client.get<PoliciesAnswer>('/v1/policies'));
+      const { answers } = asked;
+      const asJson = call.flags.choice('output', OUTPUTS) === 'json';
+      if (asJson) await call.io.out(json(areMany ? manyAnswers(asked) : answers[0]?.value.policies));
+      else if (areMany) await call.io.out(table(MANY_HEADER, rowsOfMany(asked)));
+      else
+        await call.io.out(
+          table(
+            HEADER,
+            answers.flatMap(({ value }) => value.policies.map(row)),
+          ),
+        );
+      return tellSilent(asked, call.io);
+    }),
 };
 
 export const POLICY_GET: Command = {
   words: ['policy', 'get'],
   operands: ['NAME'],
-  sentence: 'Show one policy: its rules, its problems and where it stands',
+  sentence: 'Show one policy: its rules, its problems and where it stands; with -A the revision on every node',
   flags: [NAMESPACE_FLAG, OUTPUT_FLAG],
-  examples: ['weir policy get backend-policy', 'weir policy get default/backend-policy -o json'],
-  async run(call) {
-    const client = connect(call);
-    const { namespace, name } = await locate(call, client);
-    const path = `/v1/policies/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
-    const { policies } = await client.get<PoliciesAnswer>(path);
-    return print(call, policies);
-  },
-};
-
-/** How often the agent is asked while waiting. */
-const ASK_EVERY_MS = 100;
-
-export const POLICY_WAIT: Command = {
-  words: ['policy', 'wait'],
-  operands: ['NAME'],
-  sentence: 'Wait until a policy is valid and in force',
-  flags: [
-    NAMESPACE_FLAG,
-    { name: 'timeout', value: 'TIME', sentence: 'Give up after this long, e.g. 10s or 2m, with exit code 1 [30s]' },
-    {
-      name: 'after',
-      value: 'REVISION',
-      sentence: 'Only a version newer than this revision counts, e.g. the one before an edit [0]',
-    },
-  ],
-  examples: ['weir policy wait default/backend-policy --timeout 10s'],
-  async run(call) {
-    const timeoutMs = milliseconds(call, 'timeout', '30s');
-    const after = call.flags.count('after') ?? 0;
-    const client = connect(call);
-    const end = performance.now() + timeoutMs;
-    for (;;) {
-      const { ready, why } = await inForce(call, client, after);
-      if (ready) {
-        await call.io.out(`${why}\n`);
-        return EXIT.ok;
+  examples: ['weir policy get backend-policy', 'weir policy get default/backend-policy -A'],
+  run: (call) =>
+    withAgents(call, async ({ ask, areMany }) => {
+      const asked = await ask(async (client) => {
+        const found = await locate(call, client);
+        if (!found) return { policies: [] };
+        const path = `/v1/policies/${encodeURIComponent(found.namespace)}/${encodeURIComponent(found.name)}`;
+        return client.get<PoliciesAnswer>(path).catch(noneIfNotFound);
+      });
+      if (asked.answers.every(({ value }) => value.policies.length === 0)) {
+        tellSilent(asked, call.io);
+        throw new CliError(`no policy is named ${call.operands[0]}`);
       }
-      if (performance.now() > end) throw new CliError(`not in force after ${timeoutMs / 1000} s: ${why}`);
-      await sleep(ASK_EVERY_MS, undefined, { signal: call.io.signal });
-    }
-  },
+      if (areMany) await printMany(call, asked);
+      else for (const { value } of asked.answers) await print(call, value.policies);
+      return tellSilent(asked, call.io);
+    }),
 };
 
-async function inForce(call: Call, client: Client, after: number): Promise<{ ready: boolean; why: string }> {
-  const { policies } = await client.get<PoliciesAnswer>('/v1/policies');
-  const written = call.operands[0] as string;
-  const namespace = call.flags.one('namespace');
-  const found = policies.filter(({ name, namespace: of }) =>
-    written.includes('/')
-      ? `${of}/${name}` === written
-      : name === written && (namespace === undefined || (namespace === CLUSTER_WIDE ? '' : namespace) === of),
-  );
-  const [policy] = found;
-  if (!policy) return { ready: false, why: `no policy is named ${written}` };
-  if (found.length > 1) throw new UsageError(`several policies are named ${written}: give --namespace`);
-  if (policy.status !== 'valid') return { ready: false, why: `it is ${policy.status}: ${policy.problems[0]?.message}` };
-  if (!policy.realized) return { ready: false, why: `revision ${policy.revision} is being applied` };
-  if (policy.revision <= after) return { ready: false, why: `it is still at revision ${policy.revision}` };
-  return { ready: true, why: `${written} is in force since revision ${policy.revision}` };
+function noneIfNotFound(error: unknown): PoliciesAnswer {
+  if (error instanceof CliError && error.code === 'NOT_FOUND') return { policies: [] };
+  throw error;
 }
 
-/** "30", "30s", "500ms", "2m": milliseconds. A bare number is seconds. */
-function milliseconds(call: Call, flag: string, fallback: string): number {
-  const written = call.flags.one(flag) ?? fallback;
-  const [, count, unit = 's'] = /^([0-9]{1,9})(ms|s|m|h)?$/.exec(written) ?? [];
-  if (count === undefined) throw new UsageError(`--${flag}: expected a time such as 30s or 2m, got "${written}"`);
-  return Number(count) * { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[unit as 'ms' | 's' | 'm' | 'h'];
-}
-
-async function locate(call: Call, client: Client): Promise<{ readonly namespace: string; readonly name: string }> {
+/** Undefined when the agent has no policy of that name. */
+async function locate(call: Call, client: Client): Promise<{ namespace: string; name: string } | undefined> {
   const written = call.operands[0] as string;
   const slash = written.indexOf('/');
   if (slash >= 0) return { namespace: written.slice(0, slash) || CLUSTER_WIDE, name: written.slice(slash + 1) };
@@ -116,19 +82,54 @@ async function locate(call: Call, client: Client): Promise<{ readonly namespace:
   const { policies } = await client.get<PoliciesAnswer>('/v1/policies');
   const namespaces = new Set(policies.filter((policy) => policy.name === written).map((policy) => policy.namespace));
   const [only] = namespaces;
-  if (only === undefined) throw new CliError(`no policy is named ${written}`);
+  if (only === undefined) return undefined;
   if (namespaces.size > 1) {
     const names = [...namespaces].map((one) => `${one || CLUSTER_WIDE}/${written}`);
-    throw new CliError(`several policies are named ${written}: ${names.join(', ')}`);
+    throw new UsageError(`several policies are named ${written}: ${names.join(', ')}`);
   }
   return { namespace: only || CLUSTER_WIDE, name: written };
 }
 
-async function print(call: Call, policies: readonly PolicyAnswer[]): Promise<ExitCode> {
+async function print(call: Call, policies: readonly PolicyAnswer[]): Promise<void> {
   const asJson = call.flags.choice('output', OUTPUTS) === 'json';
   const texts = policies.map((policy) => details(policy, call.io.colors));
   await call.io.out(asJson ? json(policies.length === 1 ? policies[0] : policies) : texts.join('\n'));
-  return EXIT.ok;
+}
+
+/** What it says, once; then how it stands on each node. Revisions are each agent's own count. */
+async function printMany(call: Call, asked: Answers<PoliciesAnswer>): Promise<void> {
+  const { io, flags } = call;
+  if (flags.choice('output', OUTPUTS) === 'json') return io.out(json(manyAnswers(asked)));
+  const stands = [...byDocument(asked).values()].map((of) => {
+    const [first] = of;
+    const nodes = asked.answers.map(({ node }) => {
+      const policy = of.find((one) => one.node === node)?.policy;
+      return policy ? [node, policy.status, revision(policy)] : [node, 'not there', ''];
+    });
+    return `${first ? details(first.policy, io.colors) : ''}\n${table(['NODE', 'STATUS', 'REVISION'], nodes)}`;
+  });
+  await io.out(stands.join('\n'));
+}
+
+const MANY_HEADER = ['NAMESPACE', 'NAME', 'KIND', 'STATUS', 'IN FORCE', 'RULES', 'PROBLEMS'];
+
+/** A row for each document; IN FORCE: on how many nodes, of those that answered. */
+function rowsOfMany(asked: Answers<PoliciesAnswer>): string[][] {
+  return [...byDocument(asked).values()].flatMap((of) => {
+    const [first] = of;
+    if (!first) return [];
+    const { namespace, name, kind, rules } = first.policy;
+    const statuses = [...new Set(of.map(({ policy }) => policy.status))].sort();
+    const inForce = of.filter(({ policy }) => policy.status === 'valid' && policy.realized).length;
+    const problems = Math.max(...of.map(({ policy }) => policy.problems.length));
+    const nodes = `${inForce}/${asked.answers.length} nodes`;
+    return [[namespace, name, kind, statuses.join(', '), nodes, String(rules.length), String(problems)]];
+  });
+}
+
+function byDocument({ answers }: Answers<PoliciesAnswer>) {
+  const all = answers.flatMap(({ node, value }) => value.policies.map((policy) => ({ node, policy })));
+  return Map.groupBy(all, ({ policy }) => `${policy.kind} ${policy.namespace}/${policy.name}`);
 }
 
 function row(policy: PolicyAnswer): string[] {

@@ -1,125 +1,95 @@
-/** weir status: how the agent is. Exit code 1 if something is red, so that a script can ask. */
+/** weir status: how the agent is, or all of a cluster's. Exit code 1 if something is red, so that a script can ask. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { StatusAnswer } from '../../api/status.ts';
-import { connect } from '../client.ts';
-import { type Command, EXIT } from '../command.ts';
+import { RECORDS, type RecordObject } from '../../cluster/objects.ts';
+import { collectionPath } from '../../kubernetes/path.ts';
+import { type Agents, type Answers, withAgents } from '../agents.ts';
+import { type Call, CliError, type Command, EXIT, type ExitCode } from '../command.ts';
 import { OUTPUT_FLAG, OUTPUTS } from '../flags.ts';
-import { problemLine } from '../problem.ts';
-import { type Color, json, paint, plural, printable } from '../table.ts';
+import { statusLines, statusText } from '../status/lines.ts';
+import { isSettled, type NodeRow, nodeRows, nodesText } from '../status/nodes.ts';
+import { json } from '../table.ts';
+import { milliseconds } from '../time.ts';
+
+const ASK_EVERY_MS = 1000;
 
 export const STATUS: Command = {
   words: ['status'],
   operands: [],
-  sentence: 'Show how the agent is; exit code 1 if something needs attention',
-  flags: [OUTPUT_FLAG, { name: 'verbose', short: 'v', sentence: 'Show how full each kernel map is' }],
+  sentence: 'Show how the agent is, or those of all nodes; exit code 1 if something needs attention',
+  flags: [
+    OUTPUT_FLAG,
+    { name: 'verbose', short: 'v', sentence: 'Show how full each kernel map is (of one agent)' },
+    { name: 'wait', sentence: 'Wait until every agent is ready and has the last policy revision in force' },
+    { name: 'wait-duration', value: 'TIME', sentence: 'Give up waiting after this long [5m]' },
+  ],
+  examples: ['weir status', 'weir status -A --wait --wait-duration 2m'],
   async run(call) {
-    const status = await connect(call).get<StatusAnswer>('/v1/status');
-    const lines = statusLines(status, call.flags.on('verbose'));
-    const { io } = call;
-    if (call.flags.choice('output', OUTPUTS) === 'json') await io.out(json(status));
-    else await io.out(statusText(lines, status, io.colors));
-    return lines.some((line) => line.state === 'red') ? EXIT.failed : EXIT.ok;
+    const waitMs = call.flags.on('wait') ? milliseconds(call, 'wait-duration', '5m') : 0;
+    const end = performance.now() + waitMs;
+    for (;;) {
+      const { code, settled, show } = await look(call, waitMs > 0);
+      if (settled || performance.now() >= end) {
+        await show();
+        return waitMs > 0 && !settled ? EXIT.failed : code;
+      }
+      await sleep(ASK_EVERY_MS, undefined, { signal: call.io.signal });
+    }
   },
 };
 
-interface StatusLine {
-  readonly topic: string;
-  readonly state: Color | undefined;
-  readonly text: string;
+interface Look {
+  readonly code: ExitCode;
+  /** Nothing to wait for. */
+  readonly settled: boolean;
+  show(): Promise<void>;
 }
 
-const WORDS: Readonly<Record<Color, string>> = { green: 'OK', yellow: 'Look', red: 'Wrong' };
-
-/** What is looked at, in order. Red: something does not work as asked. Yellow: it works, but somebody should look. */
-export function statusLines(status: StatusAnswer, verbose: boolean): StatusLine[] {
-  const errors = status.problems.filter((problem) => problem.severity === 'error').length;
-  const warnings = status.problems.length - errors;
-  return [
-    {
-      topic: 'Weir',
-      state: status.ready ? 'green' : 'red',
-      text: status.ready
-        ? `${status.version}, up ${duration(status.uptimeSeconds)}`
-        : `${status.version}, waiting for ${status.pending.join(', ')}`,
-    },
-    { topic: 'Node', state: undefined, text: status.node },
-    {
-      topic: 'Source',
-      state: status.source.synced ? 'green' : 'red',
-      text: `${status.source.name}${status.source.synced ? '' : ', not read completely yet'}`,
-    },
-    policyLine(status),
-    {
-      topic: 'Endpoints',
-      state: status.endpoints['not-ready'] ? 'yellow' : 'green',
-      text: countsText(status.endpoints, 'none'),
-    },
-    programsLine(status),
-    { topic: 'Identities', state: undefined, text: String(status.identities) },
-    flowsLine(status),
-    ...mapLines(status, verbose),
-    {
-      topic: 'Problems',
-      state: errors > 0 ? 'red' : warnings > 0 ? 'yellow' : 'green',
-      text: status.problems.length === 0 ? 'none' : `${plural(errors, 'error')}, ${plural(warnings, 'warning')}`,
-    },
-  ];
+/** Agents are found anew each time: while one waits for them, they come. */
+async function look(call: Call, isWaiting: boolean): Promise<Look> {
+  try {
+    return await withAgents(call, async (agents) => {
+      const asked = await agents.ask((client) => client.get<StatusAnswer>('/v1/status'));
+      if (agents.areMany) return ofMany(call, asked, nodeRows(asked, await recordsOf(agents, asked)));
+      return ofOne(call, asked.answers[0]?.value as StatusAnswer);
+    });
+  } catch (error) {
+    if (!isWaiting || !(error instanceof CliError)) throw error;
+    return { code: EXIT.failed, settled: false, show: async () => call.io.err(`weir: ${error.message}\n`) };
+  }
 }
 
-function policyLine({ revision, policies }: StatusAnswer): StatusLine {
-  const behind = revision.realized < revision.desired;
-  const text = `revision ${revision.realized} in force${behind ? `, ${revision.desired} is being applied` : ''}; ${countsText(policies, 'no documents')}`;
-  const bad = (policies.unreadable ?? 0) + (policies.isolating ?? 0) > 0;
-  const odd = behind || (policies['kept-previous'] ?? 0) > 0;
-  return { topic: 'Policy', state: bad ? 'red' : odd ? 'yellow' : 'green', text };
+function ofOne({ flags, io }: Call, status: StatusAnswer): Look {
+  const lines = statusLines(status, flags.on('verbose'));
+  const asJson = flags.choice('output', OUTPUTS) === 'json';
+  return {
+    code: lines.some((line) => line.state === 'red') ? EXIT.failed : EXIT.ok,
+    settled: status.ready && status.revision.realized >= status.revision.desired,
+    show: async () => io.out(asJson ? json(status) : statusText(lines, status, io.colors)),
+  };
 }
 
-function programsLine({ attachments }: StatusAnswer): StatusLine {
-  const { expected, missing } = attachments;
-  if (missing.length === 0) return { topic: 'Programs', state: 'green', text: `${expected} of ${expected} attached` };
-  const text = `${expected - missing.length} of ${expected} attached; missing at endpoint ${missing.join(', ')}`;
-  return { topic: 'Programs', state: 'red', text };
-}
-
-function flowsLine({ flows }: StatusAnswer): StatusLine {
-  const { overwritten, ...lost } = flows.lost;
-  const count = Object.values(lost).reduce((sum, one) => sum + one, 0);
-  const names = Object.entries(lost).filter(([, one]) => one > 0);
-  const where = names.map(([stage, one]) => `${stage} ${one}`).join(', ');
-  const text = `${flows.records} held, going back ${duration(flows.seconds)}; ${count} lost${where && ` (${where})`}`;
-  return { topic: 'Flows', state: count > 0 ? 'yellow' : 'green', text };
-}
-
-const FULL = 0.9;
-function mapLines({ maps }: StatusAnswer, verbose: boolean): StatusLine[] {
-  const shown = maps.filter((map) => verbose || map.entries >= FULL * map.capacity);
-  return shown.map(({ name, entries, capacity }) => ({
-    topic: `Map ${name}`,
-    state: entries >= FULL * capacity ? 'yellow' : undefined,
-    text: `${entries} of ${capacity} (${Math.round((100 * entries) / capacity)} %)`,
+function ofMany({ flags, io }: Call, asked: Answers<StatusAnswer>, rows: readonly NodeRow[]): Look {
+  const asJson = flags.choice('output', OUTPUTS) === 'json';
+  const answerOf = (node: string) => asked.answers.find((one) => one.node === node)?.value;
+  const nodes = rows.map(({ said, why, ...row }) => ({
+    ...row,
+    ...(why && { why, said }),
+    status: answerOf(row.node),
   }));
+  return {
+    code: rows.some(({ state }) => state === 'red') ? EXIT.failed : EXIT.ok,
+    settled: isSettled(rows),
+    show: async () => io.out(asJson ? json({ nodes }) : nodesText(rows, asked, io.colors)),
+  };
 }
 
-function statusText(lines: readonly StatusLine[], status: StatusAnswer, colors: boolean): string {
-  const width = Math.max(...lines.map(({ topic }) => topic.length)) + 4;
-  const text = lines.map(({ topic, state, text: said }) => {
-    const word = state === undefined ? '     ' : paint(state, WORDS[state].padEnd(5), colors);
-    return `${`${topic}:`.padEnd(width)}${word}   ${printable(said)}`;
-  });
-  return `${[...text, ...status.problems.map((problem) => `  ${problemLine(problem, colors)}`)].join('\n')}\n`;
-}
-
-/** "3 valid, 1 isolating"; counts of zero are left out. */
-function countsText(counts: Readonly<Record<string, number>>, none: string): string {
-  const some = Object.entries(counts).filter(([, count]) => count > 0);
-  return some.length === 0 ? none : some.map(([name, count]) => `${count} ${name}`).join(', ');
-}
-
-/** "3d4h", "5m12s", "0.4s": the largest unit and the next below it. */
-export function duration(seconds: number): string {
-  if (seconds < 10) return `${Math.round(seconds * 10) / 10}s`;
-  const whole = Math.round(seconds);
-  if (whole < 60) return `${whole}s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)}m${whole % 60}s`;
-  if (whole < 86400) return `${Math.floor(whole / 3600)}h${Math.floor((whole % 3600) / 60)}m`;
-  return `${Math.floor(whole / 86400)}d${Math.floor((whole % 86400) / 3600)}h`;
+/** Only needed where an agent is silent, and only an extra then: without the right to read them, nothing is said of it. */
+async function recordsOf({ cluster }: Agents, { silent }: Answers<StatusAnswer>): Promise<readonly RecordObject[]> {
+  if (silent.length === 0 || !cluster) return [];
+  const listed = cluster.client.list<RecordObject>(collectionPath(RECORDS));
+  return listed.then(
+    ({ items }) => items,
+    () => [],
+  );
 }

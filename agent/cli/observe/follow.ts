@@ -1,0 +1,104 @@
+/** Follows the flows of all nodes of a cluster, also of those that join later or whose agent comes back. */
+import type { FlowLine } from '../../flow/flow.ts';
+import type { Clock } from '../../run/clock.ts';
+import type { Agents } from '../agents.ts';
+import type { Client, Query } from '../client.ts';
+import { CliError, type Io } from '../command.ts';
+import { HoldBack } from './merge.ts';
+
+export interface FollowTimes {
+  /** How long a line waits for earlier ones of other nodes. */
+  readonly holdMs: number;
+  /** How often nodes are looked for that are not followed. */
+  readonly lookMs: number;
+}
+
+const USUAL: FollowTimes = { holdMs: 500, lookMs: 3000 };
+
+/** Its timers keep the process: also while every stream is broken, somebody waits for flows. */
+const waitingClock: Clock = {
+  nowMs: () => performance.now(),
+  after(ms, then) {
+    const timer = setTimeout(then, ms);
+    return () => clearTimeout(timer);
+  },
+};
+
+/** What was seen of a node: where to go on after its stream broke. */
+interface Seen {
+  time: string;
+  /** Flows of exactly that time, which come again. */
+  uuids: Set<string>;
+}
+
+export async function* followAll(
+  agents: Agents,
+  query: Query,
+  io: Io,
+  times: FollowTimes = USUAL,
+  clock: Clock = waitingClock,
+): AsyncGenerator<FlowLine, void, void> {
+  const { signal } = io;
+  const buffer = new HoldBack(clock, times.holdMs);
+  const running = new Set<string>();
+  const seen = new Map<string, Seen>();
+  const complaints = new Map<string, string>();
+
+  function complain(node: string, why: string): void {
+    if (complaints.get(node) === why) return;
+    complaints.set(node, why);
+    io.err(`weir: ${node}: ${why}; trying again\n`);
+  }
+
+  async function pump(node: string, client: Client): Promise<void> {
+    running.add(node);
+    const before = seen.get(node);
+    const resumed = before ? { ...query, last: undefined, since: before.time } : query;
+    try {
+      for await (const line of client.follow<FlowLine>('/v1/flows', resumed)) {
+        if (complaints.delete(node)) io.err(`weir: ${node}: flows come again\n`);
+        if (isNew(seen, node, line)) await buffer.add(line);
+      }
+    } catch (error) {
+      if (!(error instanceof CliError)) throw error;
+      if (!signal.aborted) complain(node, error.message);
+    } finally {
+      running.delete(node);
+    }
+  }
+
+  let failure: { readonly error: unknown } | undefined;
+  async function look(isFirst: boolean): Promise<void> {
+    try {
+      for (const { node, client, why } of isFirst ? agents.all : await agents.again()) {
+        if (running.has(node)) continue;
+        if (!client) complain(node, why);
+        else pump(node, client).catch((error) => fail(error));
+      }
+    } catch (error) {
+      if (!signal.aborted) complain('the cluster', (error as Error).message);
+    }
+    if (!signal.aborted) clock.after(times.lookMs, () => void look(false));
+  }
+  // What is wrong with the question itself ends everything.
+  function fail(error: unknown): void {
+    failure ??= { error };
+    buffer.end();
+  }
+
+  signal.addEventListener('abort', () => buffer.end(), { once: true });
+  void look(true);
+  yield* buffer.lines();
+  if (failure) throw failure.error;
+}
+
+/** False for a flow that was there before the stream broke. */
+function isNew(seen: Map<string, Seen>, node: string, line: FlowLine): boolean {
+  const { flow } = line;
+  if (!flow) return true;
+  const last = seen.get(node);
+  if (last?.time !== flow.time) seen.set(node, { time: flow.time, uuids: new Set([flow.uuid]) });
+  else if (last.uuids.has(flow.uuid)) return false;
+  else last.uuids.add(flow.uuid);
+  return true;
+}
