@@ -167,17 +167,17 @@ export class Cluster implements AsyncDisposable {
     await this.controlPlane.prepare();
     this.#onProgress(`etcd and the control plane; ${nodes} nodes with containerd and images`);
     const joining = Array.from({ length: nodes }, () => this.#newNode());
-    await allEnded([this.controlPlane.start(), ...joining.map((node) => node.install())]);
+    const images = await this.#images();
+    await allEnded([this.controlPlane.start(), ...joining.map((node) => node.install(images))]);
     this.#onProgress('kubelets');
-    // Nodes get Ready without images; pods want them.
-    await allEnded([this.#join(joining), this.#applyDns(), ...joining.map((node) => this.#loadImages(node))]);
+    await allEnded([this.#join(joining), this.#applyDns()]);
   }
 
   /** A further node; resolves when the API server knows it and, with ptp, it is Ready. */
   async addNode(): Promise<Node> {
     const node = this.#newNode();
-    await node.install();
-    await allEnded([this.#join([node]), this.#loadImages(node)]);
+    await node.install(await this.#images());
+    await this.#join([node]);
     return node;
   }
 
@@ -261,8 +261,8 @@ export class Cluster implements AsyncDisposable {
     return node;
   }
 
-  async #loadImages(node: Node): Promise<void> {
-    for (const archive of [...(await baseImages()), ...this.#record.images]) await node.loadImage(archive);
+  async #images(): Promise<string[]> {
+    return [...(await baseImages()), ...this.#record.images];
   }
 
   async #join(joining: readonly Node[]): Promise<void> {

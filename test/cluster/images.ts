@@ -6,6 +6,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -109,9 +110,10 @@ async function archiveOf(recipe: Recipe): Promise<string> {
   return archive;
 }
 
-/** Programs are told apart by path, size and time: a hash of 100 MB at every start would be felt. */
+/** Our own source by its text, programs by path, size and time: a hash of 100 MB at every start would be felt. */
 function fingerprint({ name, entrypoint, from }: Recipe): string {
   const sources = from.map((file) => {
+    if (file === PAUSE_SOURCE) return readFileSync(file, 'utf8');
     const path = realpathSync(file);
     const { size, mtimeMs } = statSync(path);
     return [path, size, mtimeMs];

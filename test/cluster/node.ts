@@ -4,8 +4,7 @@
  * control groups are its own, so whatever is installed on it has the paths it has anywhere.
  */
 
-import { spawn } from 'node:child_process';
-import { createReadStream, existsSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type CommandOptions, type CommandResult, command, tryCommand } from '../kit/command.ts';
@@ -18,6 +17,8 @@ import { CLOCK_RUNTIME, installClock, installedShifts } from './clock.ts';
 import { CONTAINERD, configureContainerd } from './containerd.ts';
 import type { ControlPlane } from './control-plane.ts';
 import { makeDisk } from './disk.ts';
+import { provideImages } from './image-store.ts';
+import { importImage } from './import-image.ts';
 import { configureKubelet } from './kubelet.ts';
 import { makeNodeNetns, removeNodeNetns } from './network.ts';
 import { CHECKOUT, type ClusterPaths } from './paths.ts';
@@ -77,10 +78,11 @@ export class Node {
     return tryCommand(this.enter(words), options);
   }
 
-  /** Makes the disk, boots, and starts containerd. The kubelet waits for startKubelet, and that for an API server. */
-  async install(): Promise<void> {
+  /** Makes the disk, boots, and starts containerd, which has `images`. The kubelet waits for startKubelet, and that for an API server. */
+  async install(images: readonly string[]): Promise<void> {
     await makeDisk(this.disk, this.name);
     configureContainerd(this.disk);
+    await provideImages(images, join(this.disk, 'var/lib/containerd'));
     await this.boot();
     await this.startContainerd();
   }
@@ -156,14 +158,7 @@ export class Node {
 
   /** `archive`: a docker-archive. Its image is there for the kubelet when this resolves. */
   async loadImage(archive: string): Promise<void> {
-    const [program = '', ...args] = this.enter(['ctr', '-n', 'k8s.io', 'images', 'import', '-']);
-    const child = spawn(program, args, { stdio: ['pipe', 'ignore', 'pipe'] });
-    const said: Buffer[] = [];
-    child.stderr.on('data', (chunk: Buffer) => said.push(chunk));
-    child.stdin.on('error', () => {}); // Its exit code tells the story.
-    createReadStream(archive).pipe(child.stdin);
-    const code = await new Promise((resolve) => child.once('close', resolve));
-    if (code !== 0) throw new Error(`${this.name} cannot import ${archive}: ${Buffer.concat(said)}`);
+    await importImage(this.enter(['ctr']), archive);
   }
 
   /**
