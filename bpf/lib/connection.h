@@ -339,7 +339,9 @@ __force_inline int judge_or_follow(struct __sk_buff *ctx, struct passage *p, con
 			outcome = find_service(ctx, p, &entry, found, family);
 			if (outcome)
 				return outcome;
-			if (entry && entry->flags & CONNTRACK_THROUGH_SERVICE && is_live(entry, p->now)) {
+			/* a SYN of the backend's own begins something else */
+			if (entry && entry->flags & CONNTRACK_THROUGH_SERVICE && is_live(entry, p->now) &&
+			    !(is_opening(p) && sender_of(entry, p->source_is_low) == SIDE_RESPONDER)) {
 				outcome = note_service(p, entry, family);
 				if (outcome)
 					return outcome;
