@@ -87,7 +87,7 @@ export function createIdentities(options: IdentitiesOptions): Identities {
   const { client, record, journal, clock, log, signal, graceMs } = options;
   const range = options.range ?? POD_RANGE;
   const known = createKnownIdentities();
-  const tickets = createTickets({ client, record, range, signal, isTaken: known.hasNumber });
+  const tickets = createTickets({ client, record, range, clock, signal, isTaken: known.hasNumber });
   const numbering = createNumberLabels({ client, record, tickets, clock, signal });
   /** By identityName(), as all maps here. */
   const held = new Map<string, Held>();
@@ -175,10 +175,11 @@ export function createIdentities(options: IdentitiesOptions): Identities {
 
   /** Claims nobody here has a use for: of numbers dropped, refused, or taken by the agent before a restart. */
   function sweep(): void {
-    if (clock.nowMs() - startedMs < graceMs) return;
+    // What is being numbered has claims that nothing here names yet.
+    if (clock.nowMs() - startedMs < graceMs || jobs.size > 0) return;
     const needed = new Set([...held.values()].map(({ number }) => number));
     for (const number of tickets.held()) needed.add(number);
-    record.drop([...record.wanted].filter((number) => !needed.has(number) && !numbering.isBusy(number, graceMs)));
+    record.drop([...record.wanted].filter((number) => !needed.has(number) && !numbering.isSent(number, graceMs)));
   }
 
   return {
@@ -216,7 +217,11 @@ export function createIdentities(options: IdentitiesOptions): Identities {
       for (const key of held.keys()) doubt(key, known.get(key)?.spec.number);
       verify();
     },
-    claimsLost: (gone) => claimsLost((number) => gone.has(number)),
+    claimsLost(gone) {
+      tickets.forget(gone);
+      numbering.forget(gone);
+      claimsLost((number) => gone.has(number));
+    },
     async collect() {
       const now = clock.nowMs();
       const unused = [...held].filter(
@@ -230,6 +235,7 @@ export function createIdentities(options: IdentitiesOptions): Identities {
         for (const [key, entry] of unused) if (!held.has(key)) held.set(key, entry);
         throw cause;
       }
+      tickets.expire(graceMs);
       sweep();
       if (journal.lines <= 2 * held.size + SPARE_LINES) return;
       await journal.rewrite(() =>

@@ -35,8 +35,10 @@ export interface NumberLabels {
   obtain(labels: Labels, seen: IdentityObject | undefined): Promise<IdentityNumber | undefined>;
   /** As obtain(), for a set that has a number that was claimed all the time: its object is made again if somebody removed it. */
   restore(labels: Labels, number: IdentityNumber): Promise<IdentityNumber | undefined>;
-  /** Numbers that must stay claimed: being worked on, or sent to the API server with an unknown outcome less than `graceMs` ago. */
-  isBusy(number: IdentityNumber, graceMs: number): boolean;
+  /** Sent to the API server less than `graceMs` ago, with an unknown outcome: the number must stay claimed. */
+  isSent(number: IdentityNumber, graceMs: number): boolean;
+  /** Their claims were gone for a while: what was sent with them is looked up again, not sent again. */
+  forget(numbers: ReadonlySet<IdentityNumber>): void;
 }
 
 /** Tries for one label set when others create and collect it at the same time. */
@@ -44,7 +46,6 @@ const TRIES = 10;
 
 export function createNumberLabels(options: NumberLabelsOptions): NumberLabels {
   const { client, record, tickets, clock, signal } = options;
-  const working = new Map<IdentityNumber, number>();
   /** Sent to be created, outcome unknown. The number is for these labels only, or two sets could have it. */
   const sent = new Map<string, { readonly number: IdentityNumber; readonly atMs: number }>();
 
@@ -56,15 +57,13 @@ export function createNumberLabels(options: NumberLabelsOptions): NumberLabels {
     });
 
   /** Claims first, and only then makes sure that it is there: from then on it stays. Undefined: it is not, or not as seen. */
-  function adopt(number: IdentityNumber, labels: Labels): Promise<IdentityNumber | undefined> {
-    return whileWorking(number, async () => {
-      await record.claim([number]);
-      const object = await read(identityName(labels));
-      if (object?.spec.number !== number) return undefined;
-      if (labelsKey(labelsOf(object)) !== labelsKey(labels)) throw forged(object, labels);
-      const isDoomed = object.metadata.annotations?.[UNUSED_ANNOTATION] !== undefined;
-      return !isDoomed || (await rescue(object)) ? number : undefined;
-    });
+  async function adopt(number: IdentityNumber, labels: Labels): Promise<IdentityNumber | undefined> {
+    await record.claim([number]);
+    const object = await read(identityName(labels));
+    if (object?.spec.number !== number) return undefined;
+    if (labelsKey(labelsOf(object)) !== labelsKey(labels)) throw forged(object, labels);
+    const isDoomed = object.metadata.annotations?.[UNUSED_ANNOTATION] !== undefined;
+    return !isDoomed || (await rescue(object)) ? number : undefined;
   }
 
   /** The collector may be about to remove it, and must see that somebody came. False: it is gone, or has changed. */
@@ -81,21 +80,19 @@ export function createNumberLabels(options: NumberLabelsOptions): NumberLabels {
   }
 
   /** Creates the object; what is there instead when somebody else was faster; undefined when that has gone again. */
-  function create(number: IdentityNumber, labels: Labels): Promise<IdentityNumber | IdentityObject | undefined> {
+  async function create(number: IdentityNumber, labels: Labels): Promise<IdentityNumber | IdentityObject | undefined> {
     const key = labelsKey(labels);
-    return whileWorking(number, async () => {
-      sent.set(key, { number, atMs: clock.nowMs() });
-      try {
-        await client.create(collectionPath(IDENTITIES), identityObject(number, labels), { signal });
-      } catch (cause) {
-        if (!isCode(cause, 'API_EXISTS')) throw cause;
-        const object = await read(identityName(labels));
-        if (object) settle(key, number, object.spec.number === number);
-        return object;
-      }
-      settle(key, number, true);
-      return number;
-    });
+    sent.set(key, { number, atMs: clock.nowMs() });
+    try {
+      await client.create(collectionPath(IDENTITIES), identityObject(number, labels), { signal });
+    } catch (cause) {
+      if (!isCode(cause, 'API_EXISTS')) throw cause;
+      const object = await read(identityName(labels));
+      if (object) settle(key, number, object.spec.number === number);
+      return object;
+    }
+    settle(key, number, true);
+    return number;
   }
 
   function settle(key: string, number: IdentityNumber, isUsed: boolean): void {
@@ -108,17 +105,6 @@ export function createNumberLabels(options: NumberLabelsOptions): NumberLabels {
     if (!before) return tickets.take();
     await record.claim([before.number]);
     return before.number;
-  }
-
-  async function whileWorking<T>(number: IdentityNumber, work: () => Promise<T>): Promise<T> {
-    working.set(number, (working.get(number) ?? 0) + 1);
-    try {
-      return await work();
-    } finally {
-      const left = (working.get(number) ?? 1) - 1;
-      if (left > 0) working.set(number, left);
-      else working.delete(number);
-    }
   }
 
   async function obtain(labels: Labels, seen: IdentityObject | undefined): Promise<IdentityNumber | undefined> {
@@ -148,8 +134,10 @@ export function createNumberLabels(options: NumberLabelsOptions): NumberLabels {
       const made = await create(number, labels);
       return typeof made === 'number' ? made : obtain(labels, made);
     },
-    isBusy(number, graceMs) {
-      if (working.has(number)) return true;
+    forget(numbers) {
+      for (const [key, { number }] of sent) if (numbers.has(number)) sent.delete(key);
+    },
+    isSent(number, graceMs) {
       for (const [key, one] of sent) {
         if (clock.nowMs() - one.atMs >= graceMs) sent.delete(key);
         else if (one.number === number) return true;

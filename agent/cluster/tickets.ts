@@ -1,15 +1,16 @@
 /**
  * Numbers for new identities, taken from the WeirIdentityRange a few at a time.
  *
- * Why no two agents use one number, without a lock: who wants to use a ticket first claims its number (own-record.ts) and
- * then reads the range; who moves the range on a whole lap later first writes the range and then reads all claims and
- * identities. Whichever came second sees the other and takes another number.
+ * Why no two agents use one number, without a lock: who has tickets first claims their numbers (own-record.ts) and then reads
+ * the range; who moves the range on a whole lap later first writes the range and then reads all claims and identities.
+ * Whichever came second sees the other and takes other numbers. While the claim stands that stays so.
  */
 import { WeirError } from '../errors.ts';
 import type { NumberRange } from '../identity/allocate.ts';
 import type { KubernetesClient } from '../kubernetes/client.ts';
 import { collectionPath, objectPath } from '../kubernetes/path.ts';
 import type { IdentityNumber } from '../model/identity.ts';
+import type { Clock } from '../run/clock.ts';
 import { isCode } from './api-codes.ts';
 import { chooseTickets, isCurrent, isFirstLap, numberOf, sizeOf, type Ticket } from './number-range.ts';
 import {
@@ -26,13 +27,14 @@ import type { OwnRecord } from './own-record.ts';
 
 /** Numbers taken at once: new label sets mostly come alone or a few together; what a restart loses is small. */
 const BLOCK = 8;
-/** Tries when other agents were faster. */
+/** Tries when other agents were faster, or callers took a block before us. */
 const TRIES = 20;
 
 export interface TicketsOptions {
   readonly client: Pick<KubernetesClient, 'get' | 'list' | 'create' | 'update'>;
   readonly record: Pick<OwnRecord, 'claim'>;
   readonly range: NumberRange;
+  readonly clock: Clock;
   /** Numbers in use as far as is known: only spares tries, and may be old. */
   readonly isTaken: (number: IdentityNumber) => boolean;
   readonly signal: AbortSignal;
@@ -43,15 +45,20 @@ export interface Tickets {
   take(): Promise<IdentityNumber | undefined>;
   /** What became of a number from take(): used, so that it is the identity's now, or certainly not, so that it can be taken again. */
   settle(number: IdentityNumber, isUsed: boolean): void;
-  /** Numbers held for later: their claims are to stay. */
+  /** Numbers held for later, or given out and not settled: their claims are to stay. */
   held(): IdentityNumber[];
+  /** Leaves numbers that were not needed for so long to others. */
+  expire(graceMs: number): void;
+  /** Their claims were gone for a while: somebody else may have them. */
+  forget(numbers: ReadonlySet<IdentityNumber>): void;
 }
 
 export function createTickets(options: TicketsOptions): Tickets {
-  const { client, record, range, isTaken, signal } = options;
+  const { client, record, range, clock, isTaken, signal } = options;
   const path = objectPath(RANGES, '', RANGE_NAME);
-  const pool: Ticket[] = [];
-  const given = new Map<IdentityNumber, Ticket>();
+  /** Claimed, and seen to be ours. */
+  let pool: { readonly number: IdentityNumber; readonly sinceMs: number }[] = [];
+  const given = new Set<IdentityNumber>();
   let taking: Promise<boolean> | undefined;
 
   const readRange = (): Promise<RangeObject | undefined> =>
@@ -92,11 +99,22 @@ export function createTickets(options: TicketsOptions): Tickets {
       if (tickets.length === 0) return (await inUse()).size < sizeOf(range) ? Promise.reject(busy()) : false;
       const used = tickets.every((ticket) => isFirstLap(ticket, range)) ? undefined : await inUse();
       const free = tickets.filter((ticket) => isFirstLap(ticket, range) || !used?.has(numberOf(ticket, range)));
-      pool.push(...free);
-      if (free.length > 0) return true;
+      const ours = await secure(free);
+      pool.push(...ours.map((number) => ({ number, sinceMs: clock.nowMs() })));
+      if (ours.length > 0) return true;
       if (used && used.size >= sizeOf(range)) return false;
     }
     throw busy();
+  }
+
+  /** Claims the numbers; those that nobody else can have got meanwhile. */
+  async function secure(tickets: readonly Ticket[]): Promise<IdentityNumber[]> {
+    if (tickets.length === 0) return [];
+    await record.claim(tickets.map((ticket) => numberOf(ticket, range)));
+    const now = await readRange();
+    // A range that is gone is a person's doing: what was taken from it proves nothing any more.
+    const current = tickets.filter((ticket) => now && isCurrent(ticket, now.spec.next, range));
+    return current.map((ticket) => numberOf(ticket, range));
   }
 
   /** Claims first: a claim is given up only when the identity exists, so whoever moves from one to the other is seen. */
@@ -112,36 +130,29 @@ export function createTickets(options: TicketsOptions): Tickets {
   return {
     async take() {
       for (let tries = 0; tries < TRIES; tries++) {
-        const ticket = pool.shift();
-        if (ticket === undefined) {
-          taking ??= takeBlock().finally(() => {
-            taking = undefined;
-          });
-          if (!(await taking)) return undefined;
-          continue;
+        const one = pool.shift();
+        if (one) {
+          given.add(one.number);
+          return one.number;
         }
-        const number = numberOf(ticket, range);
-        given.set(number, ticket);
-        try {
-          await record.claim([number]);
-          const now = await readRange();
-          // A range that is gone is a person's doing: what was taken from it proves nothing any more.
-          if (now && isCurrent(ticket, now.spec.next, range)) return number;
-          given.delete(number);
-        } catch (cause) {
-          given.delete(number);
-          pool.unshift(ticket);
-          throw cause;
-        }
+        taking ??= takeBlock().finally(() => {
+          taking = undefined;
+        });
+        if (!(await taking)) return undefined;
       }
       throw busy();
     },
     settle(number, isUsed) {
-      const ticket = given.get(number);
-      given.delete(number);
-      if (ticket !== undefined && !isUsed) pool.push(ticket);
+      if (given.delete(number) && !isUsed) pool.push({ number, sinceMs: clock.nowMs() });
     },
-    held: () => [...pool, ...given.values()].map((ticket) => numberOf(ticket, range)),
+    held: () => [...pool.map(({ number }) => number), ...given],
+    expire(graceMs) {
+      pool = pool.filter(({ sinceMs }) => clock.nowMs() - sinceMs < graceMs);
+    },
+    forget(numbers) {
+      pool = pool.filter(({ number }) => !numbers.has(number));
+      for (const number of numbers) given.delete(number);
+    },
   };
 }
 

@@ -79,7 +79,7 @@ model.run();
 
 const one = suite('cluster: identities of one agent');
 
-one('a set that is held costs no call, and a new one four', async () => {
+one('a set that is held costs no call, and a new one one while numbers are at hand', async () => {
   const api = new FakeApi();
   const agent = new Agent(api, 'node-1', POD_RANGE);
   await api.settleAll();
@@ -90,11 +90,7 @@ one('a set that is held costs no call, and a new one four', async () => {
   agent.acquire(2);
   await api.settleAll();
   assert.is(agent.using.get(2), 257);
-  assert.equal(Object.fromEntries(api.counts), {
-    'update weirnodes': 1,
-    'get weiridentityranges': 1,
-    'create weiridentities': 1,
-  });
+  assert.equal(Object.fromEntries(api.counts), { 'create weiridentities': 1 });
   const again = agent.identities.acquire(labelsOf(2));
   assert.is(api.calls.length, 0);
   assert.is(await again, 257);

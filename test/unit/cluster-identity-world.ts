@@ -23,7 +23,10 @@ export const ownerOf = (name: string) => async () => ({ apiVersion: 'v1', kind: 
 export function memoryJournal(): Pick<Journal<HeldRecord>, 'append' | 'rewrite' | 'lines'> & { records: HeldRecord[] } {
   const journal = {
     records: [] as HeldRecord[],
-    append: async (records: readonly HeldRecord[]) => void journal.records.push(...records),
+    append: async (records: readonly HeldRecord[]) => {
+      journal.records.push(...records);
+      await turn(); // A disk takes its time to say so.
+    },
     rewrite: async (snapshot: () => readonly HeldRecord[]) => {
       journal.records = [...snapshot()];
     },

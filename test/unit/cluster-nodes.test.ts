@@ -212,6 +212,31 @@ own('the record: claims that cannot be written are refused, and made later', asy
   assert.equal(api.one<RecordObject>(objectPath(RECORDS, '', 'node-1'))?.spec.identities, [300]);
 });
 
+own('the record: a write of before a restart that comes late changes nothing', async () => {
+  const { api, parts, pass } = world();
+  const where = { addresses: ['192.0.2.1'], podCidrs: [], routerAddresses: [] };
+  const before = createOwnRecord({ ...parts, onTrouble: () => {} });
+  before.describe(where);
+  void before.claim([300]);
+  await pass(0);
+  before.drop([300]);
+  await turn();
+  const [late] = api.calls;
+  assert.match(late?.what ?? '', /^update /);
+  api.calls = []; // It is under way when the agent ends.
+
+  const after = createOwnRecord({ ...parts, client: api.client('node-1 again'), onTrouble: () => {} });
+  after.describe(where);
+  const claimed = after.claim([300]);
+  await turn();
+  assert.match(api.calls[0]?.what ?? '', /^get /);
+  await api.settleAll();
+  await claimed;
+  late?.answer();
+  await turn();
+  assert.equal(api.one<RecordObject>(objectPath(RECORDS, '', 'node-1'))?.spec.identities, [300]);
+});
+
 const STATUS: NodeStatus = {
   ...{ agentVersion: '1.0.0', ready: true, policyRevision: 1, desiredPolicyRevision: 1, endpoints: 1, identities: 1 },
   ...{ drops: 0, refused: [], refusedCount: 0, problems: [] },
