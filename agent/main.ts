@@ -69,6 +69,7 @@ async function run(config: Config, log: Logger): Promise<void> {
   ]);
   const joined = await joinOthers({ config, version: packageJson.version, log, signal });
   const { podCidrs, identities, source } = joined;
+  const self = { nodeName: config.nodeName, podCidrs, addresses: joined.addresses };
 
   // ---- the parts, from the kernel up
   const datapath = await createKernelDatapath({ config, log: log.with({ part: 'datapath' }) });
@@ -113,8 +114,8 @@ async function run(config: Config, log: Logger): Promise<void> {
         }),
         datapath,
         realizer,
-        nodeName: config.nodeName,
-        podCidrs,
+        ...self,
+        denyFile: config.denyCidrsFile,
         cgroup: config.services ? await cgroupDirectory(config.cgroupDirectory) : undefined,
         log: log.with({ part: 'network' }),
       })
@@ -225,9 +226,7 @@ async function run(config: Config, log: Logger): Promise<void> {
   };
   const chores = [
     ...(upkeep ? [chore("looking after the node's network", CHORES_MS.node, upkeep.run)] : []),
-    chore('telling the other nodes', CHORES_MS.report, () =>
-      joined.report(agentReport(view, selfOf(realizer, config.nodeName, podCidrs))),
-    ),
+    chore('telling the other nodes', CHORES_MS.report, () => joined.report(agentReport(view, selfOf(realizer, self)))),
     chore('keeping the CNI configuration', CHORES_MS.cniConfiguration, writeConfiguration),
     chore('collecting expired connections', CHORES_MS.connections, () => datapath.collectConnections()),
     chore('looking after endpoints', CHORES_MS.endpoints, () => endpoints.collect()),

@@ -3,7 +3,7 @@
  * cluster (kubernetes.ts). main.ts puts the same parts together either way.
  */
 import type { Config } from '../config.ts';
-import type { Prefix } from '../model/address.ts';
+import type { Address, Prefix } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
 import type { Labels } from '../model/labels.ts';
 import type { NamedPort, NodeRecord, Pod, Problem } from '../model/object.ts';
@@ -36,6 +36,8 @@ export interface Joined {
   readonly source: Source;
   /** This node's addresses for pods. */
   readonly podCidrs: readonly Prefix[];
+  /** Where the node is reached, as far as it is known at the start; the source tells later. */
+  readonly addresses: readonly Address[];
   readonly identities: IdentityNumbers & {
     problems(): Problem[];
     /** To be called every now and then. */

@@ -58,6 +58,7 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
   return {
     source: { name: source.name, run: (sink, until) => source.run(merge.into(sink), until) },
     podCidrs: node.podCidrs,
+    addresses: node.addresses,
     identities: {
       acquire: state.identities.acquire,
       release: state.identities.release,

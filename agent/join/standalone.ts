@@ -13,6 +13,7 @@ export async function standAlone({ config }: JoinOptions): Promise<Joined> {
       lastGoodDirectory: join(config.stateDirectory, 'manifests'),
     }),
     podCidrs: [config.podCidrV4, config.podCidrV6].filter((cidr): cidr is Prefix => cidr !== undefined),
+    addresses: [],
     identities: await openIdentityStore({
       directory: config.stateDirectory,
       graceMs: config.identityGraceSeconds * 1000,

@@ -157,6 +157,12 @@ export interface NodeRecord {
   readonly routerAddresses: readonly Address[];
 }
 
+/** Sources that nodes drop where they arrive: weir.dev WeirDenyList. */
+export interface DenyList {
+  readonly name: string;
+  readonly prefixes: readonly Prefix[];
+}
+
 /** A document of one of the policy languages, as it came: the policy engine parses it. */
 export interface Document {
   readonly ref: ObjectRef;
@@ -175,6 +181,7 @@ export type SourceObject =
   | { readonly kind: 'WeirIdentity'; readonly ref: ObjectRef; readonly value: ClusterIdentity }
   | { readonly kind: 'WeirEndpointSlice'; readonly ref: ObjectRef; readonly value: PublishedEndpoints }
   | { readonly kind: 'WeirNode'; readonly ref: ObjectRef; readonly value: NodeRecord }
+  | { readonly kind: 'WeirDenyList'; readonly ref: ObjectRef; readonly value: DenyList }
   /** CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy, CiliumCIDRGroup, NetworkPolicy, ClusterNetworkPolicy, ... */
   | { readonly kind: 'Document'; readonly ref: ObjectRef; readonly value: Document };
 

@@ -11,6 +11,7 @@ import { type Labels, labelsKey } from '../model/labels.ts';
 import type { Document, Namespace, ObjectRef, Pod, SourceChange } from '../model/object.ts';
 import type { DocumentResult, Engine } from '../policy/engine.ts';
 import { createServiceTable, type ServiceTable } from '../service/table.ts';
+import { createDenyLists, type DenyLists } from './deny-list.ts';
 import { createIdentitiesInUse, type IdentitiesInUse, type IdentityNumbers } from './identities-in-use.ts';
 import { createInventory, type Inventory, podKey } from './inventory.ts';
 import { endpointRow, type Member, newMember, peerRows } from './members.ts';
@@ -50,7 +51,8 @@ export interface Desired {
   readonly peers: PeerTable;
   readonly members: ReadonlyMap<number, Member>;
   readonly identities: Pick<IdentitiesInUse, 'labels' | 'users'>;
-  readonly nodes: Pick<NodeTable, 'records'>;
+  readonly nodes: Pick<NodeTable, 'records' | 'apiServers'>;
+  readonly denied: Pick<DenyLists, 'prefixes'>;
   readonly remote: Pick<RemoteEndpoints, 'find' | 'list' | 'size'>;
   readonly services: Pick<ServiceTable, 'rows' | 'addressesWithoutSelector'>;
   /** Takes one change of the source over. */
@@ -101,7 +103,8 @@ export function createDesired(options: DesiredOptions): Desired {
     namedPorts,
     numberOf: (name) => nodes.numberOf(name),
   });
-  const published = createPublished({ engine, services, nodes, identities, remote });
+  const denied = createDenyLists();
+  const published = createPublished({ engine, services, nodes, identities, remote, denied });
   const dirtyMembers = new Set<number>();
   const dirtyPods = new Set<string>();
   const removedEndpoints = new Set<number>();
@@ -233,6 +236,7 @@ export function createDesired(options: DesiredOptions): Desired {
     members,
     identities,
     nodes,
+    denied,
     remote,
     services,
     take(change) {

@@ -34,6 +34,7 @@ export interface NodeTable {
   removeRecord(name: string): void;
   /** Where the API servers are: the endpoints of default/kubernetes. */
   setApiServers(addresses: readonly Address[]): void;
+  apiServers(): readonly Address[];
   setLocalAddresses(addresses: readonly Address[]): void;
   /** Number of the node in the tunnel; 0 for this one, unknown ones, and without a tunnel. */
   numberOf(name: string): number;
@@ -155,6 +156,7 @@ export function createNodeTable(options: NodeTableOptions): NodeTable {
       apiServers = addresses;
       claimApiServers();
     },
+    apiServers: () => apiServers,
     setLocalAddresses(addresses) {
       local = new Set(addresses);
       claimApiServers();

@@ -2,18 +2,24 @@
 import type { Config } from '../config.ts';
 import type { Datapath } from '../datapath/datapath.ts';
 import { routerAddress } from '../ipam/router.ts';
-import type { Prefix } from '../model/address.ts';
+import type { Address, Prefix } from '../model/address.ts';
 import type { NodeRecord, Problem } from '../model/object.ts';
 import type { Network } from '../network/network.ts';
+import { followMtu } from '../network/pod-mtu.ts';
 import type { Logger } from '../run/log.ts';
+import { createDenial } from './denial.ts';
 import type { Realizer } from './realizer.ts';
 
 export interface UpkeepOptions {
   readonly network: Network;
-  readonly datapath: Pick<Datapath, 'attachNode'>;
+  readonly datapath: Pick<Datapath, 'attachNode' | 'setDenyCidrs'>;
   readonly realizer: Pick<Realizer, 'desired' | 'isSynced'>;
   readonly nodeName: string;
   readonly podCidrs: readonly Prefix[];
+  /** The node's addresses as they were told before the source had anything. */
+  readonly addresses: readonly Address[];
+  /** --deny-cidrs-file; '' for none. */
+  readonly denyFile: string;
   /** The cgroup whose processes reach Services when they connect; undefined: none do. */
   readonly cgroup: string | undefined;
   readonly log: Logger;
@@ -33,30 +39,58 @@ export function needsUpkeep(config: Config): boolean {
 }
 
 export function createUpkeep(options: UpkeepOptions): Upkeep {
-  const { network, realizer, nodeName, log } = options;
+  const { network, datapath, realizer, log } = options;
+  const { desired } = realizer;
+  let lastMtu: number | undefined;
+
+  function otherRecords(): NodeRecord[] {
+    return desired.nodes.records().filter(({ name }) => name !== options.nodeName);
+  }
+
+  const denial = createDenial({
+    lists: desired.denied,
+    file: options.denyFile,
+    set: async (prefixes) => datapath.setDenyCidrs?.(prefixes),
+  });
+
+  /** Pods that were wired before follow a change of the uplink's MTU (faults.md 35). */
+  async function adjustMtu(podMtu: number): Promise<void> {
+    if (podMtu === lastMtu) return;
+    const pods = [...desired.members.values()].map(({ record }) => record);
+    const changed = await followMtu(pods, { from: lastMtu, to: podMtu });
+    if (changed > 0) log.info('pods follow the MTU of the way to other nodes', { mtu: podMtu, pods: changed });
+    lastMtu = podMtu;
+  }
 
   return {
     async run() {
-      const others = realizer.isSynced
-        ? realizer.desired.nodes.records().filter(({ name }) => name !== nodeName)
-        : undefined;
-      const self = selfOf(realizer, nodeName, options.podCidrs);
-      const { changes, attachment } = await network.reconcile({ self, others });
-      for (const change of changes) log.info(change);
-      const repaired = await options.datapath.attachNode?.({ ...attachment, cgroup: options.cgroup });
-      for (const change of repaired ?? []) log.info(change);
+      const self = selfOf(realizer, options);
+      const { changes, attachment, podMtu } = await network.reconcile({
+        self,
+        others: realizer.isSynced ? otherRecords() : undefined,
+      });
+      const attached = (await datapath.attachNode?.({ ...attachment, cgroup: options.cgroup })) ?? [];
+      for (const change of [...changes, ...attached]) log.info(change);
+      await adjustMtu(podMtu);
+      if (!realizer.isSynced) return;
+      const nodes = [self, ...otherRecords()].flatMap(({ addresses }) => addresses);
+      await denial.update([...nodes, ...desired.nodes.apiServers()]);
     },
     podMtu: () => network.status()?.podMtu ?? 0,
-    problems: () => network.status()?.problems ?? [],
+    problems: () => [...(network.status()?.problems ?? []), ...denial.problems()],
   };
 }
 
 /** This node as it is known, with the pod CIDRs it really gives addresses of. */
 export function selfOf(
   { desired }: Pick<Realizer, 'desired'>,
-  nodeName: string,
-  podCidrs: readonly Prefix[],
+  { nodeName, podCidrs, addresses }: Pick<UpkeepOptions, 'nodeName' | 'podCidrs' | 'addresses'>,
 ): NodeRecord {
-  const known = desired.nodes.records().find(({ name }) => name === nodeName);
-  return { name: nodeName, addresses: known?.addresses ?? [], podCidrs, routerAddresses: podCidrs.map(routerAddress) };
+  const known = desired.nodes.records().find(({ name }) => name === nodeName)?.addresses ?? [];
+  return {
+    name: nodeName,
+    addresses: known.length > 0 ? known : addresses,
+    podCidrs,
+    routerAddresses: podCidrs.map(routerAddress),
+  };
 }

@@ -4,6 +4,7 @@ import type { IdentityNumber } from '../model/identity.ts';
 import type { EndpointSlice, ObjectRef, SourceChange, SourceObject } from '../model/object.ts';
 import type { Engine } from '../policy/engine.ts';
 import type { ServiceTable } from '../service/table.ts';
+import type { DenyLists } from './deny-list.ts';
 import type { IdentitiesInUse } from './identities-in-use.ts';
 import type { NodeTable } from './node-table.ts';
 import type { RemoteEndpoints } from './remote-endpoints.ts';
@@ -14,6 +15,7 @@ export interface Tables {
   readonly nodes: NodeTable;
   readonly identities: Pick<IdentitiesInUse, 'learn' | 'unlearn'>;
   readonly remote: RemoteEndpoints;
+  readonly denied: DenyLists;
 }
 
 export interface Published {
@@ -22,7 +24,7 @@ export interface Published {
   serviceChanged(namespace: string, name: string): void;
 }
 
-export function createPublished({ engine, services, nodes, identities, remote }: Tables): Published {
+export function createPublished({ engine, services, nodes, identities, remote, denied }: Tables): Published {
   /** By slice: the endpoints of default/kubernetes, which each API server writes itself into. */
   const apiServers = new Map<string, readonly Address[]>();
   const numbers = new Map<string, IdentityNumber>();
@@ -68,6 +70,7 @@ export function createPublished({ engine, services, nodes, identities, remote }:
       identities.learn(number, labels);
     } else if (object.kind === 'WeirEndpointSlice') remote.upsert(name, object.value);
     else if (object.kind === 'WeirNode') nodes.upsertRecord(object.value);
+    else if (object.kind === 'WeirDenyList') denied.upsert(object.value);
   }
 
   function remove(kind: SourceObject['kind'], ref: ObjectRef): void {
@@ -78,6 +81,7 @@ export function createPublished({ engine, services, nodes, identities, remote }:
       numbers.delete(ref.name);
     } else if (kind === 'WeirEndpointSlice') remote.remove(ref.name);
     else if (kind === 'WeirNode') nodes.removeRecord(ref.name);
+    else if (kind === 'WeirDenyList') denied.remove(ref.name);
   }
 
   return {

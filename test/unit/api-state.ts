@@ -99,7 +99,14 @@ const DENIES: Document = {
 /** Questions about the policies, answered as the agent does. */
 function questions(): Pick<State, 'explain' | 'matrix'> {
   const [nodes, namespaces] = [new Map(), new Map()];
-  const bench = createWorkbench({ namespaces, nodes, pods: [POD], services: [], documents: [DENIES] });
+  const bench = createWorkbench({
+    namespaces,
+    nodes,
+    pods: [POD],
+    services: [],
+    serviceAddresses: new Map(),
+    documents: [DENIES],
+  });
   return {
     explain: ({ from, to, port }) =>
       explain(bench, { from: bench.party(from), to: bench.party(to), port: readPort(port) }),

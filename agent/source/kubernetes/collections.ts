@@ -48,6 +48,7 @@ export function collectionsOf(nodeName: string): Collection[] {
     collection('v1', 'services', 'Service'),
     collection('discovery.k8s.io/v1', 'endpointslices', 'EndpointSlice'),
     collection('networking.k8s.io/v1', 'networkpolicies', 'NetworkPolicy', { kind: 'Document' }),
+    collection('weir.dev/v1alpha1', 'weirdenylists', 'WeirDenyList', { crd: 'weirdenylists.weir.dev' }),
     ...POLICY_CRDS,
   ];
 }

@@ -1,6 +1,7 @@
 /** Turns one object of the Kubernetes API, as it came, into what the agent works with. */
 import { didYouMean } from '../../model/did-you-mean.ts';
 import type { ObjectRef, Origin, Problem, SourceObject } from '../../model/object.ts';
+import { readDenyList } from './deny-list.ts';
 import { readEndpointSlice } from './endpoint-slice.ts';
 import { Field, Report, type TextRule } from './field.ts';
 import { readAnnotations, readLabels, readRef } from './metadata.ts';
@@ -58,6 +59,12 @@ const KINDS: Readonly<Record<string, Kind>> = {
     namespaced: true,
     name: OBJECT_NAME,
     read: (object, ref) => ({ kind: 'EndpointSlice', ref, value: readEndpointSlice(object, ref) }),
+  },
+  WeirDenyList: {
+    apiVersion: 'weir.dev/v1alpha1',
+    namespaced: false,
+    name: OBJECT_NAME,
+    read: (object, ref) => ({ kind: 'WeirDenyList', ref, value: readDenyList(object, ref) }),
   },
   CiliumNetworkPolicy: document('cilium.io/v2', true),
   CiliumClusterwideNetworkPolicy: document('cilium.io/v2', false),
