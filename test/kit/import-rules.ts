@@ -98,6 +98,11 @@ export const RULES: readonly ImportRule[] = [
     why: 'it shows what it is handed and reads state only',
   },
   {
+    of: 'agent/cli/check/gather-node.ts',
+    may: [...FLOOR, 'agent/cli/', 'agent/datapath/requirements.ts', 'agent/network/', 'native/'],
+    why: 'it looks at the machine as the agent does; loaded only by weir check on a node',
+  },
+  {
     of: 'agent/cli/',
     may: [
       ...FLOOR,
@@ -155,7 +160,7 @@ export const RULES: readonly ImportRule[] = [
   { of: 'test/kit/suite.ts', may: [], packages: ['uvu'], why: 'it is the one place that knows uvu itself' },
   {
     of: 'test/',
-    may: ['agent/', 'native/', 'bpf/gen/', 'crds/', 'docs/', 'demo/', 'setup/'],
+    may: ['agent/', 'native/', 'bpf/gen/', 'crds/', 'docs/', 'demo/', 'setup/', 'package.json'],
     packages: ['uvu/assert', 'fast-check', 'yaml', 'fastify', 'ajv', '@grpc/grpc-js'],
     why: 'uvu hides failures: take suite from test/kit/suite.ts',
   },
@@ -168,7 +173,7 @@ const NOBODY: readonly { readonly imports: string; readonly except?: string; rea
   { imports: 'test/', except: '^(test|demo)/', why: 'nobody imports test' },
   {
     imports: 'native/',
-    except: '^(agent/(datapath|endpoint|install|network|main)|native|test)',
+    except: '^(agent/(cli/check/gather-node|datapath|endpoint|install|network|main)|native|test)',
     why: 'native is used by datapath/, endpoint/ and network/ only',
   },
 ];
