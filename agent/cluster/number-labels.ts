@@ -139,7 +139,8 @@ export function createNumberLabels(options: NumberLabelsOptions): NumberLabels {
     },
     isSent(number, graceMs) {
       for (const [key, one] of sent) {
-        if (clock.nowMs() - one.atMs >= graceMs) sent.delete(key);
+        // Too long ago to be under way, and nobody asks again: the number is used or never will be.
+        if (clock.nowMs() - one.atMs >= graceMs) settle(key, one.number, true);
         else if (one.number === number) return true;
       }
       return false;
