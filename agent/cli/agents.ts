@@ -57,8 +57,11 @@ const PATIENCE_MS = 15_000;
 const SERVICE_ACCOUNT_TOKEN = '/var/run/secrets/kubernetes.io/serviceaccount/token';
 
 /** Finds the agents, and leaves no connection behind whatever `use` does. */
-export async function withAgents<T>(call: Call, use: (agents: Agents) => Promise<T>): Promise<T> {
-  const target = targetOf(call);
+export async function withAgents<T>(
+  call: Call,
+  use: (agents: Agents) => Promise<T>,
+  target: Target = targetOf(call),
+): Promise<T> {
   if (target.kind === 'agent') {
     const client = createClient(target.server, readServer(target.server), call.io.signal);
     const all = [{ node: '', client, why: '' }];

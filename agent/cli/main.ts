@@ -6,6 +6,7 @@ import { POLICY_EXPLAIN } from './policy/explain.ts';
 import { POLICY_LINT } from './policy/lint.ts';
 import { POLICY_MATRIX } from './policy/matrix.ts';
 import { POLICY_TEST } from './policy/test.ts';
+import { CHECK } from './verbs/check.ts';
 import { DIAL_STDIO } from './verbs/dial-stdio.ts';
 import { ENDPOINT_GET, ENDPOINT_LIST } from './verbs/endpoint.ts';
 import { IDENTITY_GET, IDENTITY_LIST } from './verbs/identity.ts';
@@ -16,6 +17,7 @@ import { STATUS } from './verbs/status.ts';
 
 const COMMANDS: readonly Command[] = [
   STATUS,
+  CHECK,
   DIAL_STDIO,
   ENDPOINT_LIST,
   ENDPOINT_GET,
