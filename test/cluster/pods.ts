@@ -81,16 +81,20 @@ export async function podPeer(cluster: Cluster, pod: string, namespace = 'defaul
 /** What a connection came to: agnhost's own words, ok instead of nothing. */
 export type Outcome = 'ok' | 'TIMEOUT' | 'REFUSED' | 'DNS' | 'OTHER';
 
-/** One TCP connection from a pod. `host` may be a name or an address of either family. */
+/** One TCP connection from a pod, or a datagram and its answer. `host` may be a name or an address of either family. */
 export async function connect(
   cluster: Cluster,
   pod: string,
   host: string,
   port = 8080,
-  { namespace = 'default', timeoutMs = 1000 } = {},
+  {
+    namespace = 'default',
+    timeoutMs = 1000,
+    protocol = 'tcp',
+  }: { namespace?: string; timeoutMs?: number; protocol?: 'tcp' | 'udp' } = {},
 ): Promise<Outcome> {
   const target = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-  const words = ['/agnhost', 'connect', `--timeout=${timeoutMs}ms`, target];
+  const words = ['/agnhost', 'connect', `--protocol=${protocol}`, `--timeout=${timeoutMs}ms`, target];
   const result = await cluster.tryKubectl('exec', '-n', namespace, pod, '--', ...words);
   return outcomeOf(result);
 }

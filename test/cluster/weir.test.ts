@@ -2,9 +2,10 @@
 import * as assert from 'uvu/assert';
 import { privileged } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';
-import type { Peer } from '../kit/traffic.ts';
+import { Peer } from '../kit/traffic.ts';
+import { WORLD } from './addresses.ts';
 import { type Cluster, clusterName } from './cluster.ts';
-import { podPeer, runPods } from './pods.ts';
+import { connect, podPeer, runPods } from './pods.ts';
 import { type RoutingMode, startWeirCluster } from './weir.ts';
 
 const PORT = 7000;
@@ -54,6 +55,20 @@ for (const routingMode of ['tunnel', 'native'] as const satisfies readonly Routi
   test('pods of both nodes reach each other at once', async () => {
     await startPods(up(), { name: 'a', node: 'node1' }, { name: 'b', node: 'node1' }, { name: 'c', node: 'node2' });
     assert.equal(await failures(), []);
+  });
+
+  test('a pod reaches the world with the address of its node', async () => {
+    await using world = await Peer.start(up().world.enter([]));
+    await world.serveTcp(PORT);
+    for (const address of Object.values(WORLD))
+      for (const [from, peer] of peers)
+        assert.is(await peer.tcp({ address, port: PORT }), 'ok', `${from} -> ${address}`);
+  });
+
+  test('names resolve, and Services are reached by them', async () => {
+    await up().kubectl('-n', 'kube-system', 'rollout', 'status', 'deployment/coredns', '--timeout=60s');
+    assert.is(await connect(up(), 'a', 'kubernetes.default', 443), 'ok');
+    assert.is(await connect(up(), 'a', 'nobody.default', 443), 'DNS');
   });
 
   test('pods of a node that joins reach all others, and are reached', async () => {

@@ -58,6 +58,15 @@ export async function installWeir(cluster: Cluster, options: WeirOptions): Promi
   await cluster.kubectl('-n', NAMESPACE, 'rollout', 'status', 'daemonset/weir', '--timeout=90s');
 }
 
+/** The name of a node's agent's pod. */
+export async function agentPod(cluster: Cluster, node: string): Promise<string> {
+  const ofNode = ['-l', 'k8s-app=weir', `--field-selector=spec.nodeName=${node}`];
+  const { items } = await cluster.get<{ items: { metadata: { name: string } }[] }>('pods', '-n', NAMESPACE, ...ofNode);
+  const [pod] = items;
+  if (pod === undefined || items.length > 1) throw new Error(`${node} has ${items.length} agents, one was expected`);
+  return pod.metadata.name;
+}
+
 function chartCapabilities(): string[] {
   return parse(readFileSync(join(CHART, 'values.yaml'), 'utf8')).securityContext.capabilities;
 }
