@@ -157,6 +157,31 @@ for (const { underlay, attach } of [
     assert.is(await refusal(cluster.node2, send), 'HOST_SPOOF');
   });
 
+  test('an established connection is followed only by its way, and only as long as the sender is the same', async () => {
+    for (const [from, to] of [
+      [one.ipv4, two.ipv4],
+      [one.ipv6, two.ipv6],
+    ] as const) {
+      assert.is(await one.peer.udp({ address: to, port: 53, sourcePort: 5353 }), 'ok');
+      const forged = udp({ from, to, sport: 5353, dport: 53 });
+      const send = () => cluster.inject(cluster.outsider, cluster.node2, forged);
+      assert.is(await refusal(cluster.node2, send), 'HOST_SPOOF', `${forged}`);
+    }
+    cluster.node2.policy = ADMITTING;
+    cluster.node2.admitted = [one.identity];
+    await cluster.settle();
+    const connection = await one.peer.open({ address: two.ipv4, port: 80 });
+    assert.is(await one.peer.say(connection, 'as myself'), 'ok');
+    // Only the sender's node knows of it.
+    const rows = cluster.rows(cluster.node1);
+    const endpoints = rows.endpoints.map((row) => (row.id === one.wiring.id ? { ...row, identity: 1999 } : row));
+    await cluster.node1.replace({ ...rows, endpoints });
+    assert.is(await one.peer.say(connection, 'as somebody else', 500), 'timeout');
+    cluster.node2.policy = allowAll(20);
+    cluster.node2.admitted = [];
+    await cluster.settle();
+  });
+
   test('a restarted agent loses no packet; programs that somebody takes off come back', async () => {
     const ticker = await one.peer.startTicker('udp', { address: two.ipv4, port: 53 }, 2);
     for (const how of [undefined, 'SIGKILL'] as const) {
