@@ -155,6 +155,7 @@ test('an upgrade brings CRDs up to date and leaves those of others alone', async
     '{"spec":{"versions":[{"name":"v1alpha1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object"}}}]}}';
   await cluster.kubectl('patch', ours, '--type=merge', '-p', description);
   await cluster.kubectl('label', theirs, 'app.kubernetes.io/part-of-');
+  await cluster.kubectl('patch', theirs, '--type=merge', '-p', '{"spec":{"names":{"shortNames":["theirs"]}}}');
   const version = async (crd: string) =>
     (await cluster.get<{ metadata: { generation: number } }>(crd)).metadata.generation;
   const [before, untouched] = [await version(ours), await version(theirs)];
