@@ -142,7 +142,7 @@ export class Cluster implements AsyncDisposable {
       );
     }
     const number = claimNumber(name);
-    const machineLink = name.startsWith('wt-') ? `wt${process.pid}x${number}` : `weir-c${number}`;
+    const machineLink = name.startsWith('wt-') ? `wt${process.pid}x${number}` : `cluster${number}`;
     const record = {
       name,
       number,

@@ -10,7 +10,7 @@ export interface PodWish {
   /** Default "default". */
   readonly namespace?: string;
   /** Where it is to run; absent: the scheduler's choice. */
-  readonly node?: string;
+  readonly node?: string | undefined;
   readonly labels?: Readonly<Record<string, string>>;
   /** Served by agnhost netexec: HTTP (/hostname, /clientip), and as many UDP. Default 8080. */
   readonly port?: number;
