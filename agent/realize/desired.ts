@@ -110,8 +110,8 @@ export function createDesired(options: DesiredOptions): Desired {
   const removedEndpoints = new Set<number>();
   /** Members whose label set has another number now. */
   const renumbered = new Set<number>();
-  /** The member whose new number is being written down: its removal waits for that. */
-  let resolving: Member | undefined;
+  /** Members whose new numbers are asked for: their removal waits for that. */
+  const resolving = new Set<Member>();
 
   function takeNode(name: string): void {
     const node = inventory.nodes.get(name);
@@ -263,7 +263,7 @@ export function createDesired(options: DesiredOptions): Desired {
       members.delete(id);
       dirtyMembers.delete(id);
       removedEndpoints.add(id);
-      if (member !== resolving) forget(member);
+      if (!resolving.has(member)) forget(member);
     },
     askAgain() {
       const unnumbered = [...members].filter(([, { pod, identity }]) => pod && identity === RESERVED_IDENTITIES.init);
@@ -300,23 +300,25 @@ export function createDesired(options: DesiredOptions): Desired {
       const failed = (cause: unknown): void => {
         failure ??= asWeirError(cause, 'number an identity');
       };
-      for (const key of drain(dirtyPods)) {
-        await resolvePod(key).catch((cause: unknown) => {
+      // Side by side: each may have to ask for a number, and an API server that is away answers none of them.
+      const pods = drain(dirtyPods).map((key) =>
+        resolvePod(key).catch((cause: unknown) => {
           dirtyPods.add(key);
           failed(cause);
-        });
-      }
-      for (const id of drain(dirtyMembers)) {
+        }),
+      );
+      const wired = drain(dirtyMembers).map(async (id) => {
         const member = members.get(id);
-        if (!member) continue;
-        resolving = member;
+        if (!member) return;
+        resolving.add(member);
         await resolveMember(member).catch((cause: unknown) => {
           if (members.get(id) === member) dirtyMembers.add(id);
           failed(cause);
         });
-        resolving = undefined;
+        resolving.delete(member);
         if (members.get(id) !== member) forget(member);
-      }
+      });
+      await Promise.all([...pods, ...wired]);
       return failure;
     },
     delta() {
