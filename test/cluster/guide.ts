@@ -10,13 +10,13 @@ const FAMILIES = ['v4', 'v6'] as const;
 type Family = (typeof FAMILIES)[number];
 
 /** Backend is alone: all that its policy judges crosses nodes, but for stranger, who is its neighbour. */
-const NODE_OF: Readonly<Record<Exclude<Party, 'world'>, string>> = {
-  'default/frontend': 'node1',
-  'default/backend': 'node2',
-  'default/stranger': 'node2',
-  'database/postgres': 'node1',
-  'other/frontend': 'node1',
-};
+const NODE_OF: ReadonlyMap<Party, string> = new Map([
+  ['default/frontend', 'node1'],
+  ['default/backend', 'node2'],
+  ['default/stranger', 'node2'],
+  ['database/postgres', 'node1'],
+  ['other/frontend', 'node1'],
+]);
 /** For the readiness probe; no port of the guide's. */
 const PROBED_PORT = 9090;
 /** How long a denied packet's silence is listened to. */
@@ -53,7 +53,7 @@ export class GuideOnCluster {
       const parties = PODS.filter((party) => namespaceOf(party) === namespace);
       const addresses = await runPods(
         cluster,
-        parties.map((party) => ({ name: nameOf(party), namespace, node: NODE_OF[party], port: PROBED_PORT })),
+        parties.map((party) => ({ name: nameOf(party), namespace, node: nodeOf(party), port: PROBED_PORT })),
       );
       for (const party of parties) {
         const [v4 = '', v6 = ''] = addresses.get(nameOf(party)) ?? [];
@@ -63,7 +63,7 @@ export class GuideOnCluster {
       }
     }
     const world = cluster.world.enter([]);
-    pods.set('world', { peer: await Peer.start(world), netns: world, addresses: WORLD });
+    pods.set('world', { peer: await Peer.start(world), netns: world, addresses: { v4: WORLD.v4, v6: WORLD.v6 ?? '' } });
     for (const { peer } of pods.values())
       await Promise.all(SERVED_PORTS.flatMap((port) => [peer.serveTcp(port), peer.serveUdp(port)]));
     await routeFromWorld(cluster);
@@ -133,6 +133,10 @@ function inWords({ from, to, protocol, port, because }: Attempt, family: Family)
   return `${from} -> ${to} ${protocol} ${port} ${family} (${because})`;
 }
 
+function nodeOf(party: Party): string {
+  return NODE_OF.get(party) ?? '';
+}
+
 function namespaceOf(party: Party): string {
   return party.split('/')[0] ?? '';
 }
@@ -157,8 +161,8 @@ function service(party: Party, family: Family): string {
   });
 }
 
-async function netnsOf(cluster: Cluster, party: Exclude<Party, 'world'>): Promise<string[]> {
-  const node = cluster.nodes.find(({ name }) => name === NODE_OF[party]);
+async function netnsOf(cluster: Cluster, party: Party): Promise<string[]> {
+  const node = cluster.nodes.find(({ name }) => name === nodeOf(party));
   const pid = await node?.processOf('agnhost', nameOf(party), namespaceOf(party));
   return ['nsenter', `--net=/proc/${pid}/ns/net`, '--'];
 }

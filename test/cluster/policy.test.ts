@@ -1,6 +1,5 @@
 /** Policies by kubectl on a real cluster: the guide's truth table across nodes, by address and by name, and what refused documents do. */
 import * as assert from 'uvu/assert';
-import { repositoryFile } from '../kit/node.ts';
 import { privileged } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
@@ -30,7 +29,6 @@ for (const routingMode of ['tunnel', 'native'] as const) {
     assert.equal(await guide.wrong(expected), [], what);
   };
   const everything = () => true;
-  const remove = (kind: string, name = 'backend-policy') => cluster.kubectl('delete', kind, name);
   const describe = async (kind: string, name: string) => cluster.kubectl('describe', kind, name);
 
   test.before(async () => {
@@ -42,6 +40,10 @@ for (const routingMode of ['tunnel', 'native'] as const) {
     await cluster?.down();
   });
 
+  test.before.each(async () => {
+    await cluster.kubectl('delete', KINDS.join(','), '--all', '--all-namespaces');
+  });
+
   test('without a policy everything passes, by address and by name', async () => {
     await comesTrue('no policy', everything);
     assert.equal(await guide.wrongByName(everything), []);
@@ -51,7 +53,7 @@ for (const routingMode of ['tunnel', 'native'] as const) {
     test(`the guide's intent as ${kind}: its truth table, and everything again when it is deleted`, async () => {
       await cluster.apply(documents[kind]);
       await comesTrue(`the truth table by ${kind}`);
-      await remove(kind);
+      await cluster.kubectl('delete', kind, 'backend-policy');
       await comesTrue(`no ${kind}`, everything);
     });
 
@@ -65,9 +67,6 @@ for (const routingMode of ['tunnel', 'native'] as const) {
     await until(async () => (await guide.connectByName(toPostgres, 'v4')) === 'ok', { what: 'names to resolve' });
     assert.equal(await guide.wrongByName(), []);
     assert.equal(await guide.wrong(), []);
-    await remove('CiliumNetworkPolicy');
-    await remove('CiliumNetworkPolicy', 'dns');
-    await comesTrue('no policy', everything);
   });
 
   if (routingMode === 'native') {
@@ -115,8 +114,6 @@ for (const routingMode of ['tunnel', 'native'] as const) {
     assert.match(await observe('node2', ...denied), /backend-policy/);
     const out = ['--from-pod', 'default/backend', '--to-pod', 'default/frontend', '--verdict', 'DROPPED'];
     assert.match(await observe('node2', ...out), /backend-policy/);
-    await remove('CiliumNetworkPolicy');
-    await comesTrue('no policy', everything);
   });
 
   test('a document with errors has the condition Valid=False and an Event, and isolates', async () => {
@@ -144,8 +141,6 @@ for (const routingMode of ['tunnel', 'native'] as const) {
       },
     );
     console.log(events);
-    await remove('CiliumNetworkPolicy', 'refused');
-    await comesTrue('nothing isolated', everything);
   });
 
   test('toServices lets a pod reach a Service that it names, and no other', async () => {
@@ -162,9 +157,6 @@ for (const routingMode of ['tunnel', 'native'] as const) {
     });
     await until(async () => (await guide.connectByName(toPostgres, 'v4')) === 'ok', { what: 'postgres to be reached' });
     assert.is(await guide.connectByName(toFrontend, 'v4'), 'TIMEOUT');
-    await remove('CiliumNetworkPolicy', 'services');
-    await remove('CiliumNetworkPolicy', 'dns');
-    await comesTrue('nothing isolated', everything);
   });
 
   test('the entity kube-apiserver is the API server, by its Service and by its address, and nobody else', async () => {
@@ -178,8 +170,6 @@ for (const routingMode of ['tunnel', 'native'] as const) {
     assert.is(await reach(service, 443), 'ok');
     assert.is(await reach(CONTROL_PLANE.v4, 6443), 'ok');
     assert.is(await reach(cluster.nodes[0]?.addresses.v4 ?? '', 10250), 'TIMEOUT', 'another node');
-    await remove('CiliumNetworkPolicy', 'apiserver');
-    await comesTrue('nothing isolated', everything);
   });
 
   test.run();
