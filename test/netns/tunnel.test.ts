@@ -26,7 +26,7 @@ for (const { underlay, attach } of [
       await pod.peer.serveUdp(53);
     }
   });
-  test.after(() => cluster.close());
+  test.after(() => cluster?.close());
 
   test('pods reach each other, small and large', async () => {
     for (const [from, to] of [
@@ -180,6 +180,22 @@ for (const { underlay, attach } of [
     cluster.node2.policy = allowAll(20);
     cluster.node2.admitted = [];
     await cluster.settle();
+  });
+
+  test("through a tunnel other nodes' own addresses are outside: their network does not know pods", async () => {
+    const counters = ['192.0.2.2', '2001:db8::2', '10.61.2.1', 'fd61:0:0:2::1'].map(
+      (to) => `${to.includes(':') ? 'ip6' : 'ip'} daddr ${to} meta mark 0x1000000 counter comment "${to}"`,
+    );
+    const chain = ['chain pre { type filter hook prerouting priority -300; policy accept;', ...counters, '}'];
+    const input = ['table inet wt {', ...chain, '}'].join('\n');
+    await cluster.node1.netns.run(['nft', '-f', '-'], { input });
+    await cluster.node1.attach({ ...cluster.attachment(cluster.node1), masquerade: true });
+    for (const to of ['192.0.2.2', '2001:db8::2']) await one.netns.ping(to, 200);
+    for (const to of ['10.61.2.1', 'fd61:0:0:2::1']) assert.ok(await one.netns.ping(to), to);
+    const listed = await cluster.node1.netns.run(['nft', 'list', 'table', 'inet', 'wt']);
+    const marked = [...listed.matchAll(/packets (\d+) bytes \d+ comment "([^"]+)"/g)].map(([, packets]) => packets);
+    assert.equal(marked, ['1', '1', '0', '0'], listed);
+    await cluster.node1.attach(cluster.attachment(cluster.node1));
   });
 
   test('a restarted agent loses no packet; programs that somebody takes off come back', async () => {
