@@ -98,7 +98,7 @@ static __always_inline int to_backend(struct bpf_sock_addr *ctx, const enum fami
 	struct socket_peer_key peer = {};
 	struct backend asked = {};
 	struct choice choice = {};
-	struct service *service;
+	struct service service = {};
 	__u64 now;
 
 	if (!is_ours(ctx))
@@ -111,15 +111,14 @@ static __always_inline int to_backend(struct bpf_sock_addr *ctx, const enum fami
 	choice.asker.service.family = asked.family;
 	if (!is_virtual(&choice.asker.service))
 		return PASS;
-	service = bpf_map_lookup_elem(&services, &choice.asker.service);
-	if (!service || !service->count)
+	if (!take_service(&choice.asker.service, &service) || !service.count)
 		return refuse();
 	now = bpf_jiffies64();
 	peer.cookie = bpf_get_socket_cookie(ctx);
-	if (!recall_affinity(&choice, service, now) &&
-	    !take_slot(&choice, service, mix_address(mix(peer.cookie, asked.port), &asked.address) % service->count))
+	if (!recall_affinity(&choice, &service, now) &&
+	    !take_slot(&choice, &service, mix_address(mix(peer.cookie, asked.port), &asked.address) % service.count))
 		return refuse();
-	remember_affinity(&choice, service, now);
+	remember_affinity(&choice, &service, now);
 	peer.backend = choice.backend;
 	bpf_map_update_elem(&socket_peers, &peer, &asked, BPF_ANY);
 	write_address(ctx, place, &choice.backend.address, asked.family, choice.backend.port);

@@ -33,17 +33,17 @@ export function serviceTables(maps: Maps): ServiceTables {
     const known = frontends.get(frontend.address) ?? new Set();
     frontends.set(frontend.address, known.add(keyText.services({ frontend })));
   };
-  const virtual: Address[] = [];
+  const virtual = new Set<Address>();
   for (const [key, value] of maps.services.entries()) {
     const frontend = rows.decodeFrontend(key);
-    if (frontend === undefined) virtual.push(rows.addressOf(key.address, key.family));
+    if (frontend === undefined) virtual.add(rows.addressOf(key.address, key.family));
     else note(frontend);
     nextSlots = Math.max(nextSlots, value.slots + 1);
   }
   const setVirtual = (address: Address): void => maps.services.set(rows.encodeVirtualKey(address), rows.NO_BACKENDS);
   const deleteVirtual = (address: Address): void => void maps.services.deleteAll([rows.encodeVirtualKey(address)]);
-  for (const address of virtual.filter((found) => !frontends.has(found))) deleteVirtual(address);
-  for (const address of frontends.keys()) if (!virtual.includes(address)) setVirtual(address);
+  for (const address of virtual) if (!frontends.has(address)) deleteVirtual(address);
+  for (const address of frontends.keys()) if (!virtual.has(address)) setVirtual(address);
 
   function all(): Map<SlotsId, ServiceBackend[]> {
     const found = new Map<SlotsId, ServiceBackend[]>();

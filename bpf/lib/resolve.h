@@ -128,7 +128,7 @@ __force_inline int resolve_family(struct __sk_buff *ctx, struct passage *p, stru
 				  const enum family family)
 {
 	struct conntrack_entry *found;
-	struct service *service;
+	struct service held = {}, *service;
 	struct service_key *asked = &t->choice.asker.service;
 	int place;
 
@@ -144,7 +144,7 @@ __force_inline int resolve_family(struct __sk_buff *ctx, struct passage *p, stru
 		return -DROP_SERVICE_NO_PORT;
 	t->from = p->tuple;
 	t->choice.asker.client = p->tuple.source;
-	service = bpf_map_lookup_elem(&services, asked);
+	service = take_service(asked, &held) ? &held : NULL;
 	found = conntrack_lookup(&p->tuple, &p->key, &p->source_is_low, family);
 	if (found && !is_live(found, p->now))
 		found = NULL;

@@ -24,6 +24,22 @@ static __always_inline bool is_virtual(const struct service_key *key)
 	return bpf_map_lookup_elem(&services, &address);
 }
 
+/* The Service of a key, into `service`. False: there is none. Slots and count are read as one word: the memory of an
+ * entry that is replaced may be another's a moment later. */
+static __always_inline bool take_service(const struct service_key *key, struct service *service)
+{
+	const struct service *held = bpf_map_lookup_elem(&services, key);
+	__u64 word;
+
+	if (!held)
+		return false;
+	word = *(const volatile __u64 *)held;
+	*service = (struct service){ .affinity_seconds = held->affinity_seconds };
+	__builtin_memcpy(&service->slots, &word, sizeof(__u32));
+	__builtin_memcpy(&service->count, (void *)&word + sizeof(__u32), sizeof(__u32));
+	return true;
+}
+
 static __always_inline bool is_member(struct choice *choice, __u32 slots, const struct backend *backend)
 {
 	choice->member.slots = slots;

@@ -18,6 +18,7 @@ const datapath = await createKernelDatapath({
     ringBufferMiB: 1,
     eventQueueRecords: 4096,
     reportIntervalSeconds: 5,
+    services: process.env.WEIR_TEST_SERVICES === '1',
   },
   log: createLogger({ level: process.env.WEIR_TEST_LOG === '1' ? 'debug' : 'error', format: 'text' }),
   maxEntries: { conntrack4: 4096, conntrack6: 4096 },

@@ -96,7 +96,7 @@ test.before(async () => {
 test.after(async () => {
   await host?.close();
   await rig?.close();
-  await until(() => tryRemove(cgroup), { what: 'the cgroup to be empty' });
+  if (cgroup) await until(() => tryRemove(cgroup), { what: 'the cgroup to be empty' });
 });
 
 function tryRemove(directory: string): boolean {
