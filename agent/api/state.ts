@@ -2,7 +2,7 @@
  * All the API may know of the agent, read-only: nothing here changes anything, and every answer is a value of now.
  * Implemented by the agent (main); the API computes the rest from it.
  */
-import type { DatapathCounters, MapFill } from '../datapath/datapath.ts';
+import type { DatapathCounters, DeviceProgram, MapFill } from '../datapath/datapath.ts';
 import type { FlowHistory } from '../flow/history.ts';
 import type { Endpoint } from '../model/endpoint.ts';
 import type { Explanation, MatrixEntry } from '../model/explanation.ts';
@@ -62,4 +62,6 @@ export interface AgentStatus {
   readonly problems: readonly Problem[];
   /** Programs on interfaces: how many there should be, and the endpoints that lack one. */
   readonly attachments: { readonly expected: number; readonly missing: readonly number[] };
+  /** Programs on the node's own devices. */
+  readonly devices: readonly DeviceProgram[];
 }

@@ -1,11 +1,11 @@
 /** GET /v1/status and /healthz: how the agent is. */
 import type { FastifyInstance } from 'fastify';
-import type { MapFill } from '../datapath/datapath.ts';
+import type { DeviceProgram, MapFill } from '../datapath/datapath.ts';
 import { LOSS_STAGES, type LossStage } from '../flow/flow.ts';
 import type { HistoryStats } from '../flow/history.ts';
 import { ENDPOINT_STATES } from './endpoints.ts';
 import { type ProblemAnswer, presentProblem } from './problem.ts';
-import { flag, integer, list, named, number, record, text } from './schema.ts';
+import { flag, integer, list, named, number, oneOf, record, text } from './schema.ts';
 import { POLICY_STATES, type State } from './state.ts';
 
 export interface StatusAnswer {
@@ -20,6 +20,8 @@ export interface StatusAnswer {
   readonly source: { readonly name: string; readonly synced: boolean };
   readonly problems: readonly ProblemAnswer[];
   readonly attachments: { readonly expected: number; readonly missing: readonly number[] };
+  /** Programs on the node's own devices: uplinks, tunnel. */
+  readonly devices: readonly DeviceProgram[];
   /** Number of endpoints by state, of policies by status. */
   readonly endpoints: Readonly<Record<string, number>>;
   readonly policies: Readonly<Record<string, number>>;
@@ -58,6 +60,20 @@ const STATUS = record('How the agent is.', {
     expected: integer(''),
     missing: list(integer(''), 'Endpoints that lack a program'),
   }),
+  devices: list(
+    record(
+      "A program on one of the node's own devices.",
+      {
+        device: text('Name of the interface'),
+        hook: oneOf(['xdp', 'ingress', 'egress'], ''),
+        program: text('As in bpf/'),
+        mode: oneOf(['native', 'generic'], 'Of XDP: run by the driver, or by the kernel in its place'),
+        fault: text('Why it is not attached; absent when it is'),
+      },
+      ['mode', 'fault'],
+    ),
+    "Programs on the node's own devices: uplinks and tunnel",
+  ),
   endpoints: counts(ENDPOINT_STATES, 'Endpoints by state.'),
   policies: counts(POLICY_STATES, 'Policy documents by status.'),
   identities: integer(''),
@@ -118,7 +134,7 @@ export function healthRoutes(app: FastifyInstance, state: State): void {
 }
 
 function presentStatus(state: State, nowMs: number): StatusAnswer {
-  const { version, node, startedAt, pending, revision, source, problems, attachments } = state.status();
+  const { version, node, startedAt, pending, revision, source, problems, attachments, devices } = state.status();
   return {
     version,
     node,
@@ -130,6 +146,7 @@ function presentStatus(state: State, nowMs: number): StatusAnswer {
     source: { name: source.name, synced: source.synced },
     problems: problems.map(presentProblem),
     attachments: { expected: attachments.expected, missing: attachments.missing },
+    devices,
     endpoints: countBy(
       ENDPOINT_STATES,
       state.endpoints().map((endpoint) => endpoint.state),

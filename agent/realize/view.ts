@@ -90,6 +90,7 @@ export function createView(options: ViewOptions): State {
       source: { name: options.sourceName, synced: realizer.isSynced },
       problems: [...own, ...options.problems(), ...source, ...documents],
       attachments: { expected: 2 * desired.members.size, missing: options.unattached() },
+      devices: datapath.devicePrograms?.() ?? [],
     };
   }
 

@@ -73,6 +73,7 @@ export const STATUS: AgentStatus = {
   source: { name: 'manifests /etc/weir/manifests', synced: true },
   problems: [PROBLEM],
   attachments: { expected: 1, missing: [3] },
+  devices: [{ device: 'eth0', hook: 'xdp', program: 'guard_uplink', mode: 'generic' }],
 };
 
 const FAMILIES: readonly Address[] = [r.address(r.BACKEND.ip), r.address(r.BACKEND.ip6)];

@@ -283,6 +283,7 @@ const healthy: StatusAnswer = {
   source: { name: 'manifests /m', synced: true },
   problems: [],
   attachments: { expected: 5, missing: [] },
+  devices: [],
   endpoints: { ready: 5, 'not-ready': 0 },
   policies: { valid: 1, isolating: 0 },
   identities: 14,
