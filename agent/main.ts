@@ -5,6 +5,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import packageJson from '../package.json' with { type: 'json' };
+import type { HubbleOptions, HubbleServer } from './api/hubble/server.ts';
 import { listen } from './api/listener.ts';
 import { createMetrics } from './api/metrics.ts';
 import { createApi } from './api/server.ts';
@@ -87,6 +88,7 @@ async function run(config: Config, log: Logger): Promise<void> {
   });
   const relevant = labelFilter(config.identityLabels);
   const labelsOf = (pod: Pod, namespace: Namespace | undefined): Labels => relevant(podLabels(pod, namespace, config));
+  let hubble: HubbleServer | undefined;
   const realizer = createRealizer({
     engine,
     datapath,
@@ -102,7 +104,10 @@ async function run(config: Config, log: Logger): Promise<void> {
     log: log.with({ part: 'realize' }),
     lastValid: lastValid.documents,
     keepDocuments: (documents) => writeLastValid(config.stateDirectory, documents),
-    onRevision: () => joined.announce(announcedEndpoints(realizer)),
+    onRevision() {
+      joined.announce(announcedEndpoints(realizer));
+      hubble?.nodesChanged();
+    },
     now: Date.now,
   });
   joined.onRenumbered(realizer.renumber);
@@ -175,7 +180,11 @@ async function run(config: Config, log: Logger): Promise<void> {
       return narrow;
     }),
   );
-  const hubble = await openHubble(config, flows, startedAt, log.with({ part: 'hubble' }));
+  hubble = await openHubble(
+    config,
+    { flows, startedAt, nodes: realizer.desired.nodes.withAgent },
+    log.with({ part: 'hubble' }),
+  );
 
   // ---- the way down: what was there before, then what is wanted, then new pods
   const restored = await endpoints.restore();
@@ -257,15 +266,18 @@ async function run(config: Config, log: Logger): Promise<void> {
 }
 
 /** Hubble's gRPC API where it is asked for; only then its libraries are loaded. */
-async function openHubble(config: Config, flows: FlowHistory, startedAt: number, log: Logger) {
+async function openHubble(
+  config: Config,
+  told: Pick<HubbleOptions, 'flows' | 'startedAt' | 'nodes'>,
+  log: Logger,
+): Promise<HubbleServer | undefined> {
   if (!config.hubbleSocket && !config.hubbleListen) return undefined;
   const { startHubble } = await import('./api/hubble/server.ts');
   const server = await startHubble({
-    flows,
+    ...told,
     node: config.nodeName,
     cluster: config.clusterName,
     version: packageJson.version,
-    startedAt,
     log,
     socket: config.hubbleSocket || undefined,
     tls: config.hubbleListen && {

@@ -51,7 +51,7 @@ export interface Desired {
   readonly peers: PeerTable;
   readonly members: ReadonlyMap<number, Member>;
   readonly identities: Pick<IdentitiesInUse, 'labels' | 'users'>;
-  readonly nodes: Pick<NodeTable, 'records' | 'apiServers'>;
+  readonly nodes: Pick<NodeTable, 'records' | 'withAgent' | 'apiServers'>;
   readonly denied: Pick<DenyLists, 'prefixes'>;
   readonly remote: Pick<RemoteEndpoints, 'find' | 'list' | 'size'>;
   readonly services: Pick<ServiceTable, 'rows' | 'addressesWithoutSelector'>;

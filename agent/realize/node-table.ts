@@ -40,6 +40,8 @@ export interface NodeTable {
   numberOf(name: string): number;
   /** What is known of every node, this one too. */
   records(): NodeRecord[];
+  /** Those on which an agent has spoken, and this one. */
+  withAgent(): NodeRecord[];
   rows(): NodeRow[];
   take(): { readonly set: NodeRow[]; readonly remove: number[] };
 }
@@ -126,6 +128,10 @@ export function createNodeTable(options: NodeTableOptions): NodeTable {
     );
   }
 
+  function records(): NodeRecord[] {
+    return [...new Set([...nodes.keys(), ...written.keys()])].map(recordOf).filter((record) => record !== undefined);
+  }
+
   function rows(): NodeRow[] {
     return [...new Set([...nodes.keys(), ...written.keys()])].flatMap((name) => {
       const record = recordOf(name);
@@ -162,8 +168,8 @@ export function createNodeTable(options: NodeTableOptions): NodeTable {
       claimApiServers();
     },
     numberOf: numbers.of,
-    records: () =>
-      [...new Set([...nodes.keys(), ...written.keys()])].map(recordOf).filter((record) => record !== undefined),
+    records,
+    withAgent: () => records().filter(({ name }) => name === nodeName || written.has(name)),
     rows,
     take() {
       const now = new Map(rows().map((row) => [row.number, row]));

@@ -39,7 +39,11 @@ interface Calls {
   readonly [name: string]: ((...args: never[]) => unknown) | undefined;
 }
 
-const CALLS: CallDefinitions = { ...callsOf('observer.Observer'), ...callsOf('grpc.health.v1.Health') };
+const CALLS: CallDefinitions = {
+  ...callsOf('observer.Observer'),
+  ...callsOf('peer.Peer'),
+  ...callsOf('grpc.health.v1.Health'),
+};
 const Client = makeGenericClientConstructor(CALLS, 'hubble');
 
 /** An open stream and what came so far. */

@@ -67,6 +67,7 @@ function serve(history: FlowHistory, socket: string): Promise<HubbleServer> {
     startedAt: STARTED,
     socket,
     tls: undefined,
+    nodes: () => [],
   });
 }
 

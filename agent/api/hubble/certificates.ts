@@ -2,7 +2,9 @@
  * The TLS side's certificate, key and clients' CA: files that are read again, so that a renewed certificate needs no
  * restart. Files that do not fit together are refused at the start; later the last good ones stay in use.
  */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { setTimeout as pause } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
 import { experimental, type ServerCredentials } from '@grpc/grpc-js';
 import { asWeirError, WeirError } from '../../errors.ts';
@@ -17,6 +19,19 @@ export interface CertificateFiles {
 }
 
 export const CERTIFICATES_READ_MS = 10_000;
+
+export function certificatesAreThere({ certificate, key, clientCa }: CertificateFiles): boolean {
+  return [certificate, key, clientCa].every((file) => existsSync(file));
+}
+
+/** Resolves when all three are there; rejects when the signal aborts. */
+export async function certificatesToCome(
+  files: CertificateFiles,
+  signal: AbortSignal,
+  everyMs = CERTIFICATES_READ_MS,
+): Promise<void> {
+  while (!certificatesAreThere(files)) await pause(everyMs, undefined, { signal, ref: false });
+}
 
 type IdentityListener = experimental.IdentityCertificateUpdateListener;
 type CaListener = experimental.CaCertificateUpdateListener;

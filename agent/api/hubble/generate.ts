@@ -7,7 +7,7 @@ import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import protobuf from 'protobufjs';
 
-const FILES = ['flow.proto', 'observer.proto', 'health.proto'] as const;
+const FILES = ['flow.proto', 'observer.proto', 'peer.proto', 'health.proto'] as const;
 
 /** The text of messages.gen.ts. */
 export function generatedMessages(): string {

@@ -1051,6 +1051,58 @@ export const MESSAGES = {
     }
    }
   },
+  "peer": {
+   "nested": {
+    "Peer": {
+     "methods": {
+      "Notify": {
+       "requestType": "NotifyRequest",
+       "responseType": "ChangeNotification",
+       "responseStream": true
+      }
+     }
+    },
+    "NotifyRequest": {
+     "fields": {}
+    },
+    "ChangeNotification": {
+     "fields": {
+      "name": {
+       "type": "string",
+       "id": 1
+      },
+      "address": {
+       "type": "string",
+       "id": 2
+      },
+      "type": {
+       "type": "ChangeNotificationType",
+       "id": 3
+      },
+      "tls": {
+       "type": "TLS",
+       "id": 4
+      }
+     }
+    },
+    "ChangeNotificationType": {
+     "values": {
+      "UNKNOWN": 0,
+      "PEER_ADDED": 1,
+      "PEER_DELETED": 2,
+      "PEER_UPDATED": 3
+     }
+    },
+    "TLS": {
+     "fields": {
+      "server_name": {
+       "type": "string",
+       "id": 1
+      }
+     }
+    }
+   }
+  },
   "grpc": {
    "nested": {
     "health": {

@@ -6,17 +6,18 @@
 import { chmod, mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
-import { WeirError } from '../../errors.ts';
+import { asWeirError, WeirError } from '../../errors.ts';
 import type { FlowHistory } from '../../flow/history.ts';
 import type { Logger } from '../../run/log.ts';
 import { takeOver } from '../../run/unix-socket.ts';
 import { Calls } from './calls.ts';
-import { type CertificateFiles, Certificates } from './certificates.ts';
+import { type CertificateFiles, Certificates, certificatesAreThere, certificatesToCome } from './certificates.ts';
 import { EncodedFlows } from './encoded-flows.ts';
 import { getFlows } from './get-flows.ts';
 import { checkHealth, watchHealth } from './health.ts';
 import { callsOf, type GetFlowsRequest } from './messages.ts';
 import { getNamespaces, type ObserverState, serverStatus } from './observer.ts';
+import { fullName, type HubbleNode, type Peer, Peers, peersOf } from './peers.ts';
 import { Refusal } from './refusal.ts';
 
 export interface HubbleOptions {
@@ -30,6 +31,8 @@ export interface HubbleOptions {
   /** Path of the unix socket; undefined: none. */
   readonly socket: string | undefined;
   readonly tls: HubbleTls | undefined;
+  /** The nodes that have an agent, as they are now, this one too. */
+  readonly nodes: () => readonly HubbleNode[];
 }
 
 export interface HubbleTls {
@@ -42,8 +45,10 @@ export interface HubbleTls {
 export interface HubbleServer {
   /** Where it listens: "unix:/run/weir/hubble.sock", "127.0.0.1:4244". */
   readonly at: readonly string[];
-  /** Undefined without TLS. */
+  /** Undefined without TLS, and until the files are there. */
   readonly certificates: Certificates | undefined;
+  /** To be called when `nodes` may answer something else than before. */
+  nodesChanged(): void;
   close(): Promise<void>;
 }
 
@@ -65,7 +70,9 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
   const state: ObserverState = { history: flows, teller, startedAt };
   const encoded = new EncodedFlows();
   const calls = new Calls(log);
+  const peers = new Peers(() => readPeers(options, tlsPort));
   const server = new Server(LIMITS);
+  let tlsPort = 0;
 
   server.addService(callsOf('observer.Observer'), {
     GetFlows: calls.stream((request, signal) => getFlows(request as GetFlowsRequest, { ...state, encoded }, signal)),
@@ -75,6 +82,9 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
     GetAgentEvents: calls.stream(() => refuse('GetAgentEvents', 'this agent keeps no agent events')),
     GetDebugEvents: calls.stream(() => refuse('GetDebugEvents', 'this agent has no debug events')),
   } satisfies UntypedServiceImplementation);
+  server.addService(callsOf('peer.Peer'), {
+    Notify: calls.stream((_, signal) => peers.notify(signal)),
+  } satisfies UntypedServiceImplementation);
   server.addService(callsOf('grpc.health.v1.Health'), {
     Check: calls.unary((request) => checkHealth(serviceOf(request))),
     Watch: calls.stream((request, signal) => watchForever(serviceOf(request), signal)),
@@ -82,13 +92,33 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
 
   const at: string[] = [];
   let certificates: Certificates | undefined;
+  const closing = new AbortController();
+
+  async function listenTls({ host, port, files }: HubbleTls): Promise<string> {
+    certificates = await Certificates.open(files, log);
+    const written = host.includes(':') ? `[${host}]` : host;
+    tlsPort = await bind(server, `${written}:${port}`, certificates.credentials());
+    peers.look();
+    return `${written}:${tlsPort}`;
+  }
+
+  /** What makes certificates (cert-manager) may need the network first, and with it this agent. */
+  async function listenLater(wanted: HubbleTls): Promise<void> {
+    log?.warn('the Hubble API waits for its certificates', { certificate: wanted.files.certificate });
+    try {
+      await certificatesToCome(wanted.files, closing.signal);
+      at.push(await listenTls(wanted));
+      log?.info('the Hubble API listens', { at: at.at(-1) });
+    } catch (error) {
+      if (closing.signal.aborted) return;
+      log?.error('the Hubble API cannot be served over TLS', { cause: asWeirError(error, 'open the Hubble API') });
+    }
+  }
+
   try {
     if (socket !== undefined) at.push(await listenOnSocket(server, socket));
-    if (tls !== undefined) {
-      certificates = await Certificates.open(tls.files, log);
-      const host = tls.host.includes(':') ? `[${tls.host}]` : tls.host;
-      at.push(`${host}:${await bind(server, `${host}:${tls.port}`, certificates.credentials())}`);
-    }
+    if (tls !== undefined && certificatesAreThere(tls.files)) at.push(await listenTls(tls));
+    else if (tls !== undefined) void listenLater(tls);
   } catch (error) {
     certificates?.close();
     server.forceShutdown();
@@ -96,8 +126,12 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
   }
   return {
     at,
-    certificates,
+    get certificates() {
+      return certificates;
+    },
+    nodesChanged: () => peers.look(),
     async close() {
+      closing.abort();
       certificates?.close();
       calls.close();
       await new Promise<void>((resolve) => {
@@ -136,6 +170,12 @@ function bind(server: Server, address: string, credentials: ServerCredentials): 
       }
     });
   });
+}
+
+/** Other nodes are asked over TLS only; an agent without it can still be told of as itself. */
+function readPeers({ node, cluster, socket, nodes }: HubbleOptions, port: number): Peer[] {
+  const own = { name: fullName(node, cluster), address: `unix://${socket}`, serverName: undefined };
+  return port === 0 ? [own] : peersOf(nodes(), { cluster, port });
 }
 
 function refuse(call: string, why: string): never {
