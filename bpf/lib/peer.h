@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Who is at an address: exact peers, then ranges, then the world. */
 #pragma once
-#include "lib/passage.h"
+#include "lib/translate.h"
 
 /* Identity of the node itself: Cilium's reserved:host. */
 #define IDENTITY_HOST 1
@@ -131,6 +131,10 @@ __apart int identify_parties(struct __sk_buff *ctx)
 	take_endpoint(&p->party[own], pod, p->own);
 	if (own == END_DESTINATION && is_from_this_host(ctx)) {
 		p->party[END_SOURCE] = (struct party){ .identity = IDENTITY_HOST, .kind = PEER_NODE };
+		return OUTCOME_GO_ON;
+	}
+	if (config_services && own == END_SOURCE && is_hairpin(p)) {
+		p->party[END_DESTINATION] = p->party[END_SOURCE];
 		return OUTCOME_GO_ON;
 	}
 	outcome = identify(p, own ^ 1);

@@ -157,8 +157,8 @@ __slow int judge_side(struct passage *p, __u32 direction)
 		return DROP_NO_POLICY;
 	if (q.policy == POLICY_LOCKDOWN)
 		return DROP_POLICY_DENIED;
-	/* A pod is never cut off from itself, not even through a Service: no NetworkPolicy can say so. */
-	if (p->party[END_SOURCE].endpoint == p->party[END_DESTINATION].endpoint)
+	/* No NetworkPolicy cuts a pod off from itself, whichever way it takes. */
+	if (config_services && p->party[END_SOURCE].endpoint == p->party[END_DESTINATION].endpoint && is_hairpin(p))
 		return DROP_NONE;
 	policy = bpf_map_lookup_elem(&policies, &q.policy);
 	if (!policy)

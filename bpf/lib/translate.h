@@ -84,6 +84,16 @@ __force_inline bool is_hairpin_address(const struct ip_address *address, const e
 	return same_ipv6(address, &reserved);
 }
 
+/* On its way from a pod through a Service to itself, or back. */
+__force_inline bool is_hairpin(const struct passage *p)
+{
+	if (p->family == FAMILY_IPV4)
+		return is_hairpin_address(&p->tuple.source, FAMILY_IPV4) ||
+		       is_hairpin_address(&p->tuple.destination, FAMILY_IPV4);
+	return is_hairpin_address(&p->tuple.source, FAMILY_IPV6) ||
+	       is_hairpin_address(&p->tuple.destination, FAMILY_IPV6);
+}
+
 /* A packet as sent to the virtual address, as it goes to the backend. */
 __force_inline void translate_tuple(struct tuple *to, const struct tuple *from, const struct ip_address *backend,
 				    __be16 backend_port, __be16 client_port, const enum family family)
