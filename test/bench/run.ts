@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util';
 import { command } from '../kit/command.ts';
 import { Bench } from './bench.ts';
 import type { Figure } from './figure.ts';
+import { scale } from './scale.ts';
 import { table } from './table.ts';
 import { stream } from './w1-stream.ts';
 import { requestResponse } from './w2-request-response.ts';
@@ -26,6 +27,7 @@ const WORKLOADS: Readonly<Record<string, (bench: Bench) => Promise<Figure[]>>> =
   W7: policyEngine,
   W8: policyFlip,
   W9: cni,
+  scale,
 };
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
