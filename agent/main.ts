@@ -235,7 +235,9 @@ async function run(config: Config, log: Logger): Promise<void> {
   };
   const chores = [
     ...(upkeep ? [chore("looking after the node's network", CHORES_MS.node, upkeep.run)] : []),
-    chore('telling the other nodes', CHORES_MS.report, () => joined.report(agentReport(view, selfOf(realizer, self)))),
+    chore('telling the other nodes', CHORES_MS.report, () =>
+      joined.report(() => agentReport(view, selfOf(realizer, self))),
+    ),
     chore('keeping the CNI configuration', CHORES_MS.cniConfiguration, writeConfiguration),
     chore('collecting expired connections', CHORES_MS.connections, () => datapath.collectConnections()),
     chore('looking after endpoints', CHORES_MS.endpoints, () => endpoints.collect()),

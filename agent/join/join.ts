@@ -52,8 +52,11 @@ export interface Joined {
   announce(endpoints: readonly AnnouncedEndpoint[]): void;
   /** Resolves when other nodes can know of the endpoint, or after a bounded time, which is said in the log. */
   announced(endpointId: number): Promise<void>;
-  /** What the agent says of itself, for people and for the cluster's chores. To be called now and then. */
-  report(report: AgentReport): void;
+  /**
+   * What the agent says of itself, for people and for the cluster's chores, which ask again in between. To be called now
+   * and then.
+   */
+  report(read: () => AgentReport): void;
   /** The node takes pods: the taint that keeps them away goes. */
   ready(): Promise<void>;
   close(): Promise<void>;

@@ -8,11 +8,10 @@ import { createClient } from '../kubernetes/client.ts';
 import { connect } from '../kubernetes/connection.ts';
 import type { Labels } from '../model/labels.ts';
 import type { Problem, PublishedEndpoint } from '../model/object.ts';
-import type { RefusedDocument } from '../model/refused-document.ts';
 import { startDocumentStatus } from '../source/kubernetes/document-status.ts';
 import { DocumentTable } from '../source/kubernetes/document-table.ts';
 import { kubernetesSource } from '../source/kubernetes/source.ts';
-import type { AnnouncedEndpoint, Joined, JoinOptions } from './join.ts';
+import type { AgentReport, AnnouncedEndpoint, Joined, JoinOptions } from './join.ts';
 import { createMerge } from './merge.ts';
 import { ownNode } from './own-node.ts';
 
@@ -28,7 +27,8 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
   const node = await ownNode({ client, nodeName, stateDirectory, log, signal });
 
   const documents = new DocumentTable();
-  let refused: readonly RefusedDocument[] = [];
+  /** What this agent says of itself, as of now. */
+  let ask: (() => AgentReport) | undefined;
   const renumbered: ((labels: Labels) => void)[] = [];
   const merge = createMerge(2);
   const published = merge.input();
@@ -46,7 +46,7 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
     },
     onHeld(held) {
       log.info('this agent does the chores of the cluster');
-      startDocumentStatus({ client, nodeName, documents, refused: () => refused, log, signal: held });
+      startDocumentStatus({ client, nodeName, documents, refused: () => ask?.().refused, log, signal: held });
     },
     signal,
   });
@@ -77,14 +77,14 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
       const uid = uids.get(id);
       if (uid !== undefined) await state.endpoints.announced(uid, ANNOUNCE_MS);
     },
-    report(report) {
-      const { self, ...said } = report;
+    report(read) {
+      ask = read;
+      const { self, ...said } = read();
       const addresses = JSON.stringify(self.addresses);
       if (self.addresses.length > 0 && addresses !== described) {
         described = addresses;
         state.describe(self);
       }
-      refused = said.refused;
       state.report({
         agentVersion: options.version,
         ready: said.ready,
@@ -93,8 +93,8 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
         endpoints: uids.size,
         identities: state.identities.size,
         drops: said.drops,
-        refused,
-        refusedCount: refused.length,
+        refused: said.refused,
+        refusedCount: said.refused.length,
         problems: said.problems,
       });
     },

@@ -109,7 +109,7 @@ for (const routingMode of ['tunnel', 'native'] as const) {
       '--verdict',
       'FORWARDED',
     ];
-    assert.match(await observe('node2', ...allowed), /backend-policy.*ingress\[0\]/);
+    assert.match(await observe('node2', ...allowed), /allowed by ingress\[0\] of CiliumNetworkPolicy default\/backend-policy/);
     const denied = ['--from-pod', 'other/frontend', '--to-pod', 'default/backend', '--verdict', 'DROPPED'];
     assert.match(await observe('node2', ...denied), /backend-policy/);
     const out = ['--from-pod', 'default/backend', '--to-pod', 'default/frontend', '--verdict', 'DROPPED'];

@@ -20,8 +20,11 @@ export interface DocumentStatusOptions {
   readonly nodeName: string;
   /** The one the source fills. */
   readonly documents: DocumentTable;
-  /** What this node refuses now; of the others it is read from their WeirNode objects. */
-  refused(): readonly RefusedDocument[];
+  /**
+   * What this node refuses now, undefined before it has judged anything; of the others it is read from their WeirNode
+   * objects.
+   */
+  refused(): readonly RefusedDocument[] | undefined;
   readonly log: Logger;
   /** Aborts when the Lease is lost. */
   readonly signal: AbortSignal;
@@ -89,8 +92,9 @@ export function startDocumentStatus(options: DocumentStatusOptions): { readonly 
 
   async function turn(): Promise<void> {
     // Before all nodes were heard, a document would be called valid that one of them refuses.
-    if (!nodesKnown) return;
-    refused.set(options.nodeName, options.refused());
+    const own = options.refused();
+    if (!nodesKnown || own === undefined) return;
+    refused.set(options.nodeName, own);
     const plan = planStatus(documents.all(), refused, new Date().toISOString());
     for (const write of plan.writes) await writeStatus(write);
     for (const refusal of plan.refusals) await writeEvent(refusal);
