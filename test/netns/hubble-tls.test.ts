@@ -37,7 +37,6 @@ test.before(async () => {
     CertificateAuthority,
   ];
   client = await ca.issue('client', CLIENT_NAME);
-  await use(ca, 'first');
   node = await NodeUnderTest.start('htls', {
     manifests: {},
     flags: [
@@ -68,6 +67,17 @@ function hubble(trusts: CertificateAuthority, shows: KeyPair | undefined, server
   ];
   return new StockHubble({ server: `127.0.0.1:${PORT}`, flags, netns: node.netns, home: folder });
 }
+
+test('an agent whose certificates are not there yet is ready, and serves when they are', async () => {
+  assert.is((await hubble(ca, client).run('status')).code, 1);
+  await use(ca, 'first');
+  await until(async () => (await hubble(ca, client).run('status')).code === 0, {
+    what: 'the certificates to be found',
+    timeoutMs: 25_000,
+    everyMs: 500,
+    detail: () => node.log(),
+  });
+});
 
 test('a client with a certificate of the CA is served', async () => {
   assert.match(await hubble(ca, client).say('status'), /: Ok$/m);

@@ -24,13 +24,22 @@ export function certificatesAreThere({ certificate, key, clientCa }: Certificate
   return [certificate, key, clientCa].every((file) => existsSync(file));
 }
 
-/** Resolves when all three are there; rejects when the signal aborts. */
+/** Resolves when all three are there and fit together; rejects when the signal aborts. */
 export async function certificatesToCome(
   files: CertificateFiles,
+  log: Logger | undefined,
   signal: AbortSignal,
   everyMs = CERTIFICATES_READ_MS,
-): Promise<void> {
-  while (!certificatesAreThere(files)) await pause(everyMs, undefined, { signal, ref: false });
+): Promise<Certificates> {
+  for (;;) {
+    await pause(everyMs, undefined, { signal, ref: false });
+    if (!certificatesAreThere(files)) continue;
+    try {
+      return await Certificates.open(files, log, everyMs);
+    } catch (cause) {
+      log?.warn('the Hubble certificates cannot be used yet', { cause });
+    }
+  }
 }
 
 type IdentityListener = experimental.IdentityCertificateUpdateListener;

@@ -94,8 +94,8 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
   let certificates: Certificates | undefined;
   const closing = new AbortController();
 
-  async function listenTls({ host, port, files }: HubbleTls): Promise<string> {
-    certificates = await Certificates.open(files, log);
+  async function listenTls({ host, port }: HubbleTls, opened: Certificates): Promise<string> {
+    certificates = opened;
     const written = host.includes(':') ? `[${host}]` : host;
     tlsPort = await bind(server, `${written}:${port}`, certificates.credentials());
     peers.look();
@@ -106,8 +106,7 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
   async function listenLater(wanted: HubbleTls): Promise<void> {
     log?.warn('the Hubble API waits for its certificates', { certificate: wanted.files.certificate });
     try {
-      await certificatesToCome(wanted.files, closing.signal);
-      at.push(await listenTls(wanted));
+      at.push(await listenTls(wanted, await certificatesToCome(wanted.files, log, closing.signal)));
       log?.info('the Hubble API listens', { at: at.at(-1) });
     } catch (error) {
       if (closing.signal.aborted) return;
@@ -117,7 +116,8 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
 
   try {
     if (socket !== undefined) at.push(await listenOnSocket(server, socket));
-    if (tls !== undefined && certificatesAreThere(tls.files)) at.push(await listenTls(tls));
+    if (tls !== undefined && certificatesAreThere(tls.files))
+      at.push(await listenTls(tls, await Certificates.open(tls.files, log)));
     else if (tls !== undefined) void listenLater(tls);
   } catch (error) {
     certificates?.close();
