@@ -104,6 +104,7 @@ export async function runCli(args: readonly string[], commands: readonly Command
   try {
     return await command.run({ operands: parsed.words, flags: new FlagValues(parsed.values), io });
   } catch (error) {
+    if (io.signal.aborted) return EXIT.failed; // Ctrl-C: whoever pressed it knows.
     if (error instanceof UsageError || isCode(error, 'BAD_REQUEST')) return usage([error.message], name, io);
     const isTold = error instanceof CliError || isCode(error, 'NOT_FOUND') || isClusterTrouble(error);
     if (!isTold) throw error;

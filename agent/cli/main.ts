@@ -6,7 +6,9 @@ import { POLICY_EXPLAIN } from './policy/explain.ts';
 import { POLICY_LINT } from './policy/lint.ts';
 import { POLICY_MATRIX } from './policy/matrix.ts';
 import { POLICY_TEST } from './policy/test.ts';
+import { POLICY_UNUSED } from './policy/unused.ts';
 import { CHECK } from './verbs/check.ts';
+import { CONNECTIVITY_TEST } from './verbs/connectivity.ts';
 import { DIAL_STDIO } from './verbs/dial-stdio.ts';
 import { ENDPOINT_GET, ENDPOINT_LIST } from './verbs/endpoint.ts';
 import { IDENTITY_GET, IDENTITY_LIST } from './verbs/identity.ts';
@@ -18,6 +20,7 @@ import { STATUS } from './verbs/status.ts';
 const COMMANDS: readonly Command[] = [
   STATUS,
   CHECK,
+  CONNECTIVITY_TEST,
   DIAL_STDIO,
   ENDPOINT_LIST,
   ENDPOINT_GET,
@@ -31,6 +34,7 @@ const COMMANDS: readonly Command[] = [
   POLICY_LINT,
   POLICY_TEST,
   POLICY_DIFF,
+  POLICY_UNUSED,
   OBSERVE,
 ];
 

@@ -73,10 +73,4 @@ export class PodAgent extends Agent {
     );
     return null;
   }
-
-  // They are no sockets: nothing to tune.
-  override keepSocketAlive(): boolean {
-    return true;
-  }
-  override reuseSocket(): void {}
 }

@@ -121,6 +121,20 @@ class RunningProgram extends Duplex implements Execution {
     else this.destroy(new Error(ending.stderr || ending.reason));
   }
 
+  // What node:http asks of a socket that it keeps for another request. There is nothing to tune.
+  setKeepAlive(): this {
+    return this;
+  }
+  setTimeout(): this {
+    return this;
+  }
+  ref(): this {
+    return this;
+  }
+  unref(): this {
+    return this;
+  }
+
   override _read(): void {
     this.#socket.resume();
   }
