@@ -20,8 +20,8 @@ import type { Peer } from './traffic.ts';
 import { until } from './until.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-/** WEIR_TEST_AGENT: another build of it, e.g. the bundle. */
-const AGENT = process.env.WEIR_TEST_AGENT ?? join(ROOT, 'agent/main.ts');
+/** WEIR_TEST_AGENT: another build of it, e.g. the bundle. Read late: a bench sets it after its imports. */
+const agentProgram = (): string => process.env.WEIR_TEST_AGENT ?? join(ROOT, 'agent/main.ts');
 /** As setup/weir-agent starts it: garbage of requests is collected early rather than kept. */
 const NODE_FLAGS = ['--max-semi-space-size=2'];
 const CLI = join(ROOT, 'agent/cli/main.ts');
@@ -117,7 +117,7 @@ export class NodeUnderTest {
 
   /** Starts the agent without waiting. */
   async launchAgent(): Promise<void> {
-    const words = this.netns.enter([process.execPath, ...NODE_FLAGS, AGENT, ...this.flags()]);
+    const words = this.netns.enter([process.execPath, ...NODE_FLAGS, agentProgram(), ...this.flags()]);
     const [program = '', ...args] = words;
     const inherit = this.options.log === 'inherit' || process.env.WEIR_TEST_LOG === '1';
     const agent = spawn(program, args, { stdio: ['ignore', 'ignore', inherit ? 'inherit' : 'pipe'] });
@@ -127,7 +127,7 @@ export class NodeUnderTest {
 
   /** Runs one more agent with the same settings to its end, in the checkout. `words` go before its own: `unshare --mount`, say. */
   runAgent(words: readonly string[] = []): Promise<CommandResult> {
-    const all = [...words, process.execPath, AGENT, ...this.flags()];
+    const all = [...words, process.execPath, agentProgram(), ...this.flags()];
     return tryCommand(this.netns.enter(all), { timeoutMs: 20_000, cwd: ROOT });
   }
 
