@@ -177,6 +177,18 @@ export const SETTINGS = {
     'COUNT',
     'Flows that may wait for a reader of a followed stream before some are dropped and counted.',
   ),
+  hubbleMetrics: text(
+    '',
+    'METRICS',
+    'Hubble\'s metrics with labels of your choice, written as Hubble\'s --metrics: "drop:sourceContext=pod|ip flow tcp"; empty: drop and flow without more labels.',
+  ),
+  ciliumMetrics: toggle(false, "Offers cilium_* metrics too, for boards made for Cilium's agent."),
+  metricSeriesMax: integer(
+    10_000,
+    [1, 1_000_000],
+    'COUNT',
+    'Most series of one metric whose labels come from the cluster; what finds no room is counted.',
+  ),
   reportIntervalSeconds: integer(5, [1, 3600], 'SECONDS', 'A connection with traffic is reported at most this often.'),
 
   logLevel: oneOf(LOG_LEVELS, 'info', 'Least severe messages that are logged.'),

@@ -21,6 +21,9 @@ import { netnsExists } from './endpoint/netns.ts';
 import { openRecordStore } from './endpoint/record-store.ts';
 import { asWeirError, ERRORS, WeirError } from './errors.ts';
 import { FlowHistory } from './flow/history.ts';
+import { HubbleMetrics } from './flow/metrics/hubble-metrics.ts';
+import { readMetricSpecifications } from './flow/metrics/specification.ts';
+import { openRuleHits } from './flow/rule-hits-file.ts';
 import { labelFilter } from './identity/label-filter.ts';
 import { installCniPlugin, writeCniConfiguration } from './install/cni.ts';
 import { cniFilesOf } from './install/cni-files.ts';
@@ -53,10 +56,18 @@ const CHORES_MS = {
   report: 2000,
   cniConfiguration: 10_000,
   identities: 60_000,
+  ruleHits: 30_000,
 } as const;
 
 async function run(config: Config, log: Logger): Promise<void> {
   const startedAt = Date.now();
+  const wantedMetrics = readMetricSpecifications(config.hubbleMetrics);
+  if (wantedMetrics.errors.length > 0) {
+    throw new WeirError('CONFIG_INVALID', 'read settings', `--hubble-metrics: ${wantedMetrics.errors.join('\n')}`);
+  }
+  if (wantedMetrics.silent.length > 0) {
+    log.warn('metrics of layer 7 count nothing: no such events are seen', { metrics: wantedMetrics.silent.join(' ') });
+  }
   const shutdown = listenForShutdown({ deadlineMs: SHUTDOWN_DEADLINE_MS, log });
   const { signal } = shutdown;
   for (const folder of [config.runDirectory, config.stateDirectory]) {
@@ -131,6 +142,13 @@ async function run(config: Config, log: Logger): Promise<void> {
     memoryBytes: config.flowMemoryMiB << 20,
     ringLost: () => datapath.counters().eventsLost,
   });
+  const hubbleMetrics = new HubbleMetrics(wantedMetrics.metrics, {
+    most: config.metricSeriesMax,
+    isThere: realizer.names.isThere,
+    now: () => performance.now(),
+  });
+  if (wantedMetrics.metrics.length > 0) flows.watch(hubbleMetrics.count);
+  const ruleHits = await openRuleHits(config.stateDirectory, flows.rules);
   datapath.onEvents(flows.listener);
   const records = await openRecordStore(join(config.stateDirectory, 'endpoints'));
   const endpoints = createEndpoints({
@@ -147,7 +165,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     onAdded: (seconds, outcome) => metrics.cniRequest('ADD', outcome === 'ok' ? 0 : ERRORS[outcome].cni, seconds),
   });
   // ---- the way up: what people and programs may ask, also while the agent starts
-  const ownProblems: Problem[] = [...lastValid.problems];
+  const ownProblems: Problem[] = [...lastValid.problems, ...ruleHits.problems];
   const view = createView({
     version: packageJson.version,
     nodeName: config.nodeName,
@@ -162,7 +180,15 @@ async function run(config: Config, log: Logger): Promise<void> {
     unattached: () => datapath.unattached(),
     policy: () => ({ ...policySettings, labelsOf, lastValid: engine.lastValid(), now: Date.now() }),
   });
-  const metrics = createMetrics(view);
+  const metrics = createMetrics(view, {
+    hubble: hubbleMetrics,
+    cilium: config.ciliumMetrics,
+    seriesMax: config.metricSeriesMax,
+  });
+  const keepRuleHits = (): Promise<void> => {
+    const rules = view.policies().flatMap((policy) => policy.rules.map(({ id }) => id));
+    return ruleHits.keep(rules, Date.now());
+  };
   const api = await createApi({ state: view, metrics, log: log.with({ part: 'api' }) });
   log.info('the API listens', { at: await listen(api, { kind: 'unix', path: config.apiSocket }) });
   const openApi = config.listen && (await createApi({ state: view, metrics, log: log.with({ part: 'api' }) }));
@@ -243,6 +269,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     chore('looking after endpoints', CHORES_MS.endpoints, () => endpoints.collect()),
     chore('applying kept DELs', CHORES_MS.endpoints, () => queue.replay()),
     chore('reading local addresses', CHORES_MS.localAddresses, () => localPrefixes().then(realizer.setLocalAddresses)),
+    chore('keeping what the rules decided', CHORES_MS.ruleHits, keepRuleHits),
     chore('collecting identities', CHORES_MS.identities, () => identities.collect().then(realizer.askAgain)),
   ];
   await readiness.ready;
@@ -257,6 +284,7 @@ async function run(config: Config, log: Logger): Promise<void> {
   });
   await Promise.all([api, openApi, ...narrowApis, hubble, cni].map((server) => server?.close()));
   await Promise.all([sourceEnded, ...chores]);
+  await keepRuleHits();
   realizer.stop();
   await datapath.close();
   records.close();

@@ -46,6 +46,7 @@ function idleState(): State {
     identityLabels: () => undefined,
     rule: () => undefined,
     policy: () => undefined,
+    isThere: () => false,
     revision: 0,
   };
   return {

@@ -4,9 +4,12 @@
  */
 import { readdirSync } from 'node:fs';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { IPPROTO } from '../flow/filter.ts';
 import { type FlowEventName, LOSS_STAGES, type LossStage } from '../flow/flow.ts';
+import type { CountedFamily, HubbleMetrics } from '../flow/metrics/hubble-metrics.ts';
+import { protocolName } from '../flow/transport.ts';
+import { ciliumMetrics } from './cilium-metrics.ts';
 import { ENDPOINT_STATES } from './endpoints.ts';
+import { ruleMetrics } from './rule-metrics.ts';
 import { POLICY_STATES, type State } from './state.ts';
 
 export interface Metrics {
@@ -19,8 +22,8 @@ export interface Metrics {
   requestRefused(): void;
 }
 
-type Labels = Readonly<Record<string, string>>;
-type Sample = readonly [labels: Labels, value: number];
+export type Labels = Readonly<Record<string, string>>;
+export type Sample = readonly [labels: Labels, value: number];
 
 /** Hubble's kinds of message; `trace` is the rest. */
 const HUBBLE_TYPES: { readonly [event in FlowEventName]?: string } = { drop: 'Drop', audit: 'PolicyVerdict' };
@@ -32,15 +35,22 @@ const LOST_SOURCES: Record<LossStage, string> = {
   subscriber: 'HUBBLE_RING_BUFFER',
 };
 
-const PROTOCOL_NAMES: Readonly<Record<number, string>> = {
-  [IPPROTO.TCP]: 'TCP',
-  [IPPROTO.UDP]: 'UDP',
-  [IPPROTO.SCTP]: 'SCTP',
-  [IPPROTO.ICMP]: 'ICMPv4',
-  [IPPROTO.ICMPV6]: 'ICMPv6',
-};
+/** What is counted beside the usual. */
+export interface MetricsOptions {
+  /** Hubble's metrics with labels of their own; without it, drop and flow without such labels. */
+  readonly hubble?: HubbleMetrics;
+  /** Cilium's own, for boards made for its agent. */
+  readonly cilium?: boolean;
+  /** Most series of one metric whose labels come from the cluster. */
+  readonly seriesMax?: number;
+}
 
-export function createMetrics(state: State): Metrics {
+const SERIES_MAX = 10_000;
+
+/** Adds a metric that is read when somebody scrapes. */
+export type AddMetric = (name: string, help: string, labels: string[], samples: () => Iterable<Sample>) => unknown;
+
+export function createMetrics(state: State, options: MetricsOptions = {}): Metrics {
   const registry = new Registry();
   const registers = [registry];
   /** A value that is read when scraped. */
@@ -71,7 +81,18 @@ export function createMetrics(state: State): Metrics {
   flowMetrics();
   datapathMetrics();
   hubbleMetrics();
+  const refusedRules = ruleMetrics(state, options.seriesMax ?? SERIES_MAX, counter, gauge);
+  if (options.cilium) ciliumMetrics(state, counter, gauge);
   processMetrics();
+  counter(
+    'weir_metric_series_refused_total',
+    'Counts that found no room because the metric has its most series already (metricSeriesMax)',
+    ['metric'],
+    () => [
+      ...families().map(({ name, series }) => [{ metric: name }, series.refused] as const),
+      [{ metric: 'weir_rule_hits_total' }, refusedRules()] as const,
+    ],
+  );
 
   const cni = new Histogram({
     name: 'weir_cni_request_duration_seconds',
@@ -186,17 +207,38 @@ export function createMetrics(state: State): Metrics {
     );
   }
 
+  function families(): readonly CountedFamily[] {
+    return options.hubble?.families() ?? [];
+  }
+
   function hubbleMetrics(): void {
-    counter('hubble_flows_processed_total', 'Flows, as Hubble counts them', ['type', 'subtype', 'verdict'], () =>
-      state.flows.events().map(({ event, verdict, count }) => {
-        return [{ type: HUBBLE_TYPES[event] ?? 'Trace', subtype: '', verdict }, count] as const;
-      }),
-    );
-    counter('hubble_drop_total', "Drop events, by reason and protocol in Hubble's names", ['reason', 'protocol'], () =>
-      state.flows.drops().map(({ reason, protocol, count }) => {
-        return [{ reason: reason.hubble.name, protocol: PROTOCOL_NAMES[protocol] ?? 'other' }, count] as const;
-      }),
-    );
+    for (const { name, help, labels, series } of families()) {
+      counter(name, help, [...labels], function* () {
+        series.forgetGone();
+        for (const { values, count } of series.samples()) {
+          yield [Object.fromEntries(labels.map((label, i) => [label, values[i] as string])), count];
+        }
+      });
+    }
+    const isCounted = (name: string): boolean => families().some((family) => family.name === name);
+    if (!isCounted('hubble_flows_processed_total')) {
+      counter('hubble_flows_processed_total', 'Flows, as Hubble counts them', ['type', 'subtype', 'verdict'], () =>
+        state.flows.events().map(({ event, verdict, count }) => {
+          return [{ type: HUBBLE_TYPES[event] ?? 'Trace', subtype: '', verdict }, count] as const;
+        }),
+      );
+    }
+    if (!isCounted('hubble_drop_total')) {
+      counter(
+        'hubble_drop_total',
+        "Drop events, by reason and protocol in Hubble's names",
+        ['reason', 'protocol'],
+        () =>
+          state.flows.drops().map(({ reason, protocol, count }) => {
+            return [{ reason: reason.hubble.name, protocol: protocolName(protocol) }, count] as const;
+          }),
+      );
+    }
     counter('hubble_lost_events_total', "Lost events, by Hubble's sources", ['source'], () => {
       const losses = state.flows.losses();
       return LOSS_STAGES.filter((stage) => LOST_SOURCES[stage] !== '').map(

@@ -14,6 +14,7 @@ import type { Metrics } from './metrics.ts';
 import { metricsRoute } from './metrics-route.ts';
 import { OPENAPI, openapiRoute } from './openapi.ts';
 import { policyRoutes } from './policies.ts';
+import { ruleRoutes } from './rules.ts';
 import { ERROR_SCHEMA, named, OBJECT_SCHEMA, PROBLEM_SCHEMA } from './schema.ts';
 import type { State } from './state.ts';
 import { healthRoutes, statusRoutes } from './status.ts';
@@ -121,6 +122,7 @@ export async function createApi({ state, metrics, log, serves = 'everything' }: 
     endpointRoutes(routes, state);
     identityRoutes(routes, state);
     policyRoutes(routes, state);
+    ruleRoutes(routes, state);
     explainRoutes(routes, state);
     statusRoutes(routes, state);
     healthRoutes(routes, state);

@@ -20,6 +20,7 @@ import { Follower } from './follow.ts';
 import type { Names } from './names.ts';
 import { presentFlow, type Teller } from './present.ts';
 import { FlowRecorder } from './recorder.ts';
+import { RuleHits } from './rule-hits.ts';
 import { type ReadTo, walkBackward, walkForward } from './scan.ts';
 import { RecordStore, type StoreOptions } from './store.ts';
 
@@ -101,6 +102,8 @@ export const LOST_SOURCE: Record<LossStage, LostEvents['source']> = {
 export class FlowHistory {
   /** To be given to Datapath.onEvents. */
   readonly listener: EventListener;
+  /** What the rules decided, since before this run of the agent. */
+  readonly rules = new RuleHits();
   readonly #store: RecordStore;
   readonly #recorder: FlowRecorder;
   readonly #teller: Teller;
@@ -113,6 +116,12 @@ export class FlowHistory {
     this.#recorder = new FlowRecorder({ ...options, store: this.#store });
     this.#teller = { node: options.node, run: randomBytes(9).toString('hex') };
     this.listener = this.#recorder.listener;
+    this.watch(this.rules.count);
+  }
+
+  /** Calls the watcher with every event as it arrives, named; the view is only valid during the call. */
+  watch(watcher: (flow: StoredFlow) => void): void {
+    this.#recorder.watch(watcher);
   }
 
   /** Of this agent's life; stands in cursors and uuids. */

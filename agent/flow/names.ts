@@ -33,6 +33,8 @@ export interface Names {
   identityLabels(identity: IdentityNumber): Labels | undefined;
   rule(rule: RuleId): RuleInfo | undefined;
   policy(policy: PolicyId): PolicyInfo | undefined;
+  /** False once the pod is gone, although its name is still answered; metrics then drop its series. */
+  isThere(pod: PartyName): boolean;
   /** Grows whenever an answer of {@link nameOfAddress} may have changed: answers are remembered until then. */
   readonly revision: number;
 }

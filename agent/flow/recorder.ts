@@ -41,6 +41,7 @@ export class FlowRecorder {
   readonly #enricher: Enricher;
   readonly #view: StoredFlow;
   readonly #ringLost: () => number;
+  readonly #watchers: ((flow: StoredFlow) => void)[] = [];
   #ringSeen: number;
   #ringReadAt = performance.now();
   #unwritten = { ring: 0, queue: 0 };
@@ -54,6 +55,11 @@ export class FlowRecorder {
     this.#view = new StoredFlow(options.store);
     this.#ringLost = options.ringLost;
     this.#ringSeen = options.ringLost();
+  }
+
+  /** Calls the watcher with every record as it is stored, named; the view is only valid during the call. */
+  watch(watcher: (flow: StoredFlow) => void): void {
+    this.#watchers.push(watcher);
   }
 
   /** Looks for losses now and writes them down, so that whoever reads next sees them. */
@@ -89,6 +95,7 @@ export class FlowRecorder {
       store.times[sequence % store.capacity] = flow.timeNs / NS_PER_MS + offsetMs;
       this.#count(flow);
       this.#enricher.name(flow);
+      for (const watcher of this.#watchers) watcher(flow);
     }
   }
 

@@ -35,12 +35,30 @@ export function summary(flow: StoredFlow): string {
     case IPPROTO.SCTP:
       return 'SCTP';
     case IPPROTO.ICMP:
-      return `ICMPv4 ${ICMP4_TYPES[flow.icmpType] ?? `${flow.icmpType}/${flow.icmpCode}`}`;
     case IPPROTO.ICMPV6:
-      return `ICMPv6 ${ICMP6_TYPES[flow.icmpType] ?? `${flow.icmpType}/${flow.icmpCode}`}`;
+      return `${protocolName(flow.protocol)} ${icmpName(flow)}`;
     default:
       return `IP protocol ${flow.protocol}`;
   }
+}
+
+/** Type of an ICMP message: "EchoRequest", or "type/code" where it has no name; undefined for what is no ICMP. */
+export function icmpName({ protocol, icmpType, icmpCode }: StoredFlow): string | undefined {
+  if (protocol !== IPPROTO.ICMP && protocol !== IPPROTO.ICMPV6) return undefined;
+  return (protocol === IPPROTO.ICMP ? ICMP4_TYPES : ICMP6_TYPES)[icmpType] ?? `${icmpType}/${icmpCode}`;
+}
+
+const PROTOCOL_NAMES: Readonly<Record<number, string>> = {
+  [IPPROTO.TCP]: 'TCP',
+  [IPPROTO.UDP]: 'UDP',
+  [IPPROTO.SCTP]: 'SCTP',
+  [IPPROTO.ICMP]: 'ICMPv4',
+  [IPPROTO.ICMPV6]: 'ICMPv6',
+};
+
+/** As metrics name it; what Hubble has no name for is "other". */
+export function protocolName(protocol: number): string {
+  return PROTOCOL_NAMES[protocol] ?? 'other';
 }
 
 function ports(flow: StoredFlow): Ports {

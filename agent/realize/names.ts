@@ -85,6 +85,7 @@ export function createNames(
       if (name) keepAddress(address, name);
       return name ?? byAddress.get(address);
     },
+    isThere: ({ uid, addresses }) => addresses.some((address) => ownerName(address)?.uid === uid),
     identityLabels: (identity) => desired.identities.labels.get(identity),
     rule: (rule) => engine.rule(rule),
     policy: (policy) => engine.policyInfo(policy),

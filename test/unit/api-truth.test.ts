@@ -136,6 +136,7 @@ test('every route is described, and every filter is a parameter with a sentence'
     '/v1/openapi.json',
     '/v1/policies',
     '/v1/policies/{namespace}/{name}',
+    '/v1/rules',
     '/v1/status',
   ]);
   assert.is(document.openapi, '3.0.3');

@@ -122,6 +122,7 @@ export function fakeNames() {
     },
     identityLabels: (number) => labels.get(number),
     rule: (id) => rules.get(id),
+    isThere: ({ uid }) => [...endpoints.values(), ...addresses.values()].some((one) => one.uid === uid),
     policy: (id) => (id === BACKEND_POLICY ? policyInfo : undefined),
     get revision() {
       return revision;

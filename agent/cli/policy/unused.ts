@@ -54,8 +54,14 @@ export function unusedRules({ answers }: Pick<Answers<RulesAnswer>, 'answers'>, 
   );
   return [...byRule.values()].flatMap((of) => {
     const rules = of.map(({ rule }) => rule);
-    const lastHit = rules.flatMap((rule) => rule.lastHit ?? []).toSorted().at(-1);
-    const watchedSince = rules.map((rule) => rule.watchedSince).toSorted().at(-1) as string;
+    const lastHit = rules
+      .flatMap((rule) => rule.lastHit ?? [])
+      .toSorted()
+      .at(-1);
+    const watchedSince = rules
+      .map((rule) => rule.watchedSince)
+      .toSorted()
+      .at(-1) as string;
     if (lastHit !== undefined && Date.parse(lastHit) >= from) return [];
     const hits = rules.reduce((sum, rule) => sum + rule.hits, 0);
     const certain = Date.parse(watchedSince) <= from;
