@@ -63,7 +63,7 @@ export async function withAgents<T>(
   target: Target = targetOf(call),
 ): Promise<T> {
   if (target.kind === 'agent') {
-    const client = createClient(target.server, readServer(target.server), call.io.signal);
+    const client = createClient(`the agent at ${target.server}`, readServer(target.server), call.io.signal);
     const all = [{ node: '', client, why: '' }];
     return use(agents(all, undefined, async () => all));
   }

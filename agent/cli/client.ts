@@ -16,12 +16,12 @@ export interface Client {
 /** What leads to an agent. */
 export type Way = { readonly socketPath: string } | { readonly host: string; readonly port: number } | { agent: Agent };
 
-/** @param place where the agent is, for messages: "unix:///run/weir/api.sock", "node1" */
-export function createClient(place: string, way: Way, signal: AbortSignal): Client {
+/** @param name of the agent, for messages: "the agent at unix:///run/weir/api.sock", "the agent of node1" */
+export function createClient(name: string, way: Way, signal: AbortSignal): Client {
   async function send(path: string, query: Query): Promise<IncomingMessage> {
     const answer = await new Promise<IncomingMessage>((resolve, reject) => {
       const sent = request({ ...way, path: path + queryText(query), signal }, resolve);
-      sent.on('error', (error) => reject(new CliError(unreachable(place, error), { cause: error })));
+      sent.on('error', (error) => reject(new CliError(unreachable(name, error), { cause: error })));
       sent.end();
     });
     if (answer.statusCode === 200) return answer;
@@ -31,20 +31,20 @@ export function createClient(place: string, way: Way, signal: AbortSignal): Clie
   return {
     async get<Answer>(path: string, query: Query = {}): Promise<Answer> {
       const text = await readAll(await send(path, query));
-      return parseJson(text, place) as Answer;
+      return parseJson(text, name) as Answer;
     },
     async *follow<Line>(path: string, query: Query) {
       let answer: IncomingMessage;
       try {
         answer = await send(path, query);
-        for await (const line of linesOf(answer)) yield parseJson(line, place) as Line;
+        for await (const line of linesOf(answer)) yield parseJson(line, name) as Line;
       } catch (error) {
         if (signal.aborted) return;
         throw error instanceof CliError || error instanceof UsageError
           ? error
-          : new CliError(`the connection to ${place} broke: ${(error as Error).message}`, { cause: error });
+          : new CliError(`the connection to ${name} broke: ${(error as Error).message}`, { cause: error });
       }
-      if (!signal.aborted) throw new CliError(`the agent at ${place} ended the stream`);
+      if (!signal.aborted) throw new CliError(`${name} ended the stream`);
     },
   };
 }
@@ -68,13 +68,13 @@ function queryText(query: Query): string {
   return fields.size === 0 ? '' : `?${fields}`;
 }
 
-function unreachable(server: string, error: NodeJS.ErrnoException): string {
+function unreachable(name: string, error: NodeJS.ErrnoException): string {
   const hints: Readonly<Record<string, string>> = {
     ENOENT: 'no such socket: is the agent running? Another place is named by --server or $WEIR_SERVER',
     ECONNREFUSED: 'nobody listens: is the agent running?',
     EACCES: 'permission denied: only root may talk to the agent',
   };
-  return `cannot reach the agent at ${server}: ${hints[error.code ?? ''] ?? error.message}`;
+  return `cannot reach ${name}: ${hints[error.code ?? ''] ?? error.message}`;
 }
 
 function refused(text: string, status: number | undefined): Error {
@@ -104,10 +104,10 @@ async function readAll(answer: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function parseJson(text: string, server: string): unknown {
+function parseJson(text: string, name: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new CliError(`what answers at ${server} is no Weir agent: ${(error as Error).message}`, { cause: error });
+    throw new CliError(`what answers as ${name} is none: ${(error as Error).message}`, { cause: error });
   }
 }

@@ -161,7 +161,7 @@ export const RULES: readonly ImportRule[] = [
   {
     of: 'test/',
     may: ['agent/', 'native/', 'bpf/gen/', 'crds/', 'docs/', 'demo/', 'setup/', 'package.json'],
-    packages: ['uvu/assert', 'fast-check', 'yaml', 'fastify', 'ajv', '@grpc/grpc-js'],
+    packages: ['uvu/assert', 'fast-check', 'yaml', 'fastify', 'ajv', '@grpc/grpc-js', 'ws'],
     why: 'uvu hides failures: take suite from test/kit/suite.ts',
   },
 ];

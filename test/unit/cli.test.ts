@@ -563,7 +563,7 @@ test('observe -f says so when the agent goes away', async (context) => {
   };
   const broken = await weir(context, 'observe -f');
   assert.is(broken.code, 1);
-  assert.match(broken.err, `weir: the connection to unix://${context.socket} broke: `);
+  assert.match(broken.err, `weir: the connection to the agent at unix://${context.socket} broke: `);
 });
 
 const faults: readonly [string, number, string][] = [
@@ -630,7 +630,7 @@ test('something else at the socket', async (context) => {
   context.answers['/v1/status'] = (_, response) => void response.end('<html>');
   const html = await weir(context, 'status');
   assert.is(html.code, 1);
-  assert.match(html.err, `weir: what answers at unix://${context.socket} is no Weir agent: `);
+  assert.match(html.err, `weir: what answers as the agent at unix://${context.socket} is none: `);
   context.answers['/v1/status'] = (_, response) => {
     response.statusCode = 503;
     return 'x';

@@ -5,7 +5,7 @@
  */
 import { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
-import { errorOfAnswer, unreachable } from '../../kubernetes/api-error.ts';
+import { type ApiError, errorOfAnswer, unreachable } from '../../kubernetes/api-error.ts';
 import type { Connection } from '../../kubernetes/connection.ts';
 import { objectPath } from '../../kubernetes/path.ts';
 
@@ -60,21 +60,20 @@ export async function execute(connection: Connection, program: Program): Promise
       ...tls,
       handshakeTimeout: HANDSHAKE_MS,
     });
-    const running = new RunningProgram(socket);
-    const refusal = await opened(socket, operation, signal);
-    if (refusal === undefined) return running;
-    if (refusal.status !== 401 || tries > 1) throw refusal;
+    const answer = await opened(socket, operation, signal);
+    if (answer instanceof RunningProgram) return answer;
+    if (answer.status !== 401 || tries > 1) throw answer;
     connection.forget();
   }
 }
 
-/** Undefined when the WebSocket is open, else why not. */
+/** The program once the WebSocket is open, before its first message; or why it is not. */
 function opened(socket: WebSocket, operation: string, signal: AbortSignal | undefined) {
-  return new Promise<ReturnType<typeof unreachable> | undefined>((resolve) => {
+  return new Promise<RunningProgram | ApiError>((resolve) => {
     const abort = (): void => socket.terminate();
     signal?.addEventListener('abort', abort, { once: true });
     socket.once('close', () => signal?.removeEventListener('abort', abort));
-    socket.once('open', () => resolve(undefined));
+    socket.once('open', () => resolve(new RunningProgram(socket)));
     socket.on('error', (cause) => resolve(unreachable(operation, cause)));
     socket.once('unexpected-response', (request, answer) => {
       const chunks: Buffer[] = [];

@@ -102,12 +102,13 @@ function unreachable(rows: readonly NodeRow[]): string[] {
 }
 
 /** Each problem once, with the nodes that have it: most are a document's, which all nodes see. */
-function problems({ answers }: Answers<StatusAnswer>, colors: boolean): string[] {
+function problems({ answers, silent }: Answers<StatusAnswer>, colors: boolean): string[] {
   const all = answers.flatMap(({ node, value }) =>
     value.problems.map((problem) => ({ node, line: problemLine(problem, colors) })),
   );
   return [...Map.groupBy(all, ({ line }) => line)].map(([line, same]) => {
-    const where = same.length === answers.length ? 'all nodes' : same.map(({ node }) => node).join(', ');
+    const everywhere = silent.length > 0 ? 'all that answered' : 'all nodes';
+    const where = same.length === answers.length ? everywhere : same.map(({ node }) => node).join(', ');
     return `  ${line} (${where})\n`;
   });
 }
