@@ -1,7 +1,6 @@
 /** The `weir` command on a cluster, against an API server and agents in memory. */
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
-import type { StatusAnswer } from '../../agent/api/status.ts';
 import { execute, readStatus, run as runInPod } from '../../agent/cli/cluster/exec.ts';
 import { type AgentPod, placesOf } from '../../agent/cli/cluster/places.ts';
 import { chooseTarget, type Surroundings } from '../../agent/cli/cluster/target.ts';
@@ -20,7 +19,7 @@ import { POLICY_CRDS } from '../../agent/source/kubernetes/collections.ts';
 import { fakeClock } from '../kit/clock.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
-import { agentPod, FakeCluster, list, refuse } from './cli-cluster.ts';
+import { agentPod, FakeCluster, healthyStatus as healthy, list, refuse } from './cli-cluster.ts';
 
 const COMMANDS = [
   STATUS,
@@ -157,29 +156,6 @@ test.before.each(async (context) => {
 });
 test.after.each(({ fake }) => fake.stop());
 
-const healthy = (node: string): StatusAnswer => ({
-  version: '0.1.0',
-  node,
-  startedAt: '2026-01-01T00:00:00Z',
-  uptimeSeconds: 60,
-  ready: true,
-  pending: [],
-  revision: { desired: 4, realized: 4 },
-  source: { name: 'Kubernetes', synced: true },
-  problems: [],
-  attachments: { expected: 2, missing: [] },
-  devices: [],
-  endpoints: { ready: 2 },
-  policies: { valid: 1 },
-  identities: 14,
-  drops: 7,
-  maps: [],
-  flows: {
-    ...{ records: 0, capacity: 1, seconds: 0, seen: 0, overwritten: 0, followers: 0, names: 0, namesRefused: 0 },
-    unknown: 0,
-    lost: { ring: 0, queue: 0, overwritten: 0 } as StatusAnswer['flows']['lost'],
-  },
-});
 function allHealthy(fake: FakeCluster): void {
   for (const [node, answers] of Object.entries(fake.agents)) answers['/v1/status'] = () => healthy(node);
 }

@@ -6,9 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
+import type { StatusAnswer } from '../../agent/api/status.ts';
 import { type Command, type Io, runCli } from '../../agent/cli/command.ts';
 
-export type Answer = (url: URL, response: ServerResponse) => unknown;
+export type Answer = (url: URL, response: ServerResponse, method: string) => unknown;
 
 /** What a program that is run in a pod does with its stdio. */
 export interface FakeProgram {
@@ -120,7 +121,7 @@ export class FakeCluster {
         response.end(JSON.stringify({ error }));
         return;
       }
-      const value = answer(url, response);
+      const value = answer(url, response, request.method ?? '');
       if (value !== undefined) response.end(JSON.stringify(value));
     });
     await new Promise<void>((resolve) => server.listen(this.#socketOf(node), resolve));
@@ -135,7 +136,7 @@ export class FakeCluster {
     const url = new URL(request.url ?? '', 'http://k8s');
     const answer = this.objects[url.pathname];
     response.setHeader('content-type', 'application/json');
-    const value = answer ? answer(url, response) : refuse(response, 404, 'NotFound');
+    const value = answer ? answer(url, response, request.method ?? '') : refuse(response, 404, 'NotFound');
     if (value !== undefined) response.end(JSON.stringify(value));
   }
 
@@ -204,3 +205,28 @@ function kubeconfigText(port: number): string {
     'current-context': 'test',
   });
 }
+
+/** What an agent says that has nothing to complain of. */
+export const healthyStatus = (node: string): StatusAnswer => ({
+  version: '0.1.0',
+  node,
+  startedAt: '2026-01-01T00:00:00Z',
+  uptimeSeconds: 60,
+  ready: true,
+  pending: [],
+  revision: { desired: 4, realized: 4 },
+  source: { name: 'Kubernetes', synced: true },
+  problems: [],
+  attachments: { expected: 2, missing: [] },
+  devices: [],
+  endpoints: { ready: 2 },
+  policies: { valid: 1 },
+  identities: 14,
+  drops: 7,
+  maps: [],
+  flows: {
+    ...{ records: 0, capacity: 1, seconds: 0, seen: 0, overwritten: 0, followers: 0, names: 0, namesRefused: 0 },
+    unknown: 0,
+    lost: { ring: 0, queue: 0, overwritten: 0 } as StatusAnswer['flows']['lost'],
+  },
+});

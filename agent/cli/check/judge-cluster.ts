@@ -262,6 +262,18 @@ function agentChecks({ status }: Pick<AgentFacts, 'status'>, version: string): F
       'the agent attaches them again within seconds; who takes them off?',
     ),
     all(
+      'the node’s own devices have their programs',
+      those(
+        (s) => s.devices.some(({ fault }) => fault !== undefined),
+        (s) =>
+          s.devices
+            .flatMap(({ device, program, fault }) => (fault ? [`${device} ${program} (${fault})`] : []))
+            .join(', '),
+      ),
+      failed,
+      'weir status names them; until then forged sources and foreign tunnels are not refused there',
+    ),
+    all(
       'no policy is refused',
       refusedOf(status),
       failed,

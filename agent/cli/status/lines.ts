@@ -38,6 +38,7 @@ export function statusLines(status: StatusAnswer, verbose: boolean): StatusLine[
       text: countsText(status.endpoints, 'none'),
     },
     programsLine(status),
+    ...deviceLines(status),
     { topic: 'Identities', state: undefined, text: String(status.identities) },
     { topic: 'Drops', state: undefined, text: plural(status.drops, 'packet') },
     flowsLine(status),
@@ -63,6 +64,19 @@ function programsLine({ attachments }: StatusAnswer): StatusLine {
   if (missing.length === 0) return { topic: 'Programs', state: 'green', text: `${expected} of ${expected} attached` };
   const text = `${expected - missing.length} of ${expected} attached; missing at endpoint ${missing.join(', ')}`;
   return { topic: 'Programs', state: 'red', text };
+}
+
+/** The node's own devices: one that lacks its program lets through what it should refuse. None on an agent without nodes. */
+function deviceLines({ devices }: StatusAnswer): StatusLine[] {
+  return [...Map.groupBy(devices, ({ device }) => device)].map(([device, programs]) => {
+    const faults = programs.flatMap(({ program, fault }) =>
+      fault === undefined ? [] : [`${program} is not: ${fault}`],
+    );
+    const attached = programs.filter(({ fault }) => fault === undefined);
+    const names = attached.map(({ program, mode }) => (mode === undefined ? program : `${program} (${mode})`));
+    const text = [`${names.join(', ') || 'nothing'} attached`, ...faults].join('; ');
+    return { topic: `Device ${device}`, state: faults.length > 0 ? 'red' : 'green', text };
+  });
 }
 
 function flowsLine({ flows }: StatusAnswer): StatusLine {
