@@ -1,6 +1,11 @@
 /** Calls of grpc-js as functions that return or throw; streams that wait for their reader. */
-import { once } from 'node:events';
-import { type handleUnaryCall, type ServerWritableStream, status } from '@grpc/grpc-js';
+import {
+  type handleUnaryCall,
+  ServerInterceptingCall,
+  type ServerInterceptor,
+  type ServerWritableStream,
+  status,
+} from '@grpc/grpc-js';
 import { asWeirError } from '../../errors.ts';
 import type { Logger } from '../../run/log.ts';
 import { Refusal } from './refusal.ts';
@@ -8,8 +13,23 @@ import { Refusal } from './refusal.ts';
 /** Streams open at once, of all clients. */
 export const STREAMS_MAX = 32;
 
-type Stream = ServerWritableStream<object, object | Buffer>;
-type Messages = (request: object, signal: AbortSignal) => AsyncIterable<readonly (object | Buffer)[]>;
+type Message = object | Buffer;
+type Stream = ServerWritableStream<object, readonly Message[]>;
+type Messages = (request: object, signal: AbortSignal) => AsyncIterable<readonly Message[]>;
+
+/**
+ * grpc-js takes one message at a time and waits for each to be written: half of what a follower costs. What a stream
+ * writes are batches; here, below that queue, each becomes its messages, which leave in one write.
+ */
+export const unpackBatches: ServerInterceptor = (_, call) => new UnpackedBatches(call);
+
+class UnpackedBatches extends ServerInterceptingCall {
+  override sendMessage(message: Message | readonly Message[], written: () => void): void {
+    const batch: readonly Message[] = Array.isArray(message) ? message : [message];
+    const last = batch.length - 1;
+    for (const [i, one] of batch.entries()) super.sendMessage(one, i === last ? written : () => {});
+  }
+}
 
 export class Calls {
   readonly #log: Logger | undefined;
@@ -32,8 +52,9 @@ export class Calls {
   }
 
   /** A reader who does not read is waited for; the messages are made only when there is room. */
-  stream(messages: Messages): (call: Stream) => void {
-    return (call) => {
+  stream(messages: Messages): (call: ServerWritableStream<object, Message>) => void {
+    return (unpacked) => {
+      const call = unpacked as unknown as Stream; // unpackBatches
       if (this.#streams >= STREAMS_MAX) {
         call.emit(
           'error',
@@ -59,11 +80,16 @@ export class Calls {
     const gone = new AbortController();
     call.once('cancelled', () => gone.abort());
     const signal = AbortSignal.any([gone.signal, this.#closing.signal]);
+    let goOn = (): void => {};
+    signal.addEventListener('abort', () => goOn(), { once: true });
     for await (const batch of messages(call.request, signal)) {
-      for (const message of batch) {
-        if (signal.aborted) break;
-        if (!call.write(message)) await once(call, 'drain', { signal }).catch(() => {}); // aborted: seen above
-      }
+      if (signal.aborted) break;
+      if (batch.length === 0) continue;
+      // one batch is on its way, no more: what a reader does not read stays where it is
+      await new Promise<void>((resolve) => {
+        goOn = resolve;
+        call.write(batch, () => resolve());
+      });
       if (signal.aborted) break;
     }
     if (this.#closing.signal.aborted) {

@@ -3,8 +3,8 @@
  * the last of them that wants these fields it goes.
  */
 
-/** Followers that keep up are at most a few batches apart. */
-const SLOTS = 256;
+/** Followers that keep up are at most some batches apart; about 1 MiB. */
+const SLOTS = 2048;
 
 export interface SharedEncoding {
   /** The flow with this sequence number, encoded now unless somebody did before. */

@@ -10,7 +10,7 @@ import { asWeirError, WeirError } from '../../errors.ts';
 import type { FlowHistory } from '../../flow/history.ts';
 import type { Logger } from '../../run/log.ts';
 import { takeOver } from '../../run/unix-socket.ts';
-import { Calls } from './calls.ts';
+import { Calls, unpackBatches } from './calls.ts';
 import { type CertificateFiles, Certificates, certificatesAreThere, certificatesToCome } from './certificates.ts';
 import { EncodedFlows } from './encoded-flows.ts';
 import { getFlows } from './get-flows.ts';
@@ -71,7 +71,7 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
   const encoded = new EncodedFlows();
   const calls = new Calls(log);
   const peers = new Peers(() => readPeers(options, tlsPort));
-  const server = new Server(LIMITS);
+  const server = new Server({ ...LIMITS, interceptors: [unpackBatches] });
   let tlsPort = 0;
 
   server.addService(callsOf('observer.Observer'), {
