@@ -244,6 +244,8 @@ __slow int judge_packet(struct __sk_buff *ctx, struct passage *p, struct conntra
 		return -DROP_NEW_CONNECTION_BUDGET;
 	if (entry)
 		end_connection(ctx, p, entry, live ? 0 : EVENT_EXPIRED);
+	else if (config_services) /* a lead that was not followed has left the key of another connection */
+		set_own_key(p);
 	if (conntrack_create(p))
 		return -DROP_CONNTRACK_INSERT;
 	if (config_services && p->translation == TRANSLATION_TO_BACKEND && write_lead())

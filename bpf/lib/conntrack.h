@@ -59,13 +59,14 @@ __force_inline bool source_is_low_ipv6(const struct tuple *t)
 	return !port_below(t->destination_port, t->source_port);
 }
 
-/* The entry of a tuple, living or expired, or NULL. Sets `*source_is_low`; `key` stays for later writes. */
-__force_inline struct conntrack_entry *conntrack_lookup(const struct tuple *t, union conntrack_key *key,
-							__u8 *source_is_low, const enum family family)
+/* Sets the key of a tuple, and `*source_is_low`. */
+__force_inline void conntrack_key_of(const struct tuple *t, union conntrack_key *key, __u8 *source_is_low,
+				     const enum family family)
 {
-	if (family == FAMILY_IPV4) {
-		bool low = source_is_low_ipv4(t);
+	bool low = family == FAMILY_IPV4 ? source_is_low_ipv4(t) : source_is_low_ipv6(t);
 
+	*source_is_low = low;
+	if (family == FAMILY_IPV4) {
 		key->ipv4 = (struct conntrack_key4){
 			.low_address = low ? ipv4_of(&t->source) : ipv4_of(&t->destination),
 			.high_address = low ? ipv4_of(&t->destination) : ipv4_of(&t->source),
@@ -73,10 +74,7 @@ __force_inline struct conntrack_entry *conntrack_lookup(const struct tuple *t, u
 			.high_port = low ? t->destination_port : t->source_port,
 			.protocol = t->protocol,
 		};
-		*source_is_low = low;
-		return bpf_map_lookup_elem(&conntrack4, &key->ipv4);
 	} else {
-		bool low = source_is_low_ipv6(t);
 		const struct ip_address *first = low ? &t->source : &t->destination;
 		const struct ip_address *second = low ? &t->destination : &t->source;
 
@@ -86,9 +84,16 @@ __force_inline struct conntrack_entry *conntrack_lookup(const struct tuple *t, u
 		key->ipv6.high_port = low ? t->destination_port : t->source_port;
 		key->ipv6.protocol = t->protocol;
 		__builtin_memset(key->ipv6.pad, 0, sizeof(key->ipv6.pad));
-		*source_is_low = low;
-		return bpf_map_lookup_elem(&conntrack6, &key->ipv6);
 	}
+}
+
+/* The entry of a tuple, living or expired, or NULL. Sets `*source_is_low`; `key` stays for later writes. */
+__force_inline struct conntrack_entry *conntrack_lookup(const struct tuple *t, union conntrack_key *key,
+							__u8 *source_is_low, const enum family family)
+{
+	conntrack_key_of(t, key, source_is_low, family);
+	return family == FAMILY_IPV4 ? bpf_map_lookup_elem(&conntrack4, &key->ipv4)
+				     : bpf_map_lookup_elem(&conntrack6, &key->ipv6);
 }
 
 __force_inline __u32 sender_of(const struct conntrack_entry *entry, bool source_is_low)
@@ -189,6 +194,14 @@ __force_inline void head_for(struct passage *p, const struct conntrack_entry *en
 	p->target = entry->endpoint[side];
 	p->node = entry->node[side];
 	p->masquerade = !!(entry->flags & CONNTRACK_MASQUERADED);
+}
+
+__force_inline void set_own_key(struct passage *p)
+{
+	if (p->family == FAMILY_IPV4)
+		conntrack_key_of(&p->tuple, &p->key, &p->source_is_low, FAMILY_IPV4);
+	else
+		conntrack_key_of(&p->tuple, &p->key, &p->source_is_low, FAMILY_IPV6);
 }
 
 /* Writes the entry of a connection that was just allowed. */

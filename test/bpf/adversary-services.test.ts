@@ -1,0 +1,47 @@
+/** Services against who would use them to get past policy, or to break what others have. */
+import * as assert from 'uvu/assert';
+import { DatapathFixture } from '../kit/datapath-fixture.ts';
+import { allow, setIdentity, setPolicy, setVerdict } from '../kit/datapath-policy.ts';
+import { removeService, removeVirtualAddress, setService } from '../kit/datapath-service.ts';
+import { udp } from '../kit/packet.ts';
+import { privileged } from '../kit/privileged.ts';
+import { suite } from '../kit/suite.ts';
+
+const OPEN = 16;
+/** Egress to the world and to nobody else. */
+const TO_WORLD = 17;
+const WORLD = { 4: 9, 6: 10 } as const;
+
+const test = privileged(suite('Services, attacked'), 'root');
+const datapath = DatapathFixture.open();
+setPolicy(datapath, OPEN, {});
+setPolicy(datapath, TO_WORLD, { egress: { isolated: true, identitySet: 5 } });
+for (const identity of [1001, 1002]) setIdentity(datapath, identity);
+for (const family of [4, 6] as const) setIdentity(datapath, WORLD[family], 5, 7);
+setVerdict(datapath, { policy: TO_WORLD, class: 7, direction: 'egress' }, { normal: allow(1, 1) });
+test.after(() => datapath[Symbol.dispose]());
+
+for (const family of [4, 6] as const) {
+  const [vip, backend] = family === 4 ? ['10.96.1.1', '10.9.2.9'] : ['fd96:1::1', 'fd09:2::9'];
+  const client = datapath.pod({ identity: 1001, policy: OPEN, ipv4: '10.9.2.2', ipv6: 'fd09:2::2' });
+  const from = family === 4 ? client.ipv4 : client.ipv6;
+  datapath.peer(backend, { identity: 1002, kind: 'pod' });
+
+  test(`IPv${family}: a Service that is gone leads nowhere, and opens no way to its backends`, async () => {
+    const ends = { from, to: vip, sport: 20001, dport: 53 };
+    const direct = { from, to: backend, sport: 20001, dport: 5353 };
+    setService(datapath, 'udp', vip, 53, [[backend, 5353]]);
+    assert.is((await datapath.fromPod(client, udp(ends))).verdict, 'stack');
+    removeService(datapath, 'udp', vip, 53);
+    removeVirtualAddress(datapath, vip);
+    datapath.setEndpoint(client, { policy: TO_WORLD });
+    datapath.bumpEpoch();
+    assert.is((await datapath.fromPod(client, udp(ends))).verdict, 'stack', 'an address of the world');
+    const run = await datapath.fromPod(client, udp(direct));
+    assert.equal([run.verdict, run.reason], ['drop', 'POLICY_DENIED'], 'its backend is not of the world');
+    datapath.setEndpoint(client, { policy: OPEN });
+    datapath.bumpEpoch();
+  });
+}
+
+test.run();
