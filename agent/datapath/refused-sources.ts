@@ -15,21 +15,25 @@ export interface RefusedSources {
   setDenied(prefixes: readonly Prefix[]): Promise<void>;
 }
 
-/** Starts from what the table holds. Calls must not overlap. */
+/**
+ * Starts from what the table holds. Of either kind nothing is removed before it was told once what there is of it: an agent
+ * that has just started knows its own addresses long before the deny lists. Calls must not overlap.
+ */
 export function createRefusedSources(table: NodeMaps['refusedSources']): RefusedSources {
-  let own: readonly Prefix[] = [];
-  let denied: readonly Prefix[] = [];
+  let own: readonly Prefix[] | undefined;
+  let denied: readonly Prefix[] | undefined;
   /** As the table has it; undefined: not read yet. */
   let held: Map<Prefix, number> | undefined;
 
   async function write(): Promise<void> {
     held ??= new Map([...table.entries()].map(([key, reason]) => [decodeRangeKey(key), reason]));
     const wanted = new Map<Prefix, number>([
-      ...denied.map((prefix) => [prefix, DropReason.DROP_DENY_CIDR] as const),
-      ...own.map((prefix) => [prefix, DropReason.DROP_HOST_SPOOF] as const),
+      ...(denied ?? []).map((prefix) => [prefix, DropReason.DROP_DENY_CIDR] as const),
+      ...(own ?? []).map((prefix) => [prefix, DropReason.DROP_HOST_SPOOF] as const),
     ]);
+    const isKnown = (reason: number): boolean => (reason === DropReason.DROP_DENY_CIDR ? denied : own) !== undefined;
     const set = [...wanted].filter(([prefix, reason]) => held?.get(prefix) !== reason);
-    const gone = [...held.keys()].filter((prefix) => !wanted.has(prefix));
+    const gone = [...held].flatMap(([prefix, reason]) => (wanted.has(prefix) || !isKnown(reason) ? [] : [prefix]));
     for (let at = 0; at < set.length; at += AT_ONCE) {
       const part = set.slice(at, at + AT_ONCE);
       table.setAll(part.map(([prefix, reason]) => [encodeRangeKey(prefix), reason]));
@@ -46,7 +50,7 @@ export function createRefusedSources(table: NodeMaps['refusedSources']): Refused
 
   return {
     async setOwn(prefixes) {
-      if (held && prefixes.length === own.length && prefixes.every((prefix, i) => prefix === own[i])) return;
+      if (held && prefixes.length === own?.length && prefixes.every((prefix, i) => prefix === own?.[i])) return;
       own = prefixes;
       await write();
     },
