@@ -8,6 +8,8 @@
 # images are kept outside the checkout, by contents. So a change of the agent costs the bundle and one layer.
 set -eu
 cd "$(dirname "$0")/.."
+# Mounts of its own, which end with it: also when a build fails.
+[ -n "${WEIR_IMAGE_MOUNTS:-}" ] || WEIR_IMAGE_MOUNTS=own exec unshare --mount --propagation private sh setup/image.sh
 [ -n "${WEIR_SETUP_DONE:-}" ] || sh setup/setup.sh run
 state=.setup
 . setup/progress.sh
@@ -29,9 +31,18 @@ version=$(node -p 'require("./package.json").version')
 name=docker.io/weir/weir:$version
 base=localhost/weir-base:$(sed -n '/^make_base()/,/^}/p' setup/image.sh | sha256sum | cut -c 1-12)
 
+driver=vfs
+mkdir -p "$cache/try/a" "$cache/try/b" "$cache/try/c" "$cache/try/d"
+if mount -t overlay overlay -o "lowerdir=$cache/try/a,upperdir=$cache/try/b,workdir=$cache/try/c" "$cache/try/d" 2> /dev/null; then
+	umount "$cache/try/d"
+	driver=overlay
+fi
+# What was mounted in an earlier run is not any more.
+rm -rf "$cache/try" "$cache/run"
+
 buildah() {
-	# vfs and chroot work everywhere: in a container, without a mount of its own, without user namespaces.
-	STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot command buildah --root "$cache/storage" --runroot "$cache/run" "$@"
+	# chroot works everywhere, also in a container; so does vfs, but it copies the whole file system for each layer.
+	env BUILDAH_ISOLATION=chroot buildah --storage-driver "$driver" --root "$cache/$driver" --runroot "$cache/run" "$@"
 }
 
 # debian:bookworm-slim is minbase without what only people read.
@@ -72,9 +83,9 @@ build_image() {
 	verdict="$verdict, $(du -Lm dist/weir-image.tar | cut -f 1) MiB, dist/weir-image.tar"
 }
 
-# Of finished archives the newest five stay; of images those with a name, and the layers they stand on.
+# Of finished archives the newest dozen stays, for clusters that are up look for theirs when a node joins; of images those with a name, and the layers they stand on.
 forget_old() {
-	find "$cache" -maxdepth 1 -name 'weir-*.tar' -printf '%T@ %p\n' | sort -rn | sed -n '6,$s/^[^ ]* //p' | xargs -r rm -f
+	find "$cache" -maxdepth 1 -name 'weir-*.tar' -printf '%T@ %p\n' | sort -rn | sed -n '13,$s/^[^ ]* //p' | xargs -r rm -f
 	buildah rmi --prune > /dev/null 2>&1 || verdict="old layers could not be removed"
 }
 
