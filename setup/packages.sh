@@ -33,7 +33,8 @@ wanted_test="
 	qemu-system-x86:qemu-system-x86_64
 	busybox-static:busybox
 	cpio:cpio
-	faketime:faketime"
+	faketime:faketime
+	prometheus:prometheus"
 
 # What a Kubernetes on this machine consists of, beside what setup/stock.sh builds; and the image of Weir for it.
 wanted_cluster="

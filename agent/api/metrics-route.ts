@@ -1,20 +1,11 @@
 /** GET /metrics: Prometheus's text format, or OpenMetrics for who asks for it. */
 import type { FastifyInstance } from 'fastify';
-import { Registry, type RegistryContentType } from 'prom-client';
+import { Registry } from 'prom-client';
 import type { Metrics } from './metrics.ts';
 
 const TEXT = { schema: { type: 'string' } } as const;
 
 export function metricsRoute(app: FastifyInstance, metrics: Metrics): void {
-  // The registry has one content type at a time: scrapes are answered one after the other.
-  let last: Promise<unknown> = Promise.resolve();
-
-  async function write(type: RegistryContentType): Promise<string> {
-    const registry = metrics.registry as Registry<RegistryContentType>;
-    registry.setContentType(type);
-    return registry.metrics();
-  }
-
   app.get(
     '/metrics',
     {
@@ -28,14 +19,20 @@ export function metricsRoute(app: FastifyInstance, metrics: Metrics): void {
       },
     },
     async (request, reply) => {
-      const type = prefersOpenMetrics(request.headers.accept)
-        ? Registry.OPENMETRICS_CONTENT_TYPE
-        : Registry.PROMETHEUS_CONTENT_TYPE;
-      const body = last.then(() => write(type));
-      last = body.catch(() => undefined); // told to the one who asked; the next is answered all the same
-      return reply.header('content-type', type).send(await body);
+      const text = await metrics.registry.metrics();
+      return prefersOpenMetrics(request.headers.accept)
+        ? reply.header('content-type', Registry.OPENMETRICS_CONTENT_TYPE).send(openMetrics(text))
+        : reply.header('content-type', Registry.PROMETHEUS_CONTENT_TYPE).send(text);
     },
   );
+}
+
+/**
+ * Prometheus's text as OpenMetrics: there a counter's family is named without `_total`, no line is empty, and the end is marked. Not
+ * prom-client's own way, which renames its counters for good when it is asked once.
+ */
+function openMetrics(text: string): string {
+  return `${text.replace(/^# (HELP|TYPE) (\w+)_total /gm, '# $1 $2 ').replace(/\n{2,}/g, '\n')}# EOF\n`;
 }
 
 /** The client wants OpenMetrics at least as much as plain text (RFC 9110, 12.5.1). */

@@ -74,6 +74,11 @@ const ACCEPTED: readonly (readonly string[])[] = [
   ['extraConfig.addDeadlineMs=3000', 'extraConfig.attachMode=clsact'],
   ['bpf.root=/mnt/bpf', 'daemon.runPath=/run/node1', 'daemon.statePath=/var/lib/node1', 'cni.binPath=/opt/node1/bin'],
   ['image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef'],
+  [
+    'prometheus.enabled=true',
+    'hubble.metrics.enabled={drop:sourceContext=pod|ip,tcp}',
+    'hubble.metrics.dashboards.enabled=true',
+  ],
   ['updateStrategy.type=OnDelete', 'updateStrategy.rollingUpdate=null'],
 ];
 
@@ -103,6 +108,7 @@ const REFUSED: readonly [setting: string, words: RegExp][] = [
   ['hubble.relay.enabled=true,hubble.tls.enabled=false', /hubble.relay.enabled needs .* hubble.tls.enabled/],
   ['hubble.tls.auto.method=certmanager', /certManagerIssuerRef must name the issuer/],
   ['prometheus.serviceMonitor.enabled=true', /serviceMonitor.enabled needs prometheus.enabled/],
+  ['hubble.metrics.enabled={drop}', /hubble.metrics.enabled needs prometheus.enabled/],
   ['extraConfig.routingMode=native', /extraConfig.routingMode: the chart sets it, by a value of its own/],
 ];
 for (const [setting, words] of REFUSED)

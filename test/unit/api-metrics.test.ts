@@ -1,5 +1,6 @@
 /** Metrics say what the state says at the moment of the scrape. */
 import * as assert from 'uvu/assert';
+import { prefersOpenMetrics } from '../../agent/api/metrics-route.ts';
 import { suite } from '../kit/suite.ts';
 import { everyShape, makeApi } from './api-state.ts';
 import * as r from './flow-records.ts';
@@ -76,6 +77,37 @@ test('an unknown path does not make a series of its own', async () => {
     for (let i = 0; i < 5; i++) await app.inject(`/nothing/${i}`);
     const series = [...(await scrape(app)).keys()].filter((name) => name.startsWith('weir_http_requests_total'));
     assert.equal(series, ['weir_http_requests_total{route="unknown",method="GET",status="404"}']);
+  } finally {
+    await app.close();
+  }
+});
+
+for (const [accept, wanted] of [
+  [undefined, false],
+  ['text/plain', false],
+  ['*/*', false],
+  ['application/openmetrics-text', true],
+  [
+    'application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;q=0.5,*/*;q=0.1',
+    true,
+  ],
+  ['application/openmetrics-text;q=0.3, text/plain;q=0.9', false],
+  ['application/openmetrics-text;q=0', false],
+] as const) {
+  test(`content negotiation: ${accept}`, () => assert.is(prefersOpenMetrics(accept), wanted));
+}
+
+test('OpenMetrics names the families of counters without _total, once and for the one who asked', async () => {
+  const { app } = await makeApi(8);
+  try {
+    const plain = await app.inject('/metrics');
+    const open = await app.inject({ url: '/metrics', headers: { accept: 'application/openmetrics-text' } });
+    const again = await app.inject('/metrics');
+    assert.match(String(open.headers['content-type']), 'application/openmetrics-text');
+    assert.match(open.body, /^# TYPE weir_flow_lost counter\nweir_flow_lost_total\{/m);
+    assert.not.match(open.body, '\n\n');
+    assert.ok(open.body.endsWith('\n# EOF\n'));
+    for (const { body } of [plain, again]) assert.match(body, /^# TYPE weir_flow_lost_total counter$/m);
   } finally {
     await app.close();
   }

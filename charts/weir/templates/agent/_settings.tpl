@@ -40,6 +40,9 @@ healthListenAddress: 127.0.0.1:{{ $v.healthPort }}
 {{- if $v.prometheus.enabled }}
 metricsListenAddress: {{ printf "%s:%v" (include "weir.anyAddress" .) $v.prometheus.port | quote }}
 {{- end }}
+{{- with $v.hubble.metrics.enabled }}
+hubbleMetrics: {{ join " " . | quote }}
+{{- end }}
 {{- if $v.hubble.enabled }}
 hubbleSocket: {{ $v.daemon.runPath }}/hubble.sock
 flowMemoryMiB: {{ $v.hubble.memoryMiB }}
