@@ -45,8 +45,8 @@ export function baseImages(): Promise<string[]> {
   return made;
 }
 
-/** For charts/weir with hubble.relay.enabled; no node has it without being told. */
-export const RELAY_IMAGE = 'weir.test/hubble-relay:1';
+/** For charts/weir with hubble.relay.enabled and this repository: the chart's own tag. No node has it without being told. */
+export const RELAY_IMAGE = 'weir.test/hubble-relay:v1.19.4';
 export function relayImage(): Promise<string> {
   return archiveOf(programImage(RELAY_IMAGE, 'hubble-relay'));
 }
