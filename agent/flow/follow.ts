@@ -4,11 +4,11 @@
  */
 import type { StoredFlow } from './decode.ts';
 import type { Clause } from './filter.ts';
-import { type ReadTo, SCAN_CHUNK, visit } from './scan.ts';
+import { type MissedStage, missedBetween, type ReadTo, SCAN_CHUNK, tellMissed, visit } from './scan.ts';
 import type { RecordStore } from './store.ts';
 
 export class Follower {
-  /** Records overwritten before this follower read them: exact, whether its filter wanted them or not. */
+  /** Events overwritten before this follower read them: exact, whether its filter wanted them or not. */
   missed = 0;
   readonly #store: RecordStore;
   readonly #view: StoredFlow;
@@ -16,7 +16,7 @@ export class Follower {
   readonly #end: number;
   readonly #stopListening: () => void;
   #next: number;
-  #unreported = 0;
+  #unreported: Record<MissedStage, number> | undefined;
   #wake: () => void = () => {};
 
   /**
@@ -34,21 +34,19 @@ export class Follower {
 
   /** True when there is nothing to read now. */
   get atEnd(): boolean {
-    return this.#next >= this.#store.next && this.#unreported === 0;
+    return this.#next >= this.#store.next && this.#unreported === undefined;
   }
 
   /** True when all that was asked for was read. */
   get done(): boolean {
-    return this.#next >= this.#end && this.#unreported === 0;
+    return this.#next >= this.#end && this.#unreported === undefined;
   }
 
   /** Hands over what comes next, at most `most` flows and SCAN_CHUNK records, and before them what was missed. */
   read(most: number, to: ReadTo): void {
     this.account();
-    if (this.#unreported > 0) {
-      to.lost('subscriber', this.#unreported);
-      this.#unreported = 0;
-    }
+    if (this.#unreported !== undefined) tellMissed(this.#unreported, to);
+    this.#unreported = undefined;
     const end = Math.min(this.#store.next, this.#end, this.#next + SCAN_CHUNK);
     for (let left = most; left > 0 && this.#next < end; this.#next++) {
       if (visit(this.#view.at(this.#next), this.#wanted, to)) left--;
@@ -57,11 +55,17 @@ export class Follower {
 
   /** Counts what was overwritten since the last look. */
   account(): void {
-    const gap = Math.min(this.#store.oldest, this.#end) - this.#next;
-    if (gap <= 0) return;
-    this.missed += gap;
-    this.#unreported += gap;
-    this.#next += gap;
+    const reached = Math.min(this.#store.oldest, this.#end);
+    if (reached <= this.#next) return;
+    const { ring, queue, subscriber } = missedBetween(this.#store, this.#next, reached);
+    const before = this.#unreported ?? { ring: 0, queue: 0, subscriber: 0 };
+    this.#unreported = {
+      ring: before.ring + ring,
+      queue: before.queue + queue,
+      subscriber: before.subscriber + subscriber,
+    };
+    this.missed += subscriber;
+    this.#next = reached;
   }
 
   /** Resolves when there is something to read, or the signal aborts. One wait at a time. */

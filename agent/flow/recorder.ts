@@ -137,9 +137,10 @@ export class FlowRecorder {
     marker[AT.type] = LOST_RECORD;
     view.setBigUint64(AT.packets, BigInt(this.#unwritten.ring), LITTLE_ENDIAN);
     view.setBigUint64(AT.packets + 8, BigInt(this.#unwritten.queue), LITTLE_ENDIAN);
+    const store = this.#store;
+    store.losses.add(store.next, this.#unwritten.ring, this.#unwritten.queue);
     this.#unwritten = { ring: 0, queue: 0 };
     this.#writtenAt = performance.now();
-    const store = this.#store;
     store.append(marker, 0, 1);
     store.times[(store.next - 1) % store.capacity] = Date.now();
     store.announce();

@@ -10,11 +10,14 @@ import { LOST_RECORD, type RecordStore } from './store.ts';
 /** Records looked at before others get a turn: about a millisecond. */
 export const SCAN_CHUNK = 16384;
 
+/** Where a reader's events can be lost: before the store, or because it was overtaken. */
+export type MissedStage = 'ring' | 'queue' | 'subscriber';
+
 /** Receives what a walk finds. The view is only valid during the call. */
 export interface ReadTo {
   flow(flow: StoredFlow): void;
   /** ring, queue: lost before the store, at this place. subscriber: overwritten before this walk came there. */
-  lost(stage: 'ring' | 'queue' | 'subscriber', count: number): void;
+  lost(stage: MissedStage, count: number): void;
 }
 
 /** Looks at one record; true if it is a wanted flow. */
@@ -27,6 +30,17 @@ export function visit(flow: StoredFlow, wanted: Clause, to: ReadTo): boolean {
   if (eventName(flow.type) === undefined || !wanted(flow)) return false;
   to.flow(flow);
   return true;
+}
+
+/** What a reader who is overtaken missed by the records `from` to `to`: events, and words of losses before the store. */
+export function missedBetween(store: RecordStore, from: number, to: number): Readonly<Record<MissedStage, number>> {
+  const { records, ring, queue } = store.losses.between(from, to);
+  return { ring, queue, subscriber: to - from - records };
+}
+
+/** Tells them, in the order in which they are met on the way up. */
+export function tellMissed(missed: Readonly<Record<MissedStage, number>>, to: ReadTo): void {
+  for (const stage of ['ring', 'queue', 'subscriber'] as const) if (missed[stage] > 0) to.lost(stage, missed[stage]);
 }
 
 /** From `from` up to the newest at the time of the call, at most `count` flows. Returns the sequence to go on from. */
@@ -43,7 +57,7 @@ export async function walkForward(
   let left = count;
   while (left > 0 && next < end) {
     if (next < store.oldest) {
-      to.lost('subscriber', store.oldest - next);
+      tellMissed(missedBetween(store, next, store.oldest), to);
       next = store.oldest;
     }
     const stop = Math.min(end, next + SCAN_CHUNK);

@@ -12,6 +12,7 @@
 import type { Labels } from '../model/labels.ts';
 import { labelsKey } from '../model/labels.ts';
 import type { PolicyInfo, RuleInfo } from '../model/verdict.ts';
+import { LossLog } from './loss-log.ts';
 import { NameTable } from './name-table.ts';
 import type { PartyName } from './names.ts';
 import { EVENT_SIZE } from './record.ts';
@@ -56,6 +57,8 @@ export class RecordStore {
   readonly times: Float64Array;
   readonly refs: Uint32Array;
   readonly tables: NameTables;
+  /** Of the records of type LOST_RECORD. */
+  readonly losses = new LossLog();
   /** Sequence the next record will get. */
   next = 1;
   readonly #listeners = new Set<() => void>();
