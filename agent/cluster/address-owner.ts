@@ -36,7 +36,7 @@ export interface EntryClaim {
 
 export interface AddressOwners<E extends EntryClaim> {
   setNode(name: string, claim: NodeClaim | undefined): void;
-  /** Replaces the slice's entries. */
+  /** Replaces the slice's entries. One that stays may be the same object: then nothing is different about it. */
   setSlice(slice: string, entries: readonly E[]): void;
   /** Slices in which something may be different since the last call. */
   take(): Set<string>;
@@ -124,7 +124,9 @@ export function createAddressOwners<E extends EntryClaim>(): AddressOwners<E> {
       }
     },
     setSlice(slice, entries) {
-      for (const entry of slices.get(slice) ?? []) {
+      const [before, now] = [new Set(slices.get(slice) ?? []), new Set(entries)];
+      for (const entry of before) {
+        if (now.has(entry)) continue;
         touch(entry.addresses);
         for (const address of entry.addresses) {
           const at = claims.get(address);
@@ -133,10 +135,11 @@ export function createAddressOwners<E extends EntryClaim>(): AddressOwners<E> {
         }
         slicesOf.get(entry.node)?.delete(slice);
       }
-      for (const entry of entries) {
+      for (const entry of now) {
+        slicesOf.set(entry.node, (slicesOf.get(entry.node) ?? new Set()).add(slice));
+        if (before.has(entry)) continue;
         for (const address of entry.addresses) claims.set(address, (claims.get(address) ?? new Set<E>()).add(entry));
         touch(entry.addresses);
-        slicesOf.set(entry.node, (slicesOf.get(entry.node) ?? new Set()).add(slice));
       }
       dirty.add(slice);
       if (entries.length > 0) slices.set(slice, entries);

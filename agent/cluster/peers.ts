@@ -3,7 +3,7 @@
  * (address-owner.ts), and a number has one label set: who receives them needs no rule of their own.
  */
 import type { WatchChange } from '../kubernetes/watch.ts';
-import type { ClusterIdentity, PublishedEndpoint, SourceChange } from '../model/object.ts';
+import type { ClusterIdentity, PublishedEndpoint, PublishedEndpoints, SourceChange } from '../model/object.ts';
 import { createAddressOwners } from './address-owner.ts';
 import type { IdentityObject, RecordObject, SliceObject } from './objects.ts';
 import { type ReadEntry, readIdentity, readRecord, readSlice, refOf } from './read-objects.ts';
@@ -21,8 +21,8 @@ export function createPeers(nodeName: string): Peers {
   const identities = new Map<string, ClusterIdentity>();
   const namesOf = new Map<number, Set<string>>();
   const owners = createAddressOwners<ReadEntry>();
-  /** What was delivered of each slice, as text; absent: nothing. */
-  const delivered = new Map<string, string>();
+  /** What was delivered of each slice; absent: nothing. */
+  const delivered = new Map<string, PublishedEndpoints>();
   const nodeOfSlice = new Map<string, string>();
   const problems = new Map<string, string>();
 
@@ -79,11 +79,11 @@ export function createPeers(nodeName: string): Peers {
       }
       if (node === nodeName) continue;
       const endpoints = owners.entries(name).flatMap(owned);
-      const text = JSON.stringify([node, endpoints]);
-      if (delivered.get(name) === text) continue;
-      delivered.set(name, text);
+      const value = { node, endpoints };
+      if (isSame(delivered.get(name), value)) continue;
+      delivered.set(name, value);
       changes.push({
-        change: { type: 'upsert', object: { kind: 'WeirEndpointSlice', ref, value: { node, endpoints } } },
+        change: { type: 'upsert', object: { kind: 'WeirEndpointSlice', ref, value } },
         size: endpoints.length,
       });
     }
@@ -129,7 +129,8 @@ export function createPeers(nodeName: string): Peers {
     takeSlices(changes) {
       for (const change of changes) {
         const name = change.type === 'upsert' ? change.object.metadata.name : change.ref.name;
-        owners.setSlice(name, change.type === 'upsert' ? readSlice(change.object) : []);
+        // Of a slice's endpoints mostly one is new: the others stay the objects they are, for whoever compares them.
+        owners.setSlice(name, change.type === 'upsert' ? readSlice(change.object, owners.entries(name)) : []);
         if (change.type === 'upsert') nodeOfSlice.set(name, change.object.spec.node);
         else nodeOfSlice.delete(name);
       }
@@ -137,4 +138,13 @@ export function createPeers(nodeName: string): Peers {
     },
     problems: () => [...problems.values()],
   };
+}
+
+/** Endpoints are compared as objects: readSlice() keeps those that are as they were. */
+function isSame(before: PublishedEndpoints | undefined, now: PublishedEndpoints): boolean {
+  if (before?.node !== now.node || before.endpoints.length !== now.endpoints.length) return false;
+  return before.endpoints.every((endpoint, i) => {
+    const other = now.endpoints[i];
+    return endpoint === other || JSON.stringify(endpoint) === JSON.stringify(other);
+  });
 }

@@ -2,10 +2,11 @@
 
 import { type Address, type Prefix, parseAddress, parsePrefix } from '../model/address.ts';
 import { FIRST_POD_IDENTITY, LAST_POD_IDENTITY } from '../model/identity.ts';
-import type { ClusterIdentity, NodeRecord, ObjectRef, PublishedEndpoint } from '../model/object.ts';
+import type { ClusterIdentity, NamedPort, NodeRecord, ObjectRef, PublishedEndpoint } from '../model/object.ts';
 import type { EntryClaim, NodeClaim } from './address-owner.ts';
 import {
   API_VERSION,
+  type EndpointEntry,
   type IdentityObject,
   identityName,
   labelsOf,
@@ -44,13 +45,44 @@ export interface ReadEntry extends EntryClaim {
   readonly endpoint: PublishedEndpoint;
 }
 
-export function readSlice({ metadata, spec }: SliceObject): ReadEntry[] {
+/** `before`: the same slice as it was. Entries that are still so are returned as the same objects. */
+export function readSlice({ metadata, spec }: SliceObject, before: readonly ReadEntry[] = []): ReadEntry[] {
+  const known = new Map(before.map((entry) => [entry.since, entry]));
   return spec.endpoints.map((entry) => {
-    const { identity, namespace, pod, uid, since, namedPorts = [], workload } = entry;
-    const addresses = entry.addresses.map(parseAddress).filter((address): address is Address => address !== undefined);
-    const endpoint = { addresses, identity, namespace, pod, uid, namedPorts, workload };
-    return { node: spec.node, slice: metadata.name, since, addresses, endpoint };
+    const same = known.get(entry.since);
+    known.delete(entry.since); // Of two that claim one number, which nobody should write, each is an object of its own.
+    return same?.node === spec.node && isUnchanged(same, entry) ? same : readEntry(spec.node, metadata.name, entry);
   });
+}
+
+function readEntry(node: string, slice: string, entry: EndpointEntry): ReadEntry {
+  const { identity, namespace, pod, uid, since, namedPorts = [], workload } = entry;
+  const addresses = entry.addresses.map(parseAddress).filter((address): address is Address => address !== undefined);
+  const endpoint = { addresses, identity, namespace, pod, uid, namedPorts, workload };
+  return { node, slice, since, addresses, endpoint };
+}
+
+/** An address written in an unusual form counts as changed, which only costs reading it again. */
+function isUnchanged({ endpoint }: ReadEntry, entry: EndpointEntry): boolean {
+  const { namedPorts = [], workload, addresses } = entry;
+  return (
+    endpoint.uid === entry.uid &&
+    endpoint.identity === entry.identity &&
+    endpoint.namespace === entry.namespace &&
+    endpoint.pod === entry.pod &&
+    endpoint.workload?.kind === workload?.kind &&
+    endpoint.workload?.name === workload?.name &&
+    sameList(endpoint.addresses, addresses, (a, b) => a === b) &&
+    sameList(endpoint.namedPorts, namedPorts, samePort)
+  );
+}
+
+function samePort(a: NamedPort, b: NamedPort): boolean {
+  return a.name === b.name && a.protocol === b.protocol && a.port === b.port;
+}
+
+function sameList<T, U>(a: readonly T[], b: readonly U[], same: (a: T, b: U) => boolean): boolean {
+  return a.length === b.length && a.every((one, i) => same(one, b[i] as U));
 }
 
 export function readRecord({ metadata, spec }: RecordObject): {

@@ -68,13 +68,14 @@ export function createRemoteEndpoints(options: RemoteEndpointsOptions): RemoteEn
       if (published.node === options.nodeName) return; // This node knows its own pods better.
       const before = slices.get(slice);
       slices.set(slice, published);
-      const same = new Set(before?.node === published.node ? before.endpoints.map((one) => JSON.stringify(one)) : []);
+      const same = new Set(before?.node === published.node ? before.endpoints : []);
       const staying = new Set(published.endpoints.map((endpoint) => ownerOf(slice, endpoint)));
       for (const endpoint of before?.endpoints ?? []) {
         const owner = ownerOf(slice, endpoint);
         if (!staying.has(owner)) forget(owner);
       }
-      const changed = published.endpoints.filter((one) => !same.has(JSON.stringify(one)));
+      // Whoever reads slices keeps the objects of endpoints that are as they were; any other is claimed again.
+      const changed = published.endpoints.filter((one) => !same.has(one));
       claim(slice, { node: published.node, endpoints: changed });
     },
     remove(slice) {

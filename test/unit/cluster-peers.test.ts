@@ -136,6 +136,29 @@ plain('what is as it was is not told again', () => {
   assert.is(peers.takeSlices([upsert(one)]).length, 1);
   assert.equal(peers.takeSlices([upsert(one)]), []);
 });
+
+plain('of a slice that changed, the endpoints that did not are the same objects', () => {
+  const peers = createPeers('here');
+  peers.takeRecords([upsert(record('a', ['10.0.1.0/24']))]);
+  const endpointsOf = (...entries: ReturnType<typeof entry>[]) => {
+    const [change] = peers.takeSlices([upsert(slice('a-0', 'a', entries))]);
+    if (change?.type !== 'upsert' || change.object.kind !== 'WeirEndpointSlice') throw new Error('no slice was told');
+    return change.object.value.endpoints;
+  };
+  const before = endpointsOf(entry('x', '10.0.1.5', 300, 1), entry('y', '10.0.1.6', 300, 2));
+  const grown = endpointsOf(
+    ...[entry('x', '10.0.1.5', 300, 1), entry('y', '10.0.1.6', 300, 2), entry('z', '10.0.1.7', 300, 3)],
+  );
+  assert.ok(grown[0] === before[0] && grown[1] === before[1]);
+  const other = endpointsOf(entry('x', '10.0.1.5', 301, 1), entry('y', '10.0.1.8', 300, 2));
+  assert.equal(
+    other.map(({ identity, addresses }) => [identity, ...addresses]),
+    [
+      [301, '10.0.1.5'],
+      [300, '10.0.1.8'],
+    ],
+  );
+});
 plain.run();
 
 const numbers = suite('cluster: identities of others');

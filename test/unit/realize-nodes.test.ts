@@ -126,6 +126,17 @@ test('an address that changes hands within a slice, or between two, is the new o
   assert.equal(peers.take(), { set: [], remove: ['10.1.2.7'] });
 });
 
+test('of a slice that changed, only the endpoints that are other objects now are claimed', () => {
+  const { remote, peers } = build();
+  const [a, b] = [endpoint('a', '10.1.2.7', 300), endpoint('b', '10.1.2.8', 300)];
+  remote.upsert('n2-1', { node: 'n2', endpoints: [a, b] });
+  const before = peers.revision;
+  remote.upsert('n2-1', { node: 'n2', endpoints: [a, endpoint('b', '10.1.2.9', 300)] });
+  assert.is(peers.revision, before + 1);
+  assert.is(peers.at(at('10.1.2.8')), undefined);
+  assert.is(peers.at(at('10.1.2.9'))?.identity, 300);
+});
+
 test('an API server is where it runs: this node, another one, or outside', () => {
   const { nodes, peers, labels } = build();
   nodes.upsert(node(2));

@@ -248,8 +248,7 @@ export function createSelectorSets(nextSet: () => SetId, rows: Table<IdentityCla
     },
 
     removeIdentity(number) {
-      forgetLabels(number);
-      namedPorts.delete(number);
+      forgetLabels(number); // Its ports are their pods' own, which say themselves when they go.
       for (const set of sets.values()) expel(set, number);
     },
 
