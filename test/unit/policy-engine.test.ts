@@ -528,6 +528,11 @@ test('two pods of one identity that give a name to different ports: egress by th
     ['80/TCP', '8080/TCP', '81/TCP'].map((what) => world.sends(web, db, what)),
     ['allowed', 'allowed', 'denied'],
   );
+  // Its object was removed and made again while its pods went on: the ports are theirs.
+  world.engine.removeIdentity(db.identity);
+  world.engine.take();
+  world.engine.upsertIdentity(db.identity, db.labels);
+  assert.is(world.sends(web, db, '8080/TCP'), 'allowed');
 });
 
 test('rules and policies can be named after they are gone', () => {
