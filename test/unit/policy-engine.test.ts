@@ -1,6 +1,7 @@
 /** The engine's own promises: what a refused document does, what time does, and what a change may touch. */
 import * as assert from 'uvu/assert';
 import { NAMESPACE_LABEL } from '../../agent/model/labels.ts';
+import { podLabels } from '../../agent/model/pod-labels.ts';
 import type { PolicyDelta } from '../../agent/model/verdict.ts';
 import { createEngine } from '../../agent/policy/engine.ts';
 import { judge } from '../../agent/policy/evaluate.ts';
@@ -512,6 +513,7 @@ test('a subject selector in a namespaced policy never selects pods of another', 
   }
 });
 
+const DB = { namespace: 'default', labels: { app: 'db' }, serviceAccount: 'default' };
 test('two pods of one identity that give a name to different ports: egress by that name opens both', () => {
   const world = bed();
   const web = world.pod('web');
@@ -531,7 +533,7 @@ test('two pods of one identity that give a name to different ports: egress by th
   // Its object was removed and made again while its pods went on: the ports are theirs.
   world.engine.removeIdentity(db.identity);
   world.engine.take();
-  world.engine.upsertIdentity(db.identity, db.labels);
+  world.engine.upsertIdentity(db.identity, podLabels(DB, { name: 'default', labels: {} }, { clusterName: 'default' }));
   assert.is(world.sends(web, db, '8080/TCP'), 'allowed');
 });
 
