@@ -25,7 +25,8 @@ struct peer {
 	__u32 identity;
 	__u32 endpoint __doc("index of the pod on this node; 0 = not on this node");
 	__u32 kind __doc("enum peer_kind");
-	__u32 node __doc("number of the node whose tunnel leads there, index of `tunnel_nodes`; 0 = the stack's routes do");
+	__u32 node __doc(
+		"number of the node whose tunnel leads there, index of `tunnel_nodes`; 0 = the stack's routes do");
 };
 
 struct range_key {

@@ -208,8 +208,6 @@ const NOT_HERE: Readonly<Record<string, string>> = {
   'weir.dev/weirendpointslices get': 'the answer to a write was lost',
   'weir.dev/weirendpointslices delete': 'the last endpoint of a slice, or its node, is gone',
   'weir.dev/weirnodes delete': 'a node is gone',
-  'weir.dev/weirdenylists list': 'part of the language, not read yet',
-  'weir.dev/weirdenylists watch': 'likewise',
 };
 /** Kinds whose CRDs the chart does not bring. */
 const NO_CRD = /^policy\.networking\.k8s\.io\//;

@@ -19,10 +19,11 @@ static void reap(int signal)
 
 int main(void)
 {
-	struct sigaction on_end = { .sa_handler = leave };
-	struct sigaction on_child = { .sa_handler = reap, .sa_flags = SA_NOCLDSTOP | SA_RESTART };
+	struct sigaction on_end = {.sa_handler = leave};
+	struct sigaction on_child = {.sa_handler = reap, .sa_flags = SA_NOCLDSTOP | SA_RESTART};
 
-	if (sigaction(SIGTERM, &on_end, NULL) || sigaction(SIGINT, &on_end, NULL) || sigaction(SIGCHLD, &on_child, NULL))
+	if (sigaction(SIGTERM, &on_end, NULL) || sigaction(SIGINT, &on_end, NULL) ||
+	    sigaction(SIGCHLD, &on_child, NULL))
 		return EXIT_FAILURE;
 	for (;;)
 		pause();
