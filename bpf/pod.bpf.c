@@ -21,7 +21,8 @@ __force_inline int deliver(struct __sk_buff *ctx, struct passage *p, const struc
 	if (p->target)
 		return deliver_to_pod(ctx, p, family);
 	/* once more for the backend of a Service */
-	if (config_services && p->translation && (outcome = refuse_tunnel_port(p)))
+	if (config_services && p->translation &&
+	    ((outcome = check_destination(p, family)) || (outcome = refuse_tunnel_port(p))))
 		return outcome;
 	return leave(ctx, p, cursor, pod);
 }

@@ -24,15 +24,22 @@ __force_inline bool is_multicast(const struct ip_address *address, const enum fa
 	return family == FAMILY_IPV4 ? address->bytes[0] >= 224 : address->bytes[0] == 0xff;
 }
 
+/* No address of the node's own loopback (RFC 1122 section 3.2.1.3): the portmap plugin opens it on devices of pods with
+ * a hostPort (route_localnet). IPv6's ::1 no kernel takes from a wire. */
+__force_inline int check_destination(const struct passage *p, const enum family family)
+{
+	if (is_multicast(&p->tuple.destination, family))
+		return -DROP_MULTICAST;
+	return family == FAMILY_IPV4 && p->tuple.destination.bytes[0] == 127 ? -DROP_MALFORMED : OUTCOME_GO_ON;
+}
+
 __force_inline int check_sender(const struct passage *p, const struct endpoint *pod, const enum family family)
 {
 	if (!owns_address(pod, &p->tuple.source, family))
 		return -DROP_SOURCE_ADDRESS;
 	if (is_dhcp_answer(p, family))
 		return -DROP_DHCP_SERVER;
-	if (is_multicast(&p->tuple.destination, family))
-		return -DROP_MULTICAST;
-	return OUTCOME_GO_ON;
+	return check_destination(p, family);
 }
 
 __force_inline bool same_mac(const __u8 *left, const __u8 *right)

@@ -44,4 +44,17 @@ for (const family of [4, 6] as const) {
   });
 }
 
+test('a Service whose endpoints somebody wrote by hand leads where a pod may send by itself', async () => {
+  const client = datapath.pod({ identity: 1001, policy: OPEN, ipv4: '10.9.2.3' });
+  for (const [backend, reason, sport] of [
+    ['127.0.0.1', 'MALFORMED', 1],
+    ['239.1.1.1', 'MULTICAST', 2],
+    ['255.255.255.255', 'MULTICAST', 3],
+  ] as const) {
+    setService(datapath, 'udp', '10.96.1.2', 53, [[backend, 53]]);
+    const run = await datapath.fromPod(client, udp({ from: client.ipv4, to: '10.96.1.2', sport, dport: 53 }));
+    assert.equal([run.verdict, run.reason], ['drop', reason], backend);
+  }
+});
+
 test.run();

@@ -242,6 +242,13 @@ test('link-local sources are for neighbour discovery only', async () => {
   await expectDrop(listenerReport({ from: neighbour.ipv6, to: 'ff02::16' }), 'SOURCE_ADDRESS');
 });
 
+test("the node's loopback, which may be open on the pod's device (route_localnet)", async () => {
+  for (const to of ['127.0.0.1', '127.255.0.1']) {
+    await expectDrop(udp({ from: pod.ipv4, to }), 'MALFORMED');
+    await expectDrop(tcp({ from: pod.ipv4, to }).syn(), 'MALFORMED');
+  }
+});
+
 test('a pod to itself, by way of the gateway', async () => {
   for (const own of [pod.ipv4, pod.ipv6]) {
     const there = tcp({ from: own, to: own, sport: 40001, dport: 80 });

@@ -68,4 +68,24 @@ for (const family of [4, 6] as const) {
   });
 }
 
+test("a pod does not reach the node's loopback, although portmap has opened it for a hostPort", async () => {
+  const { node1 } = cluster;
+  await node1.netns.run(['sysctl', '-qw', `net.ipv4.conf.${one.wiring.hostInterface}.route_localnet=1`]);
+  const counter = ['table inet wtlo {', 'chain in { type filter hook input priority 0;', 'ip daddr 127.0.0.1 counter'];
+  await node1.netns.run(['nft', '-f', '-'], { input: [...counter, '}', '}'].join('\n') });
+  const before = (await node1.drops())['malformed/egress'] ?? 0;
+  const packet = udp({ from: one.ipv4, to: '127.0.0.1', dport: 10248 });
+  await one.netns.sendFrame('eth0', packet.between(one.wiring.mac, GATEWAY).bytes());
+  let listed = '';
+  let dropped = 0;
+  const isOver = async (): Promise<boolean> => {
+    listed = await node1.netns.run(['nft', 'list', 'table', 'inet', 'wtlo']);
+    dropped = ((await node1.drops())['malformed/egress'] ?? 0) - before;
+    return dropped > 0 || !/packets 0/.test(listed);
+  };
+  await until(isOver, { what: 'the packet to arrive, or to be dropped' });
+  assert.match(listed, /packets 0/);
+  assert.is(dropped, 1);
+});
+
 test.run();
