@@ -236,7 +236,10 @@ async function run(config: Config, log: Logger): Promise<void> {
     queue,
     readiness: (): CniReadiness => {
       const [waitingFor] = readiness.pending();
-      if (waitingFor !== undefined) return { state: 'starting', reason: `waiting for ${waitingFor}` };
+      if (waitingFor !== undefined) {
+        const trouble = [...realizer.problemsByPlace.values()].flat().find(({ severity }) => severity === 'error');
+        return { state: 'starting', reason: `waiting for ${waitingFor}${trouble ? `: ${trouble.message}` : ''}` };
+      }
       return realizer.failure ? { state: 'degraded', reason: realizer.failure.message } : { state: 'ready' };
     },
     log: log.with({ part: 'cni' }),
