@@ -41,7 +41,7 @@ export async function scale(bench: Bench): Promise<Figure[]> {
   const start: Start = (begin) => withGarbageCollector(() => delays.during(begin));
   const stage = await openStage('scale', { scale: size, localPods: LOCAL_PODS, start }, closing);
   const coming = await comingOfPods(stage, size);
-  const turnover = closing.use(await Turnover.start(stage.place.api, stage.crowd, size, stage.map));
+  const turnover = closing.use(await Turnover.start(stage.api, stage.crowd, size, stage.map));
   const measured = [
     ...coming.measured,
     ...(await rest(stage, bench.quick ? 5 : 20)),
@@ -72,10 +72,10 @@ interface Coming {
 }
 
 /** From no pod elsewhere to all of them. */
-async function comingOfPods({ place, node, crowd, map }: Stage, size: Scale): Promise<Coming> {
+async function comingOfPods({ api, receivedBytes, node, crowd, map }: Stage, size: Scale): Promise<Coming> {
   const emptyMiB = await residentMiB(node.agentPid);
-  using watch = await BareWatch.start(place.api, collectionPath(SLICES));
-  const before = { cpu: cpuSeconds(node.agentPid), bytes: await place.receivedBytes(), at: performance.now() };
+  using watch = await BareWatch.start(api, collectionPath(SLICES));
+  const before = { cpu: cpuSeconds(node.agentPid), bytes: await receivedBytes(), at: performance.now() };
   await populate(crowd, size);
   await until(() => map.pods().size >= 2 * (size.pods + LOCAL_PODS), {
     what: 'all pods in the kernel',
@@ -83,7 +83,7 @@ async function comingOfPods({ place, node, crowd, map }: Stage, size: Scale): Pr
     everyMs: 50,
   });
   const seconds = (performance.now() - before.at) / 1000;
-  const bytes = (await place.receivedBytes()) - before.bytes;
+  const bytes = (await receivedBytes()) - before.bytes;
   const measured: Measured[] = [
     {
       ...{ metric: `${size.pods} pods come: CPU`, unit: 's', ours: cpuSeconds(node.agentPid) - before.cpu },
@@ -103,11 +103,11 @@ async function comingOfPods({ place, node, crowd, map }: Stage, size: Scale): Pr
 }
 
 /** Nothing happens; the agent has the Lease, and so the chores of all. */
-async function rest({ node, place }: Stage, seconds: number): Promise<Measured[]> {
-  const before = { cpu: cpuSeconds(node.agentPid), bytes: await place.receivedBytes() };
+async function rest({ node, receivedBytes }: Stage, seconds: number): Promise<Measured[]> {
+  const before = { cpu: cpuSeconds(node.agentPid), bytes: await receivedBytes() };
   await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
   const cpu = (100 * (cpuSeconds(node.agentPid) - before.cpu)) / seconds;
-  const bytes = ((await place.receivedBytes()) - before.bytes) / seconds;
+  const bytes = ((await receivedBytes()) - before.bytes) / seconds;
   return [
     {
       ...{ metric: 'CPU at rest', unit: '% of a core', goal: { oursAtMost: 10 } },
@@ -182,21 +182,21 @@ async function restart({ node, map }: Stage, start: Start, size: Scale): Promise
 }
 
 /** The same pods as Pod objects: what a client that watches all of them reads and holds at least. */
-async function againstAllPods({ place, client }: Stage, coming: Coming, size: Scale): Promise<Measured[]> {
-  using watch = await BareWatch.start(place.api, '/api/v1/pods');
+async function againstAllPods({ api, client }: Stage, coming: Coming, size: Scale): Promise<Measured[]> {
+  using watch = await BareWatch.start(api, '/api/v1/pods');
   await writePods(client, size);
   await until(() => watch.events >= 2 * size.pods, { what: 'all Pod events', timeoutMs: 60_000 });
   const reader = await withGarbageCollector(async () =>
-    spawn(process.execPath, [RAW_PODS, place.api.url, place.api.caFile], {
+    spawn(process.execPath, [RAW_PODS, api.url, api.caFile], {
       stdio: ['ignore', 'pipe', 'inherit'],
-      env: { ...process.env, TOKEN: place.api.token },
+      env: { ...process.env, TOKEN: api.token },
     }),
   );
   try {
     const answer = JSON.parse(await firstLine(reader.stdout)) as { pods: number; bytes: number };
     if (answer.pods < size.pods) throw new Error(`${answer.pods} Pods were listed, ${size.pods} expected`);
     const rawMiB = (await residentMiB(reader.pid ?? 0)) - (await bareNodeMiB());
-    const slices = (await place.api.request('GET', collectionPath(SLICES))).body as object;
+    const slices = (await api.request('GET', collectionPath(SLICES))).body as object;
     return [
       {
         ...{ metric: `${size.pods} pods listed`, unit: 'MiB', ours: Buffer.byteLength(JSON.stringify(slices)) / MIB },

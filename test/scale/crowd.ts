@@ -3,13 +3,13 @@ import { RANGE_NAME, RANGES } from '../../agent/cluster/objects.ts';
 import { createClient, type KubernetesClient, type KubernetesObject } from '../../agent/kubernetes/client.ts';
 import { connect } from '../../agent/kubernetes/connection.ts';
 import { collectionPath } from '../../agent/kubernetes/path.ts';
+import { nodeObject } from '../cluster/bare-nodes.ts';
 import {
   applicationOf,
   identityObjects,
   identityOf,
   namespaceObjects,
   nextIdentity,
-  nodeObject,
   nodeRecord,
   podsOf,
   podsPerNode,
@@ -26,7 +26,6 @@ export interface Crowd {
   readonly client: KubernetesClient;
   /** Simulated nodes by number, from 1. */
   readonly nodes: ReadonlyMap<number, SimulatedNode>;
-  /** What it wrote has to stand there before an agent may start: what the real node needs too. */
   stop(): Promise<void>;
 }
 

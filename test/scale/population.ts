@@ -36,31 +36,14 @@ export const identityOf = (application: number): number => FIRST_IDENTITY + appl
 /** The first ticket that is left (agent/cluster/number-range.ts). */
 export const nextIdentity = (scale: Scale): number => identityOf(scale.applications);
 
-/** The node as its agent would describe it. Simulated ones count from 1; the real node is 0 and has addresses of its own. */
+/** The node as its agent would describe it; counted from 1. */
 export function nodeRecord(node: number): NodeRecord {
   return {
     name: nodeName(node),
     addresses: [`172.30.0.${node}`, `fd00:172:30::${node.toString(16)}`] as Address[],
-    podCidrs: podCidrs(node),
+    podCidrs: [`10.200.${node}.0/24`, `fd00:200:${node.toString(16)}::/64`] as Prefix[],
     routerAddresses: [`10.200.${node}.1`, `fd00:200:${node.toString(16)}::1`] as Address[],
   };
-}
-
-export function podCidrs(node: number): [Prefix, Prefix] {
-  return [`10.200.${node}.0/24` as Prefix, `fd00:200:${node.toString(16)}::/64` as Prefix];
-}
-
-export function nodeObject({ name, addresses, podCidrs }: Omit<NodeRecord, 'routerAddresses'>): KubernetesObject {
-  return {
-    apiVersion: 'v1',
-    kind: 'Node',
-    metadata: {
-      name,
-      labels: { 'kubernetes.io/hostname': name, 'kubernetes.io/os': 'linux', 'topology.kubernetes.io/zone': 'a' },
-    },
-    spec: { podCIDR: podCidrs[0], podCIDRs: podCidrs },
-    status: { addresses: addresses.map((address) => ({ type: 'InternalIP', address })) },
-  } as KubernetesObject;
 }
 
 export function namespaceObjects(): KubernetesObject[] {
