@@ -117,7 +117,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     keepDocuments: (documents) => writeLastValid(config.stateDirectory, documents),
     onRevision() {
       joined.announce(announcedEndpoints(realizer));
-      hubble?.nodesChanged();
+      hubble?.changed();
     },
     now: Date.now,
   });
@@ -208,7 +208,7 @@ async function run(config: Config, log: Logger): Promise<void> {
   );
   hubble = await openHubble(
     config,
-    { flows, startedAt, nodes: realizer.desired.nodes.withAgent },
+    { flows, startedAt, nodes: realizer.desired.nodes.withAgent, state: view },
     log.with({ part: 'hubble' }),
   );
 
@@ -301,7 +301,7 @@ async function run(config: Config, log: Logger): Promise<void> {
 /** Hubble's gRPC API where it is asked for; only then its libraries are loaded. */
 async function openHubble(
   config: Config,
-  told: Pick<HubbleOptions, 'flows' | 'startedAt' | 'nodes'>,
+  told: Pick<HubbleOptions, 'flows' | 'startedAt' | 'nodes' | 'state'>,
   log: Logger,
 ): Promise<HubbleServer | undefined> {
   if (!config.hubbleSocket && !config.hubbleListen) return undefined;

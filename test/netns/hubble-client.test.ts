@@ -289,11 +289,33 @@ test('list namespaces', async () => {
   assert.equal(lines, ['NAMESPACE', 'database', 'default', 'other']);
 });
 
+test('observe agent-events: the start, the policy and the pods', async () => {
+  const lines = (await hubble.say('observe', 'agent-events', '--first', '100')).trim().split('\n');
+  assert.match(lines[0] ?? '', /: AGENT_STARTED \(start time: .*\)$/);
+  assert.ok(
+    lines.some((line) =>
+      /: POLICY_UPDATED \(labels: \[.*io\.cilium\.k8s\.policy\.name=backend-policy.*\], revision: \d+, count: [1-9]\d*\)$/.test(
+        line,
+      ),
+    ),
+    lines.join('\n'),
+  );
+  for (const pod of ['default/frontend', 'database/postgres']) {
+    const [namespace, own] = pod.split('/');
+    const created = new RegExp(`: ENDPOINT_CREATED \\(id: \\d+, namespace: ${namespace}, pod name: ${own}`);
+    assert.ok(
+      lines.some((line) => created.test(line)),
+      lines.join('\n'),
+    );
+  }
+  assert.ok(lines.some((line) => /: ENDPOINT_REGENERATE_SUCCESS \(id: /.test(line)));
+});
+
 for (const [words, said] of [
   ['list nodes', /GetNodes is not served: only a relay knows other nodes/],
   ['observe --http-method GET', /whitelist\[0\]\.http_method is not served: this agent sees no application protocols/],
   ['observe --fqdn example.com', /source_fqdn is not served|destination_fqdn is not served/],
-  ['observe agent-events', /GetAgentEvents is not served/],
+  ['observe debug-events', /GetDebugEvents is not served/],
 ] as const) {
   test(`${words} is refused by name`, async () => {
     const { code, stderr } = await hubble.run(...words.split(' '));

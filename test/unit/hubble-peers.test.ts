@@ -80,6 +80,7 @@ async function served(
     socket: join(folder, 'hubble.sock'),
     tls: undefined,
     nodes,
+    state: { policies: () => [], endpoints: () => [] },
   });
   const client = new HubbleClient(server.at[0] as string);
   try {
@@ -97,7 +98,7 @@ stream('an agent without TLS tells of itself, at its socket, and the stream stay
     async (client, server, folder) => {
       const open = client.stream<ChangeNotification>('Notify', {});
       await open.has(1);
-      server.nodesChanged();
+      server.changed();
       assert.equal(open.lines, [{ name: 'node-1', address: `unix://${folder}/hubble.sock`, type: 1 }]);
       await server.close();
       assert.match(await open.ended, /^14 /);

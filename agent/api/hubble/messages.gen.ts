@@ -763,6 +763,119 @@ export const MESSAGES = {
        "id": 3
       }
      }
+    },
+    "AgentEventType": {
+     "values": {
+      "AGENT_EVENT_UNKNOWN": 0,
+      "AGENT_STARTED": 2,
+      "POLICY_UPDATED": 3,
+      "POLICY_DELETED": 4,
+      "ENDPOINT_REGENERATE_SUCCESS": 5,
+      "ENDPOINT_REGENERATE_FAILURE": 6,
+      "ENDPOINT_CREATED": 7,
+      "ENDPOINT_DELETED": 8
+     }
+    },
+    "AgentEvent": {
+     "oneofs": {
+      "notification": {
+       "oneof": [
+        "agent_start",
+        "policy_update",
+        "endpoint_regenerate",
+        "endpoint_update"
+       ]
+      }
+     },
+     "fields": {
+      "type": {
+       "type": "AgentEventType",
+       "id": 1
+      },
+      "agent_start": {
+       "type": "TimeNotification",
+       "id": 101
+      },
+      "policy_update": {
+       "type": "PolicyUpdateNotification",
+       "id": 102
+      },
+      "endpoint_regenerate": {
+       "type": "EndpointRegenNotification",
+       "id": 103
+      },
+      "endpoint_update": {
+       "type": "EndpointUpdateNotification",
+       "id": 104
+      }
+     }
+    },
+    "TimeNotification": {
+     "fields": {
+      "time": {
+       "type": "google.protobuf.Timestamp",
+       "id": 1
+      }
+     }
+    },
+    "PolicyUpdateNotification": {
+     "fields": {
+      "labels": {
+       "rule": "repeated",
+       "type": "string",
+       "id": 1
+      },
+      "revision": {
+       "type": "uint64",
+       "id": 2
+      },
+      "rule_count": {
+       "type": "int64",
+       "id": 3
+      }
+     }
+    },
+    "EndpointRegenNotification": {
+     "fields": {
+      "id": {
+       "type": "uint64",
+       "id": 1
+      },
+      "labels": {
+       "rule": "repeated",
+       "type": "string",
+       "id": 2
+      },
+      "error": {
+       "type": "string",
+       "id": 3
+      }
+     }
+    },
+    "EndpointUpdateNotification": {
+     "fields": {
+      "id": {
+       "type": "uint64",
+       "id": 1
+      },
+      "labels": {
+       "rule": "repeated",
+       "type": "string",
+       "id": 2
+      },
+      "error": {
+       "type": "string",
+       "id": 3
+      },
+      "pod_name": {
+       "type": "string",
+       "id": 4
+      },
+      "namespace": {
+       "type": "string",
+       "id": 5
+      }
+     }
     }
    }
   },
@@ -776,8 +889,8 @@ export const MESSAGES = {
        "responseStream": true
       },
       "GetAgentEvents": {
-       "requestType": "Unserved",
-       "responseType": "Unserved",
+       "requestType": "GetAgentEventsRequest",
+       "responseType": "GetAgentEventsResponse",
        "responseStream": true
       },
       "GetDebugEvents": {
@@ -870,6 +983,46 @@ export const MESSAGES = {
       "lost_events": {
        "type": "flow.LostEvent",
        "id": 3
+      },
+      "node_name": {
+       "type": "string",
+       "id": 1000
+      },
+      "time": {
+       "type": "google.protobuf.Timestamp",
+       "id": 1001
+      }
+     }
+    },
+    "GetAgentEventsRequest": {
+     "fields": {
+      "number": {
+       "type": "uint64",
+       "id": 1
+      },
+      "follow": {
+       "type": "bool",
+       "id": 2
+      },
+      "since": {
+       "type": "google.protobuf.Timestamp",
+       "id": 7
+      },
+      "until": {
+       "type": "google.protobuf.Timestamp",
+       "id": 8
+      },
+      "first": {
+       "type": "bool",
+       "id": 9
+      }
+     }
+    },
+    "GetAgentEventsResponse": {
+     "fields": {
+      "agent_event": {
+       "type": "flow.AgentEvent",
+       "id": 1
       },
       "node_name": {
        "type": "string",

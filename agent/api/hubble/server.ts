@@ -10,6 +10,8 @@ import { asWeirError, WeirError } from '../../errors.ts';
 import type { FlowHistory } from '../../flow/history.ts';
 import type { Logger } from '../../run/log.ts';
 import { takeOver } from '../../run/unix-socket.ts';
+import type { State } from '../state.ts';
+import { AgentEvents, type AgentEventsRequest } from './agent-events.ts';
 import { Calls, unpackBatches } from './calls.ts';
 import { type CertificateFiles, Certificates, certificatesAreThere, certificatesToCome } from './certificates.ts';
 import { EncodedFlows } from './encoded-flows.ts';
@@ -33,6 +35,8 @@ export interface HubbleOptions {
   readonly tls: HubbleTls | undefined;
   /** The nodes that have an agent, as they are now, this one too. */
   readonly nodes: () => readonly HubbleNode[];
+  /** What agent events are found from. */
+  readonly state: Pick<State, 'policies' | 'endpoints'>;
 }
 
 export interface HubbleTls {
@@ -47,8 +51,8 @@ export interface HubbleServer {
   readonly at: readonly string[];
   /** Undefined without TLS, and until the files are there. */
   readonly certificates: Certificates | undefined;
-  /** To be called when `nodes` may answer something else than before. */
-  nodesChanged(): void;
+  /** To be called when `nodes` or `state` may answer something else than before. */
+  changed(): void;
   close(): Promise<void>;
 }
 
@@ -70,6 +74,7 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
   const state: ObserverState = { history: flows, teller, startedAt };
   const encoded = new EncodedFlows();
   const calls = new Calls(log);
+  const events = new AgentEvents(options.state, node, startedAt);
   const peers = new Peers(() => readPeers(options, tlsPort));
   const server = new Server({ ...LIMITS, interceptors: [unpackBatches] });
   let tlsPort = 0;
@@ -79,7 +84,7 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
     GetNamespaces: calls.unary(() => getNamespaces(state)),
     ServerStatus: calls.unary(() => serverStatus(state)),
     GetNodes: calls.unary(() => refuse('GetNodes', 'only a relay knows other nodes')),
-    GetAgentEvents: calls.stream(() => refuse('GetAgentEvents', 'this agent keeps no agent events')),
+    GetAgentEvents: calls.stream((request, signal) => events.read(request as AgentEventsRequest, signal)),
     GetDebugEvents: calls.stream(() => refuse('GetDebugEvents', 'this agent has no debug events')),
   } satisfies UntypedServiceImplementation);
   server.addService(callsOf('peer.Peer'), {
@@ -129,10 +134,14 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
     get certificates() {
       return certificates;
     },
-    nodesChanged: () => peers.look(),
+    changed() {
+      peers.look();
+      events.look();
+    },
     async close() {
       closing.abort();
       certificates?.close();
+      events.close();
       calls.close();
       await new Promise<void>((resolve) => {
         const late = setTimeout(() => {
