@@ -245,6 +245,8 @@ for (const [name, more, expected] of [
 cluster('agents that are silent are named', () => {
   const silent = { answers: [], silent: [{ node: 'b', why: 'no exec' }] };
   assert.match(wrong(judgeOwnAgent(silent, '0.1.0'))[0] ?? '', /^error every node.s agent answers: b: no exec/);
+  // Of agents that say nothing, nothing is well.
+  assert.is(all(judgeOwnAgent(silent, '0.1.0')).length, 1);
   assert.match(wrong(judgeCluster(good, 'no rights', '0.1.0'))[0] ?? '', /^error agents can be asked: no rights/);
 });
 cluster('the CRDs are those that are installed', async () => {

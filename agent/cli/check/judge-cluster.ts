@@ -218,13 +218,15 @@ function agentChecks({ status }: Pick<AgentFacts, 'status'>, version: string): F
     description,
     ...(wrong.length === 0 ? fine : not(some(wrong), hint)),
   });
+  const answering = all(
+    'every node’s agent answers',
+    silent.map(({ node, why }) => `${node}: ${why}`),
+    failed,
+    'kubectl -n kube-system logs ds/weir, describe pod -l k8s-app=weir',
+  );
+  if (answers.length === 0) return [answering]; // Of nobody there is nothing more to say, least of all that it is well.
   return [
-    all(
-      'every node’s agent answers',
-      silent.map(({ node, why }) => `${node}: ${why}`),
-      failed,
-      'kubectl -n kube-system logs ds/weir, describe pod -l k8s-app=weir',
-    ),
+    answering,
     all(
       'agents are ready',
       those(

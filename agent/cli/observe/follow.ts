@@ -4,7 +4,7 @@ import type { Clock } from '../../run/clock.ts';
 import type { Agents } from '../agents.ts';
 import type { Client, Query } from '../client.ts';
 import { CliError, type Io } from '../command.ts';
-import { HoldBack } from './merge.ts';
+import { HoldBack } from '../../flow/merge.ts';
 
 export interface FollowTimes {
   /** How long a line waits for earlier ones of other nodes. */

@@ -6,7 +6,7 @@ import type { Client, Query } from '../client.ts';
 import { type Call, CliError, type Command, EXIT, type ExitCode, type FlagValues, UsageError } from '../command.ts';
 import { FILTER_FLAGS, filterQuery } from '../observe/filters.ts';
 import { followAll } from '../observe/follow.ts';
-import { mergeOrdered } from '../observe/merge.ts';
+import { mergeOrdered } from '../../flow/merge.ts';
 import { createPrinter, FLOW_OUTPUTS } from '../observe/printer.ts';
 import { tellSilent } from '../silence.ts';
 
