@@ -49,6 +49,13 @@ export class Bench {
     return this.made;
   }
 
+  /** The site's servers, until the bench closes. Resolves when they listen. */
+  async serve(site: Site): Promise<void> {
+    await this.load.serve(this.bed, site.server);
+    this.bed.spawn([...SERVER_CPU, 'iperf3', '--server', '--port', IPERF_PORT], site.server);
+    await until(() => accepts(site), { what: `${site.name}: iperf3 listens` });
+  }
+
   /** Runs `close` when the bench closes, last opened first. */
   onClose(close: () => Promise<void>): void {
     this.closing.unshift(close);
@@ -65,11 +72,7 @@ export class Bench {
     const conntrack = await routed(this.bed, 'conntrack only', CONNTRACK_ONLY);
     const nftables = await routed(this.bed, 'nftables', NFTABLES_POLICY);
     const ours = await weirSite(this);
-    for (const site of [bare, conntrack, nftables, ours]) {
-      await this.load.serve(this.bed, site.server);
-      this.bed.spawn([...SERVER_CPU, 'iperf3', '--server', '--port', IPERF_PORT], site.server);
-      await until(() => accepts(site), { what: `${site.name}: iperf3 listens` });
-    }
+    for (const site of [bare, conntrack, nftables, ours]) await this.serve(site);
     return { ours, bare, others: [conntrack, nftables] };
   }
 }

@@ -1,7 +1,7 @@
 /** The network workloads: each variant on every site in turn, ours against bare veth, and against the others. */
-import type { Bench } from './bench.ts';
+import type { Bench, Sites } from './bench.ts';
 import { type Figure, figureOf, type Goal, noiseOf } from './figure.ts';
-import { contest, numbers, type Sample } from './rounds.ts';
+import { type Contest, contest, numbers, type Sample } from './rounds.ts';
 import type { Site } from './site.ts';
 
 export interface NetworkWorkload {
@@ -18,22 +18,28 @@ export interface NetworkWorkload {
   }[];
 }
 
-export async function compareSites(bench: Bench, { workload, variants, metrics }: NetworkWorkload): Promise<Figure[]> {
-  const { ours, bare, others } = await bench.sites();
+/** On the sites of one node that all workloads share. */
+export async function compareSites(bench: Bench, workload: NetworkWorkload): Promise<Figure[]> {
+  return compare(await bench.sites(), workload, bench.rounds);
+}
+
+export async function compare(
+  { ours, bare, others }: Sites,
+  { workload, variants, metrics }: NetworkWorkload,
+  rounds: number,
+): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const { name, run } of variants) {
     const contender = (site: Site) => ({ name: site.name, run: () => run(site) });
     const result = await contest(
       { ours: contender(ours), baseline: contender(bare), others: others.map(contender) },
-      bench.rounds,
+      rounds,
     );
     for (const { key, goal, metric, ...rest } of metrics) {
       const mine = numbers(result.ours, key);
-      const [before, after] = [numbers(result.baseline, key), numbers(result.again, key)];
-      const noise = noiseOf(before, after);
+      const noise = noiseOf(numbers(result.baseline, key), numbers(result.again, key));
       const described = { workload, metric: `${metric}, ${name}`, ...rest };
-      // The mean of the two around ours: a machine that slows down slowly favours nobody.
-      const around = before.map((value, round) => (value + (after[round] ?? value)) / 2);
+      const around = baselineAround(result, key);
       figures.push(
         figureOf(
           { ...described, ...(goal === undefined ? {} : { goal }) },
@@ -45,4 +51,10 @@ export async function compareSites(bench: Bench, { workload, variants, metrics }
     }
   }
   return figures;
+}
+
+/** The mean of the two baselines around ours: a machine that slows down slowly favours nobody. */
+export function baselineAround({ baseline, again }: Contest, key: string): number[] {
+  const [before, after] = [numbers(baseline, key), numbers(again, key)];
+  return before.map((value, round) => (value + (after[round] ?? value)) / 2);
 }

@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util';
 import { command } from '../kit/command.ts';
 import { Bench } from './bench.ts';
 import type { Figure } from './figure.ts';
+import { nodes } from './nodes.ts';
 import { scale } from './scale.ts';
 import { table } from './table.ts';
 import { stream } from './w1-stream.ts';
@@ -27,6 +28,7 @@ const WORKLOADS: Readonly<Record<string, (bench: Bench) => Promise<Figure[]>>> =
   W7: policyEngine,
   W8: policyFlip,
   W9: cni,
+  nodes,
   scale,
 };
 

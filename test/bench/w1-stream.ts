@@ -21,7 +21,7 @@ export function stream(bench: Bench): Promise<Figure[]> {
   });
 }
 
-async function iperf(site: Site, streams: number, seconds: number): Promise<Sample> {
+export async function iperf(site: Site, streams: number, seconds: number): Promise<Sample> {
   const busy = busySeconds();
   const words = [
     'iperf3',
