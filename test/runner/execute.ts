@@ -4,6 +4,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
 export interface Execution {
+  /** The process id, which is in the names of what the file makes. */
+  readonly pid: number;
   /** stdout and stderr as they came. */
   readonly output: string;
   readonly exitCode: number | null;
@@ -53,7 +55,7 @@ export async function execute(path: string, timeLimitS: number, env: Record<stri
   // A process that left the group may still hold the pipes: the check for leftovers will name it.
   await Promise.race([closed, delay(GRACE_MS, undefined, { ref: false })]);
   const output = Buffer.concat(chunks).toString();
-  return { output, exitCode, signal, timedOut, strays, seconds: (performance.now() - started) / 1000 };
+  return { pid: group, output, exitCode, signal, timedOut, strays, seconds: (performance.now() - started) / 1000 };
 }
 
 const running = new Set<number>();

@@ -13,8 +13,10 @@ const FOLDERS: Readonly<Record<string, string>> = {
   'control group': '/sys/fs/cgroup/unified',
 };
 
-/** Names we give: `wt-<part>-<pid>-...` and `wt<pid>x<n>` in tests, `weir...` by the product. */
-const OURS = /(^|\/)(wt-|wt\d+x|weir)/;
+/** Names we give: `wt-<part>-<pid>-...` and `wt<pid>x<n>` in tests, also to a folder in which something is; `weir...` by the product. */
+const OURS = /(^|\/)(wt-|wt\d+x|weir[^/]*$)/;
+/** Whatever is in its folder is ours. */
+const ALL_OURS = new Set(['process', 'socket']);
 
 /** Everything there is now. `run` marks our processes: they have WEIR_TEST_RUN=run in their environment. */
 export function belongings(run: string): Belongings {
@@ -31,26 +33,20 @@ export function leftovers(before: Belongings, after: Belongings, belongsToOthers
   return Object.entries(after).flatMap(([kind, names]) => {
     const known = new Set(before[kind]);
     return names
-      .filter((name) => !known.has(name) && (kind === 'process' || (OURS.test(name) && !belongsToOthers(name))))
+      .filter((name) => !known.has(name) && (ALL_OURS.has(kind) || (OURS.test(name) && !belongsToOthers(name))))
       .map((name) => `${kind} ${name}`);
   });
 }
 
-/** True when the name carries the id of a process that runs and is not of this run: somebody else's test, still at work. */
-export function othersAtWork(run: string): (name: string) => boolean {
+/**
+ * True for the name of a test's that carries the process id of none of the files in `ran`: another checkout's tests, at work
+ * or killed. A name without an id, such as the product's own, is nobody else's.
+ */
+export function madeByOthers(ran: ReadonlySet<number>): (name: string) => boolean {
   return (name) => {
-    const pid = ownerOf(name);
-    return pid !== undefined && Number(pid) !== process.pid && existsSync(`/proc/${pid}`) && !isOurs(pid, run);
+    const numbers = /(^|\/)(wt-|wt\d+x)/.test(name) ? (name.match(/\d+/g) ?? []) : [];
+    return numbers.length > 0 && !numbers.some((number) => ran.has(Number(number)));
   };
-}
-
-/** The process id in a name of a test's: the largest number of it, the others being counters. */
-function ownerOf(name: string): string | undefined {
-  const numbers = name.match(/\d+/g) ?? [];
-  return numbers.reduce<string | undefined>(
-    (most, number) => (Number(number) > Number(most ?? 0) ? number : most),
-    undefined,
-  );
 }
 
 function list(folder: string): string[] {

@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 import { command, tryCommand } from '../kit/command.ts';
 import { missing } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';
-import { leftovers } from '../runner/leftovers.ts';
+import { leftovers, madeByOthers } from '../runner/leftovers.ts';
 import { LEVELS, select } from '../runner/levels.ts';
 
 const RUNNER = fileURLToPath(new URL('../run.ts', import.meta.url));
@@ -241,16 +241,33 @@ left('only what is new and has a name of ours counts', () => {
       '/sys/class/net/docker0',
       '/sys/class/net/weirab12',
     ],
+    cluster: ['/var/lib/weir-clusters/mine', '/var/lib/weir-clusters/.number-2', '/var/lib/weir-clusters/wt-x-2-1'],
+    socket: ['/run/weir/api.sock'],
+    mount: ['/var/cache/weir/image/root', '/tmp/wt-x-2/full'],
     process: ['77 sleep 1'],
   };
   assert.equal(
     leftovers(before, after, () => false),
-    ['link /sys/class/net/wt2x1', 'link /sys/class/net/weirab12', 'process 77 sleep 1'],
+    [
+      'link /sys/class/net/wt2x1',
+      'link /sys/class/net/weirab12',
+      'cluster /var/lib/weir-clusters/wt-x-2-1',
+      'socket /run/weir/api.sock',
+      'mount /tmp/wt-x-2/full',
+      'process 77 sleep 1',
+    ],
   );
   assert.equal(
-    leftovers(before, after, (name) => name.includes('wt2')),
-    ['link /sys/class/net/weirab12', 'process 77 sleep 1'],
+    leftovers(before, after, (name) => /wt2|wt-x-2/.test(name)),
+    ['link /sys/class/net/weirab12', 'socket /run/weir/api.sock', 'process 77 sleep 1'],
   );
+});
+left('the tests of another checkout are told by the process id in their names', () => {
+  const others = madeByOthers(new Set([4711]));
+  for (const name of ['/run/netns/wt-dns-4712-3', '/sys/class/net/wt4712x1', '/var/lib/weir-clusters/wt-cli-99999-1'])
+    assert.is(others(name), true, name);
+  for (const name of ['/run/netns/wt-dns-4711-99999', '/sys/class/net/wt4711x1', '/run/netns/wt-dns', '/run/weir/4712'])
+    assert.is(others(name), false, name);
 });
 left.run();
 
