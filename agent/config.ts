@@ -112,6 +112,11 @@ export const SETTINGS = {
     "CAs of the clients of Hubble's gRPC API, PEM: no client without a certificate of theirs.",
   ),
 
+  apiTlsListenAddress: text(
+    '',
+    'ADDRESS:PORT',
+    "TCP address of the HTTP API with TLS, e.g. 0.0.0.0:4243, for other agents (scope=cluster) and for tokens the API server knows; empty: none. Needs the three files of Hubble's API, and the same port on all nodes.",
+  ),
   healthListenAddress: text(
     '',
     'ADDRESS:PORT',
@@ -201,6 +206,7 @@ type Values = { readonly [K in SettingName]: Exclude<ReturnType<(typeof SETTINGS
 export type Config = Values & {
   readonly listen: ListenAddress | undefined;
   readonly hubbleListen: ListenAddress | undefined;
+  readonly apiTlsListen: ListenAddress | undefined;
   readonly healthListen: ListenAddress | undefined;
   readonly metricsListen: ListenAddress | undefined;
 };
@@ -349,7 +355,8 @@ function complete(values: Values, errors: string[]): Config {
     cniSocket: values.cniSocket || join(values.runDirectory ?? '', 'cni.sock'),
     apiSocket: values.apiSocket || join(values.runDirectory ?? '', 'api.sock'),
     listen: readListenAddress(values, errors),
-    hubbleListen: readHubbleAddress(values, errors),
+    hubbleListen: readTlsAddress('hubbleListenAddress', '0.0.0.0:4244 or [::]:4244', values, errors),
+    apiTlsListen: readTlsAddress('apiTlsListenAddress', '0.0.0.0:4243 or [::]:4243', values, errors),
     healthListen: readAddress('--health-listen-address', values.healthListenAddress, '127.0.0.1:9879', errors),
     metricsListen: readAddress('--metrics-listen-address', values.metricsListenAddress, '0.0.0.0:9962', errors),
   };
@@ -368,17 +375,17 @@ function readListenAddress(values: Values, errors: string[]): ListenAddress | un
   return address;
 }
 
-function readHubbleAddress(values: Values, errors: string[]): ListenAddress | undefined {
-  const address = readAddress(
-    '--hubble-listen-address',
-    values.hubbleListenAddress,
-    '0.0.0.0:4244 or [::]:4244',
-    errors,
-  );
+function readTlsAddress(
+  name: 'hubbleListenAddress' | 'apiTlsListenAddress',
+  example: string,
+  values: Values,
+  errors: string[],
+): ListenAddress | undefined {
+  const address = readAddress(`--${flagName(name)}`, values[name], example, errors);
   const files = ['hubbleTlsCertFile', 'hubbleTlsKeyFile', 'hubbleTlsClientCaFile'] as const;
-  const missing = files.filter((name) => values[name] === '').map((name) => `--${flagName(name)}`);
+  const missing = files.filter((file) => values[file] === '').map((file) => `--${flagName(file)}`);
   if (address !== undefined && missing.length > 0) {
-    errors.push(`--hubble-listen-address: TLS with client certificates needs ${missing.join(', ')} too`);
+    errors.push(`--${flagName(name)}: TLS with client certificates needs ${missing.join(', ')} too`);
   }
   return address;
 }

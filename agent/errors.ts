@@ -27,6 +27,8 @@ export const ERRORS = {
   /** Files on the host that a container runtime reads. */
   INSTALL_FAILED: { cni: 50, http: 500, retryable: true },
   BAD_REQUEST: { cni: 6, http: 400, retryable: false },
+  UNAUTHENTICATED: { cni: 50, http: 401, retryable: false },
+  FORBIDDEN: { cni: 50, http: 403, retryable: false },
   NOT_FOUND: { cni: 3, http: 404, retryable: false },
   TOO_LARGE: { cni: 6, http: 413, retryable: false },
   TIMEOUT: { cni: 11, http: 504, retryable: true },

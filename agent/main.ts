@@ -5,10 +5,13 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import packageJson from '../package.json' with { type: 'json' };
+import { type HubbleNode, serverName } from './api/hubble/peers.ts';
 import type { HubbleOptions, HubbleServer } from './api/hubble/server.ts';
 import { listen } from './api/listener.ts';
 import { createMetrics } from './api/metrics.ts';
+import { type Peer, Peers } from './api/peers.ts';
 import { createApi } from './api/server.ts';
+import { TlsCredentials } from './api/tls-server.ts';
 import { openDeleteQueue } from './cni/replay.ts';
 import type { CniReadiness } from './cni/request.ts';
 import { startCniServer } from './cni/server.ts';
@@ -58,6 +61,7 @@ const CHORES_MS = {
   identities: 60_000,
   ruleHits: 30_000,
 } as const;
+
 
 async function run(config: Config, log: Logger): Promise<void> {
   const startedAt = Date.now();
@@ -189,9 +193,11 @@ async function run(config: Config, log: Logger): Promise<void> {
     const rules = view.policies().flatMap((policy) => policy.rules.map(({ id }) => id));
     return ruleHits.keep(rules, Date.now());
   };
-  const api = await createApi({ state: view, metrics, log: log.with({ part: 'api' }) });
+  const network = await openClusterApi(config, realizer.desired.nodes.withAgent, log.with({ part: 'api' }));
+  const peers = network?.peers;
+  const api = await createApi({ state: view, metrics, log: log.with({ part: 'api' }), peers });
   log.info('the API listens', { at: await listen(api, { kind: 'unix', path: config.apiSocket }) });
-  const openApi = config.listen && (await createApi({ state: view, metrics, log: log.with({ part: 'api' }) }));
+  const openApi = config.listen && (await createApi({ state: view, metrics, log: log.with({ part: 'api' }), peers }));
   if (config.listen && openApi) {
     log.info('the API listens', { at: await listen(openApi, { kind: 'tcp', ...config.listen }) });
   }
@@ -206,6 +212,18 @@ async function run(config: Config, log: Logger): Promise<void> {
       return narrow;
     }),
   );
+  const tlsApi =
+    network &&
+    (await createApi({
+      state: view,
+      metrics,
+      log: log.with({ part: 'api' }),
+      peers,
+      guarded: { credentials: network.credentials, judge: joined.access },
+    }));
+  if (tlsApi && config.apiTlsListen) {
+    log.info('the API listens, with TLS', { at: await listen(tlsApi, { kind: 'tcp', ...config.apiTlsListen }) });
+  }
   hubble = await openHubble(
     config,
     { flows, startedAt, nodes: realizer.desired.nodes.withAgent, state: view },
@@ -285,7 +303,8 @@ async function run(config: Config, log: Logger): Promise<void> {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-  await Promise.all([api, openApi, ...narrowApis, hubble, cni].map((server) => server?.close()));
+  await Promise.all([api, openApi, tlsApi, ...narrowApis, hubble, cni].map((server) => server?.close()));
+  network?.close();
   await Promise.all([sourceEnded, ...chores]);
   await keepRuleHits();
   realizer.stop();
@@ -296,6 +315,29 @@ async function run(config: Config, log: Logger): Promise<void> {
   await lock.release();
   shutdown.finished();
   log.info('stopped');
+}
+
+/** What the API with TLS stands on, where it is asked for: certificates, and the agents of the other nodes. */
+async function openClusterApi(config: Config, nodes: () => readonly HubbleNode[], log: Logger) {
+  if (config.apiTlsListen === undefined) return undefined;
+  const { port } = config.apiTlsListen;
+  const credentials = await TlsCredentials.open(
+    { certificate: config.hubbleTlsCertFile, key: config.hubbleTlsKeyFile, ca: config.hubbleTlsClientCaFile },
+    log,
+  );
+  const others = (): Peer[] =>
+    nodes()
+      .filter(({ name }) => name !== config.nodeName)
+      .map(({ name, addresses: [host] }) => ({ node: name, host, serverName: serverName(name, config.clusterName) }));
+  const peers = new Peers({ credentials, port, others });
+  return {
+    credentials,
+    peers,
+    close() {
+      credentials.close();
+      peers.close();
+    },
+  };
 }
 
 /** Hubble's gRPC API where it is asked for; only then its libraries are loaded. */

@@ -172,29 +172,40 @@ const FILTERS = new Map<string, { field: FilterField<unknown, unknown>; where: f
 
 const count = (description: string): Schema => ({ type: 'integer', minimum: 0, maximum: PAGE_MAX, description });
 
+/** What says which flows are meant; in every query about flows. */
+export const FLOW_FILTER_PROPERTIES: Readonly<Record<string, Schema>> = {
+  ...Object.fromEntries(
+    [...FILTERS].map(([name, { field: one, description }]) => [
+      name,
+      { type: 'array', items: one.schema, maxItems: VALUES_MAX, description },
+    ]),
+  ),
+  scope: {
+    type: 'string',
+    enum: ['node', 'cluster'],
+    description: 'Flows of this node (default), or of all nodes, which this agent asks; needs the API with TLS',
+  },
+  reply: { type: 'boolean', description: 'Packets of the responder (true) or of the initiator (false)' },
+  since: { ...WORD, pattern: PATTERNS.time, description: `from which time on: ${TIME}` },
+  until: { ...WORD, pattern: PATTERNS.time, description: `before which time: ${TIME}` },
+};
+
 export const FLOW_QUERY_SCHEMA: Schema = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    ...Object.fromEntries(
-      [...FILTERS].map(([name, { field: one, description }]) => [
-        name,
-        { type: 'array', items: one.schema, maxItems: VALUES_MAX, description },
-      ]),
-    ),
-    reply: { type: 'boolean', description: 'Packets of the responder (true) or of the initiator (false)' },
-    since: { ...WORD, pattern: PATTERNS.time, description: `from which time on: ${TIME}` },
-    until: { ...WORD, pattern: PATTERNS.time, description: `before which time: ${TIME}` },
+    ...FLOW_FILTER_PROPERTIES,
     first: count(`The oldest N flows; with cursor, how many follow it (default ${PAGE_DEFAULT})`),
     last: count(`The newest N flows (default ${PAGE_DEFAULT}, with follow 0)`),
     cursor: { ...WORD, pattern: PATTERNS.cursor, description: `${CURSOR}, to go on from there` },
-    follow: { type: 'boolean', description: 'Answer with NDJSON, one FlowLine per line, as flows come' },
+    follow: { type: 'boolean', description: 'Answer with a stream, one FlowLine each, as flows come' },
   },
 };
 
 /** The query once its names and types were checked against {@link FLOW_QUERY_SCHEMA}. */
 export interface CheckedFlowQuery {
   readonly [filter: string]: unknown;
+  readonly scope?: 'node' | 'cluster';
   readonly reply?: boolean;
   readonly since?: string;
   readonly until?: string;
@@ -243,6 +254,9 @@ export function readFlowQuery(query: CheckedFlowQuery, nowMs: number): FlowQuery
   if (until !== undefined) clauses.push(filter.byUntil(until));
   const cursor = query.cursor === undefined ? undefined : read('cursor', query.cursor, parseCursor, CURSOR);
   const given = (name: string) => query[name] !== undefined && query[name] !== false;
+  if (query.scope === 'cluster' && given('cursor')) {
+    faults.push('cursor is of one node: with scope=cluster go on with since, the time of the last flow');
+  }
   for (const [a, b] of EXCLUSIVE) if (given(a) && given(b)) faults.push(`${a} and ${b} cannot be used together`);
   if (faults.length > 0) throw new WeirError('BAD_REQUEST', 'read the flow query', faults.join('; '));
   return { wanted: filter.allOf(clauses), cursor, ...range(query) };

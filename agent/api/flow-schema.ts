@@ -1,5 +1,5 @@
 /** Schema of agent/flow/flow.ts's Flow and FlowLine; test/unit/api-truth.test.ts holds them together. */
-import { FLOW_EVENTS, LOSS_STAGES, TCP_FLAG_NAMES, VERDICTS } from '../flow/flow.ts';
+import { FLOW_EVENTS, LOSS_STAGES, NODE_STATES, TCP_FLAG_NAMES, VERDICTS } from '../flow/flow.ts';
 import { flag, integer, list, named, number, oneOf, record, type Schema, text } from './schema.ts';
 
 const POLICY = record('A policy that decided.', {
@@ -148,11 +148,23 @@ export const LOST_SCHEMA: Schema = {
   }),
 };
 
+const NODE_STATUS = record('Whose flows come from now on, or do not, and why.', {
+  state_change: oneOf(NODE_STATES, ''),
+  node_names: list(text('')),
+  message: text(''),
+});
+
 export const FLOW_LINE_SCHEMA: Schema = {
   $id: 'FlowLine',
   ...record(
-    'One line of a stream: exactly one of flow and lost_events.',
-    { flow: named('Flow'), lost_events: named('LostEvents'), node_name: text(''), time: text('') },
-    ['flow', 'lost_events'],
+    'One line of a stream: exactly one of flow, lost_events and, with scope=cluster, node_status.',
+    {
+      flow: named('Flow'),
+      lost_events: named('LostEvents'),
+      node_status: NODE_STATUS,
+      node_name: text(''),
+      time: text(''),
+    },
+    ['flow', 'lost_events', 'node_status'],
   ),
 };

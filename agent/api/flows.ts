@@ -1,12 +1,17 @@
-/** GET /v1/flows: a page of the history, or a stream of it. */
+/** GET /v1/flows: a page of the history, or a stream of it; of this node or of all. */
 import { Readable } from 'node:stream';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { WeirError } from '../errors.ts';
 import { formatCursor } from '../flow/cursor.ts';
-import type { Flow, FlowLine, LostEvents } from '../flow/flow.ts';
-import type { FlowHistory } from '../flow/history.ts';
+import type { Flow, LostEvents } from '../flow/flow.ts';
+import type { FlowQuery } from '../flow/history.ts';
+import { compareTimes } from '../flow/merge.ts';
 import { type CheckedFlowQuery, FLOW_QUERY_SCHEMA, readFlowQuery } from './flow-query.ts';
+import { eventStream, ndjson, prefersEvents, withLastEvent } from './flow-streams.ts';
+import { followCluster } from './follow-cluster.ts';
+import { type Peers, UNREACHABLE, type Unreachable } from './peers.ts';
 import { flag, list, named, record, text } from './schema.ts';
+import type { State } from './state.ts';
 
 /** Streams open at once; the rest of the connections stays free for others. */
 export const FOLLOWERS_MAX = 32;
@@ -17,25 +22,33 @@ export interface FlowsAnswer {
   readonly flows: readonly Flow[];
   /** What is missing within the span of this page. */
   readonly lost: readonly LostEvents[];
-  /** Pass as `cursor` to get what follows. */
+  /** Pass as `cursor` to get what follows; '' with scope=cluster. */
   readonly cursor: string;
   /** There is more right now. */
   readonly more: boolean;
   /** The cursor is from before the agent's last start: that history is gone. */
   readonly restarted: boolean;
+  /** With scope=cluster. */
+  readonly unreachable?: readonly Unreachable[];
 }
 
-const FLOWS_ANSWER = record('A page of flows, oldest first.', {
-  flows: list(named('Flow')),
-  lost: list(named('LostEvents'), 'What is missing within the span of this page'),
-  cursor: text('Pass as `cursor` to get what follows, newer flows included'),
-  more: flag('There is more right now'),
-  restarted: flag(
-    "The cursor is from before the agent's last start, whose history is gone; the page starts at the oldest",
-  ),
-});
+const FLOWS_ANSWER = record(
+  'A page of flows, oldest first.',
+  {
+    flows: list(named('Flow')),
+    lost: list(named('LostEvents'), 'What is missing within the span of this page'),
+    cursor: text("Pass as `cursor` to get what follows, newer flows included; '' with scope=cluster: go on with since"),
+    more: flag('There is more right now'),
+    restarted: flag(
+      "The cursor is from before the agent's last start, whose history is gone; the page starts at the oldest",
+    ),
+    unreachable: UNREACHABLE,
+  },
+  ['unreachable'],
+);
 
-export function flowRoutes(app: FastifyInstance, history: FlowHistory): void {
+export function flowRoutes(app: FastifyInstance, state: State, peers: Peers | undefined): void {
+  const history = state.flows;
   const closing = new AbortController();
   let followers = 0;
   app.addHook('preClose', async () => closing.abort());
@@ -47,8 +60,10 @@ export function flowRoutes(app: FastifyInstance, history: FlowHistory): void {
         summary: 'Flows: a page of the history, or with follow=true a stream of it',
         description:
           'Fields of the filter must all hold; values of a repeated field are alternatives. Without first, last, since ' +
-          'or cursor: the newest. With follow=true the answer is NDJSON, one FlowLine per line, and starts now unless ' +
-          'last, since or cursor says otherwise; a reader that is too slow gets a lost_events line for what it missed.',
+          'or cursor: the newest. With follow=true the answer is NDJSON, one FlowLine per line, or server-sent events ' +
+          'where the request accepts text/event-stream, and starts now unless last, since or cursor says otherwise; a ' +
+          'reader that is too slow gets a lost_events line for what it missed. With scope=cluster this agent asks those ' +
+          'of all nodes and puts their flows in order of time.',
         tags: ['flows'],
         querystring: FLOW_QUERY_SCHEMA,
         response: {
@@ -57,42 +72,86 @@ export function flowRoutes(app: FastifyInstance, history: FlowHistory): void {
             content: {
               'application/json': { schema: FLOWS_ANSWER },
               'application/x-ndjson': { schema: named('FlowLine') },
+              'text/event-stream': { schema: { type: 'string', description: 'data: a FlowLine; id: a cursor' } },
             },
           },
         },
       },
     },
     async (request, reply) => {
-      const query = readFlowQuery(request.query, Date.now());
+      const asked = withLastEvent(request.query, request.headers['last-event-id']);
+      const query = readFlowQuery(asked, Date.now());
       if (query.cursor?.run === history.run && query.cursor.sequence > history.next) {
         throw new WeirError('BAD_REQUEST', 'read the flow query', 'cursor: expected the cursor of an earlier page');
       }
-      if (request.query.follow !== true) {
-        const { cursor, ...page } = await history.page(query);
-        return { ...page, cursor: formatCursor(cursor) } satisfies FlowsAnswer;
-      }
-      if (followers >= FOLLOWERS_MAX) {
-        throw new WeirError('BUSY', 'follow flows', `${FOLLOWERS_MAX} streams are open already, no more are served`);
-      }
-      followers++;
-      const gone = new AbortController();
-      reply.raw.once('close', () => {
-        followers--;
-        gone.abort();
-      });
-      // a stream may be silent for long: nothing happens
-      request.raw.socket.setTimeout(0);
-      reply.header('content-type', 'application/x-ndjson').header('cache-control', 'no-store');
-      const signal = AbortSignal.any([gone.signal, closing.signal]);
-      const lines = ndjson(history.follow(query, signal), () => reply.raw.flushHeaders());
-      // one batch ahead of the socket, no more: the history is the queue
-      return reply.send(Readable.from(lines, { highWaterMark: 1 }));
+      const cluster = asked.scope === 'cluster' ? needPeers(peers) : undefined;
+      if (asked.follow === true) return follow(request, reply, query, cluster);
+      const { cursor, ...page } = await history.page(query);
+      const own: FlowsAnswer = { ...page, cursor: formatCursor(cursor) };
+      return cluster ? pageOfAll(own, await cluster.ask<FlowsAnswer>(ownScope(request.url)), query) : own;
     },
   );
+
+  async function follow(request: FastifyRequest, reply: FastifyReply, query: FlowQuery, cluster: Peers | undefined) {
+    if (followers >= FOLLOWERS_MAX) {
+      throw new WeirError('BUSY', 'follow flows', `${FOLLOWERS_MAX} streams are open already, no more are served`);
+    }
+    followers++;
+    const gone = new AbortController();
+    reply.raw.once('close', () => {
+      followers--;
+      gone.abort();
+    });
+    // a stream may be silent for long: nothing happens
+    request.raw.socket.setTimeout(0);
+    const signal = AbortSignal.any([gone.signal, closing.signal]);
+    const own = history.follow(query, signal);
+    const batches = cluster
+      ? followCluster({ own, node: state.status().node, peers: cluster, path: ownScope(request.url), signal })
+      : own;
+    const asEvents = prefersEvents(request.headers.accept);
+    reply.header('content-type', asEvents ? 'text/event-stream' : 'application/x-ndjson');
+    reply.header('cache-control', 'no-store');
+    const sendHead = () => reply.raw.flushHeaders();
+    const run = cluster ? undefined : history.run;
+    const lines = asEvents ? eventStream(batches, sendHead, run) : ndjson(batches, sendHead);
+    // one batch ahead of the socket, no more: the history is the queue
+    return reply.send(Readable.from(lines, { highWaterMark: 1 }));
+  }
 }
 
-/** The head goes out at once, so that a client knows that it is served although nothing happens yet. */
-async function* ndjson(batches: AsyncIterable<FlowLine[]>, sendHead: () => void): AsyncGenerator<string, void, void> {
-  sendHead();
-  for await (const lines of batches) yield lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+/** The peers, or an error for who asks an agent that cannot reach any. */
+export function needPeers(peers: Peers | undefined): Peers {
+  if (peers) return peers;
+  const message = 'scope: this agent cannot ask others: apiTlsListenAddress is not set';
+  throw new WeirError('BAD_REQUEST', 'ask the cluster', message);
+}
+
+/** The same question, about the node that is asked. */
+export function ownScope(url: string, more: Readonly<Record<string, string>> = {}): string {
+  const [path = '', text = ''] = url.split('?', 2);
+  const query = new URLSearchParams(text);
+  query.delete('scope');
+  for (const [name, value] of Object.entries(more)) query.set(name, value);
+  return `${path}?${query}`;
+}
+
+/** The newest or the oldest of all pages together. */
+function pageOfAll(
+  own: FlowsAnswer,
+  { answers, unreachable }: { readonly answers: readonly FlowsAnswer[]; readonly unreachable: readonly Unreachable[] },
+  { order, count }: FlowQuery,
+): FlowsAnswer {
+  const pages = [own, ...answers];
+  const all = pages.flatMap(({ flows }) => flows).sort((a, b) => compareTimes(a.time, b.time));
+  const cut = all.length > count;
+  const newest = count === 0 ? [] : all.slice(-count);
+  return {
+    flows: order === 'newest' ? newest : all.slice(0, count),
+    lost: pages.flatMap(({ lost }) => lost),
+    cursor: '',
+    more: order === 'oldest' && (cut || pages.some(({ more }) => more)),
+    restarted: false,
+    unreachable,
+  };
 }

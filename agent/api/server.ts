@@ -1,9 +1,11 @@
 /** The HTTP server with all resources: read-only, bounded in every way, one shape for every error. */
 
+import type { Server } from 'node:http';
 import swagger from '@fastify/swagger';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { WeirError } from '../errors.ts';
 import type { Logger } from '../run/log.ts';
+import { admit, type TokenJudge } from './admission.ts';
 import { endpointRoutes } from './endpoints.ts';
 import { errorAnswer, httpStatus, type SchemaFault, schemaFaults, toWeirError } from './errors-answer.ts';
 import { explainRoutes } from './explain.ts';
@@ -13,11 +15,14 @@ import { identityRoutes } from './identities.ts';
 import type { Metrics } from './metrics.ts';
 import { metricsRoute } from './metrics-route.ts';
 import { OPENAPI, openapiRoute } from './openapi.ts';
+import type { Peers } from './peers.ts';
 import { policyRoutes } from './policies.ts';
 import { ruleRoutes } from './rules.ts';
 import { ERROR_SCHEMA, named, OBJECT_SCHEMA, PROBLEM_SCHEMA } from './schema.ts';
 import type { State } from './state.ts';
 import { healthRoutes, statusRoutes } from './status.ts';
+import { createPlain, createTls, type TlsCredentials } from './tls-server.ts';
+import { trafficRoutes } from './traffic.ts';
 
 export interface ApiOptions {
   readonly state: State;
@@ -26,6 +31,10 @@ export interface ApiOptions {
   readonly log?: Logger;
   /** For those who may not read the rest: the kubelet's probes, Prometheus. Everything by default. */
   readonly serves?: 'everything' | 'health' | 'metrics';
+  /** The other nodes' agents, for scope=cluster. */
+  readonly peers?: Peers | undefined;
+  /** Over TLS, and only for those whom admission.ts lets in. */
+  readonly guarded?: { readonly credentials: TlsCredentials; readonly judge: TokenJudge | undefined };
 }
 
 /** Nobody gets more than this. The API is for people and probes of one node. */
@@ -48,14 +57,22 @@ const CLIENT_ERRORS: Readonly<Record<string, { status: string; code: 'TOO_LARGE'
 const MALFORMED = { status: '400 Bad Request', code: 'BAD_REQUEST' } as const;
 
 /** A server that does not listen yet: see listener.ts. */
-export async function createApi({ state, metrics, log, serves = 'everything' }: ApiOptions): Promise<FastifyInstance> {
+export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
+  const { state, metrics, log, serves = 'everything', peers, guarded } = options;
   const app = fastify({
     bodyLimit: LIMITS.bodyBytes,
     requestTimeout: LIMITS.requestTimeoutMs,
     connectionTimeout: LIMITS.idleTimeoutMs,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: LIMITS.urlBytes }, // else 100, and Kubernetes names have up to 253 characters
-    http: { maxHeaderSize: LIMITS.headerBytes },
+    serverFactory(handler) {
+      const server = guarded
+        ? createTls(guarded.credentials, handler, LIMITS.headerBytes)
+        : createPlain(handler, LIMITS.headerBytes);
+      server.requestTimeout = LIMITS.requestTimeoutMs;
+      server.setTimeout(LIMITS.idleTimeoutMs);
+      return server as Server;
+    },
     // fastify removes unknown query fields in silence unless told not to
     ajv: { customOptions: { removeAdditional: false, coerceTypes: 'array', allErrors: true, verbose: true } },
     schemaErrorFormatter: (faults, where) =>
@@ -89,6 +106,7 @@ export async function createApi({ state, metrics, log, serves = 'everything' }: 
       return reply.code(405).header('allow', 'GET, HEAD').send(errorAnswer(error));
     }
   });
+  if (guarded) app.addHook('onRequest', (request) => admit(request, guarded.judge));
   app.addHook('onRoute', (route) => {
     route.schema ??= {};
     route.schema.querystring ??= { type: 'object', additionalProperties: false, properties: {} };
@@ -118,7 +136,8 @@ export async function createApi({ state, metrics, log, serves = 'everything' }: 
   }
   await app.register(swagger, OPENAPI);
   await app.register(async (routes) => {
-    flowRoutes(routes, state.flows);
+    flowRoutes(routes, state, peers);
+    trafficRoutes(routes, state, peers);
     endpointRoutes(routes, state);
     identityRoutes(routes, state);
     policyRoutes(routes, state);

@@ -169,10 +169,19 @@ export interface LostEvents {
   readonly weir: { readonly stage: LossStage };
 }
 
-/** One line of a stream, as Hubble's GetFlowsResponse: exactly one of `flow` and `lost_events`. */
+export const NODE_STATES = ['NODE_CONNECTED', 'NODE_UNAVAILABLE', 'NODE_GONE'] as const;
+/** Of a stream of several nodes: whose flows come from now on, or do not, and why. Names and meaning are Hubble's. */
+export interface NodeStatus {
+  readonly state_change: (typeof NODE_STATES)[number];
+  readonly node_names: readonly string[];
+  readonly message: string;
+}
+
+/** One line of a stream, as Hubble's GetFlowsResponse: exactly one of `flow`, `lost_events` and `node_status`. */
 export interface FlowLine {
   readonly flow?: Flow;
   readonly lost_events?: LostEvents;
+  readonly node_status?: NodeStatus;
   readonly node_name: string;
   readonly time: string;
 }

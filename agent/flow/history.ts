@@ -205,6 +205,16 @@ export class FlowHistory {
     }
   }
 
+  /** Shows all wanted flows that are held, oldest first; the view is only valid during the call. Resolves with what was lost. */
+  async each(wanted: Clause, see: (flow: StoredFlow) => void): Promise<LostEvents[]> {
+    this.#recorder.flush();
+    const lost: LostEvents[] = [];
+    const to: ReadTo = { flow: see, lost: (stage, count) => lost.push(lostEvents(stage, count)) };
+    const store = this.#store;
+    await walkForward(store, new StoredFlow(store), store.oldest, Number.POSITIVE_INFINITY, wanted, to);
+    return lost;
+  }
+
   stats(): HistoryStats {
     const { oldest, next, capacity, times, tables, overwritten } = this.#store;
     const held = next - oldest;

@@ -1,6 +1,7 @@
 /** Flows of several nodes in one order, by the time each node gave them. */
-import type { FlowLine } from '../../flow/flow.ts';
-import type { Clock } from '../../run/clock.ts';
+
+import type { Clock } from '../run/clock.ts';
+import type { FlowLine } from './flow.ts';
 
 /** Negative when `a` is earlier. Agents write all times alike, so text will do; what has no time waits for nobody. */
 export function compareTimes(a: string, b: string): number {

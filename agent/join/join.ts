@@ -3,6 +3,7 @@
  * cluster (kubernetes.ts). main.ts puts the same parts together either way.
  */
 import type { Config } from '../config.ts';
+import type { AskAccess } from '../kubernetes/access.ts';
 import type { Address, Prefix } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
 import type { Labels } from '../model/labels.ts';
@@ -59,6 +60,8 @@ export interface Joined {
   report(read: () => AgentReport): void;
   /** The node takes pods: the taint that keeps them away goes. */
   ready(): Promise<void>;
+  /** What the API server says of a token; absent where there is no API server. */
+  readonly access?: AskAccess;
   close(): Promise<void>;
 }
 

@@ -4,6 +4,7 @@
  */
 import { createClusterState } from '../cluster/state.ts';
 import { routerAddress } from '../ipam/router.ts';
+import { createAccess } from '../kubernetes/access.ts';
 import { createClient } from '../kubernetes/client.ts';
 import { connect } from '../kubernetes/connection.ts';
 import type { Labels } from '../model/labels.ts';
@@ -99,6 +100,7 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
       });
     },
     ready: async () => state.setReady(true),
+    access: createAccess(client),
     async close() {
       await state.stopped;
       client.close();

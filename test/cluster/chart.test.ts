@@ -79,6 +79,7 @@ const ACCEPTED: readonly (readonly string[])[] = [
     'hubble.metrics.enabled={drop:sourceContext=pod|ip,tcp}',
     'hubble.metrics.dashboards.enabled=true',
   ],
+  ['api.enabled=true'],
   ['updateStrategy.type=OnDelete', 'updateStrategy.rollingUpdate=null'],
 ];
 
@@ -109,6 +110,7 @@ const REFUSED: readonly [setting: string, words: RegExp][] = [
   ['hubble.tls.auto.method=certmanager', /certManagerIssuerRef must name the issuer/],
   ['prometheus.serviceMonitor.enabled=true', /serviceMonitor.enabled needs prometheus.enabled/],
   ['hubble.metrics.enabled={drop}', /hubble.metrics.enabled needs prometheus.enabled/],
+  ['api.enabled=true,hubble.tls.enabled=false', /api.enabled needs .* hubble.tls.enabled/],
   ['extraConfig.routingMode=native', /extraConfig.routingMode: the chart sets it, by a value of its own/],
 ];
 for (const [setting, words] of REFUSED)

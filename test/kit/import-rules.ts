@@ -110,6 +110,7 @@ export const RULES: readonly ImportRule[] = [
       'agent/source/manifests/',
       'agent/kubernetes/',
       'agent/cluster/objects.ts',
+      'agent/flow/merge.ts',
       'package.json',
     ],
     mayTypes: ['agent/api/', 'agent/flow/'],

@@ -124,8 +124,16 @@ export interface Api {
 
 /** A server that does not listen; `status.now` may be changed. */
 export async function makeApi(records = 1000, serves: ApiOptions['serves'] = 'everything'): Promise<Api> {
-  const fake = r.makeHistory(records);
-  const status = { now: STATUS };
+  const { state, status, fake } = makeState(records);
+  const metrics = createMetrics(state);
+  const app = await createApi({ state, metrics, serves });
+  return { app, metrics, status, fake };
+}
+
+/** What a server shows, with a history of so many records. */
+export function makeState(records: number, node = 'node-1') {
+  const fake = r.makeHistory(records, { node });
+  const status = { now: { ...STATUS, node } };
   const state: State = {
     endpoints: () => [ENDPOINT],
     identities: () => [...RESERVED, { number: r.BACKEND.identity, labels: ENDPOINT.labels }],
@@ -145,9 +153,7 @@ export async function makeApi(records = 1000, serves: ApiOptions['serves'] = 'ev
     flows: fake.history,
     ...questions(),
   };
-  const metrics = createMetrics(state);
-  const app = await createApi({ state, metrics, serves });
-  return { app, metrics, status, fake };
+  return { state, status, fake };
 }
 
 /** One record of every shape a flow can have. */

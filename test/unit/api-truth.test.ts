@@ -42,6 +42,10 @@ function check(answer: unknown, path: string, code: string, type?: string): void
 const ANSWERS: readonly [path: string, url: string, code: number][] = [
   ['/v1/flows', '/v1/flows', 200],
   ['/v1/flows', '/v1/flows?verdict=DROPPED&first=2', 200],
+  ['/v1/flows/stats', '/v1/flows/stats', 200],
+  ['/v1/flows/stats', '/v1/flows/stats?by=workload&verdict=DROPPED&top=1', 200],
+  ['/v1/service-map', '/v1/service-map', 200],
+  ['/v1/rules', '/v1/rules', 200],
   ['/v1/endpoints', '/v1/endpoints', 200],
   ['/v1/endpoints/{id}', '/v1/endpoints/2', 200],
   ['/v1/identities', '/v1/identities', 200],
@@ -131,12 +135,14 @@ test('every route is described, and every filter is a parameter with a sentence'
     '/v1/endpoints/{id}',
     '/v1/explain',
     '/v1/flows',
+    '/v1/flows/stats',
     '/v1/identities',
     '/v1/matrix',
     '/v1/openapi.json',
     '/v1/policies',
     '/v1/policies/{namespace}/{name}',
     '/v1/rules',
+    '/v1/service-map',
     '/v1/status',
   ]);
   assert.is(document.openapi, '3.0.3');

@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { execute, readStatus, run as runInPod } from '../../agent/cli/cluster/exec.ts';
 import { type AgentPod, placesOf } from '../../agent/cli/cluster/places.ts';
 import { chooseTarget, type Surroundings } from '../../agent/cli/cluster/target.ts';
-import { HoldBack, mergeOrdered } from '../../agent/cli/observe/merge.ts';
+import { HoldBack, mergeOrdered } from '../../agent/flow/merge.ts';
 import { POLICY_EXPLAIN } from '../../agent/cli/policy/explain.ts';
 import { POLICY_RESOURCES } from '../../agent/cli/policy/in-force.ts';
 import { ENDPOINT_GET, ENDPOINT_LIST } from '../../agent/cli/verbs/endpoint.ts';

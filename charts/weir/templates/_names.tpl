@@ -66,6 +66,9 @@ k8s-app: weir
 {{- if and .Values.prometheus.serviceMonitor.enabled (not .Values.prometheus.enabled) }}
 {{- fail "prometheus.serviceMonitor.enabled needs prometheus.enabled" }}
 {{- end }}
+{{- if and .Values.api.enabled (not (include "weir.hubbleTls" .)) }}
+{{- fail "api.enabled needs hubble.enabled and hubble.tls.enabled: it uses their certificates" }}
+{{- end }}
 {{- if and .Values.hubble.metrics.enabled (not .Values.prometheus.enabled) }}
 {{- fail "hubble.metrics.enabled needs prometheus.enabled: the agents offer all metrics at one port, prometheus.port" }}
 {{- end }}

@@ -53,6 +53,9 @@ hubbleTlsCertFile: /var/lib/weir-hubble/tls.crt
 hubbleTlsKeyFile: /var/lib/weir-hubble/tls.key
 hubbleTlsClientCaFile: /var/lib/weir-hubble/ca.crt
 {{- end }}
+{{- if $v.api.enabled }}
+apiTlsListenAddress: {{ printf "%s:%v" (include "weir.anyAddress" .) $v.api.port | quote }}
+{{- end }}
 
 logLevel: {{ $v.log.level }}
 logFormat: {{ $v.log.format }}
