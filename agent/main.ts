@@ -63,6 +63,8 @@ const CHORES_MS = {
 } as const;
 
 
+const NO_LABELS = {};
+
 async function run(config: Config, log: Logger): Promise<void> {
   const startedAt = Date.now();
   const wantedMetrics = readMetricSpecifications(config.hubbleMetrics);
@@ -224,9 +226,10 @@ async function run(config: Config, log: Logger): Promise<void> {
   if (tlsApi && config.apiTlsListen) {
     log.info('the API listens, with TLS', { at: await listen(tlsApi, { kind: 'tcp', ...config.apiTlsListen }) });
   }
+  const nodeLabels = () => realizer.desired.inventory.nodes.get(config.nodeName)?.labels ?? NO_LABELS;
   hubble = await openHubble(
     config,
-    { flows, startedAt, nodes: realizer.desired.nodes.withAgent, state: view },
+    { flows, startedAt, nodes: realizer.desired.nodes.withAgent, state: view, nodeLabels },
     log.with({ part: 'hubble' }),
   );
 
@@ -343,7 +346,7 @@ async function openClusterApi(config: Config, nodes: () => readonly HubbleNode[]
 /** Hubble's gRPC API where it is asked for; only then its libraries are loaded. */
 async function openHubble(
   config: Config,
-  told: Pick<HubbleOptions, 'flows' | 'startedAt' | 'nodes' | 'state'>,
+  told: Pick<HubbleOptions, 'flows' | 'startedAt' | 'nodes' | 'state' | 'nodeLabels'>,
   log: Logger,
 ): Promise<HubbleServer | undefined> {
   if (!config.hubbleSocket && !config.hubbleListen) return undefined;

@@ -121,7 +121,8 @@ function flowRule(rule: RuleInfo): FlowRule {
   };
 }
 
-function weirPart(flow: StoredFlow): WeirFlow {
+/** What Hubble has no field for. Only for records with an {@link eventName}. */
+export function weirPart(flow: StoredFlow): WeirFlow {
   const event = eventName(flow.type);
   if (event === undefined) throw new TypeError(`record ${flow.sequence} is no event: type ${flow.type}`);
   const [decided = flow.direction] = decidingDirections(flow);

@@ -34,7 +34,13 @@ const but = (...some: Kind[]): Kind[] => ALL.filter((kind) => !some.includes(kin
 
 const { history } = makeHistory(100);
 history.listener(batch(...Object.values(KINDS).map((spec: EventSpec) => event(spec))), ALL.length, 0);
-const teller = { node: 'node-1', run: history.run, cluster: 'prod', version: '0' };
+const teller = {
+  node: 'node-1',
+  run: history.run,
+  cluster: 'prod',
+  version: '0',
+  nodeLabels: () => ({ zone: 'a', spot: '' }),
+};
 
 /** The kinds of flow that pass. */
 async function passing(whitelist: readonly FlowFilter[], blacklist: readonly FlowFilter[] = []): Promise<Kind[]> {
@@ -56,6 +62,8 @@ const TABLE: readonly (readonly [FlowFilter, readonly Kind[]])[] = [
   [{ source_ip: [FRONTEND.ip] }, but('reply', 'udp6')],
   [{ source_ip: ['10.1.0.0/24', 'fd00::/64'] }, ALL],
   [{ destination_ip: [WORLD.ip, FRONTEND.ip] }, ['reply', 'world']],
+  [{ node_labels: ['zone in (a,b),spot'] }, ALL],
+  [{ node_labels: ['zone=b', '!spot'] }, []],
   [{ source_pod: ['backend'] }, ['reply']],
   [{ source_pod: ['default/back'] }, ['reply']],
   [{ source_pod: ['default/'] }, ALL],

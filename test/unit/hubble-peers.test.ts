@@ -80,6 +80,7 @@ async function served(
     socket: join(folder, 'hubble.sock'),
     tls: undefined,
     nodes,
+    nodeLabels: () => ({ zone: 'a' }),
     state: { policies: () => [], endpoints: () => [] },
   });
   const client = new HubbleClient(server.at[0] as string);

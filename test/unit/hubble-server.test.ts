@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import * as assert from 'uvu/assert';
 import { STREAMS_MAX } from '../../agent/api/hubble/calls.ts';
+import { STRUCT } from '../../agent/api/hubble/messages.ts';
 import { type HubbleServer, startHubble } from '../../agent/api/hubble/server.ts';
 import type { FlowHistory } from '../../agent/flow/history.ts';
 import { HubbleClient } from '../kit/hubble-grpc.ts';
@@ -68,8 +69,26 @@ function serve(history: FlowHistory, socket: string): Promise<HubbleServer> {
     socket,
     tls: undefined,
     nodes: () => [],
+    nodeLabels: () => ({ zone: 'a' }),
     state: { policies: () => [], endpoints: () => [] },
   });
+}
+
+/** google.protobuf.Struct as protobufjs reads it: `kind` names the field that was sent. */
+interface Struct {
+  readonly fields: Readonly<Record<string, StructValue>>;
+}
+interface StructValue {
+  readonly kind: 'stringValue' | 'numberValue' | 'boolValue' | 'structValue' | 'listValue';
+  readonly [kind: string]: unknown;
+}
+function fromStruct({ fields }: Struct): object {
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, fromValue(value)]));
+}
+function fromValue(value: StructValue): unknown {
+  const sent = value[value.kind];
+  if (value.kind === 'structValue') return fromStruct(sent as Struct);
+  return value.kind === 'listValue' ? (sent as { values: StructValue[] }).values.map(fromValue) : sent;
 }
 
 /** Ports tell which flow it is. */
@@ -121,6 +140,20 @@ flows('a flow has every field that Weir knows', async () => {
     Summary: 'TCP Flags: SYN',
     ingress_allowed_by: [{ name: 'backend-policy', namespace: 'default', kind: 'CiliumNetworkPolicy', revision: 7 }],
   });
+});
+
+flows('who asks for it by name gets the labels of the node, and what Hubble has no field for', async () => {
+  await using rig = await Rig.start();
+  rig.add(event({ rule: [1001, 0] }));
+  const [line] = await rig.client.flows({ number: 1, field_mask: { paths: ['node_labels', 'extensions'] } });
+  const { node_labels, extensions, ...rest } = line?.flow ?? {};
+  assert.equal(rest, {});
+  assert.equal(node_labels, ['zone=a']);
+  const { type_url, value } = extensions as { type_url: string; value: Uint8Array };
+  assert.is(type_url, 'type.googleapis.com/google.protobuf.Struct');
+  const { weir } = (await rig.history.page({ wanted: () => true, order: 'newest', count: 1, cursor: undefined }))
+    .flows[0] as { weir: object };
+  assert.equal(fromStruct(STRUCT.decode(value) as unknown as Struct), JSON.parse(JSON.stringify(weir)));
 });
 
 flows('a drop has its reason as number, twice, and who denied', async () => {

@@ -136,6 +136,15 @@ const FIELDS: Readonly<Record<string, Field<never>>> = {
   reply: (wanted: readonly boolean[]) => (flow) => wanted.includes(flow.isReply),
   tcp_flags: tcpFlags,
   node_name: nodeNames,
+  node_labels: parsed<LabelMatcher>(
+    parseLabelSelector,
+    'a label selector such as "zone in (a,b),!spot"',
+    (matchers, teller) => {
+      // All flows of an agent are of its node.
+      const ours = matchers.some((matches) => matches(new Map(Object.entries(teller.nodeLabels?.() ?? {}))));
+      return () => ours;
+    },
+  ),
   ip_version: (versions: readonly number[]) =>
     filter.byFamily(versions.map((version) => (version === 1 ? 4 : version === 2 ? 6 : 0))),
   uuid:
@@ -172,7 +181,6 @@ export const UNSERVED: Readonly<Record<string, string>> = {
   ip_trace_id: NO_TRACE,
   source_ip_xlated: 'flows of this agent have no translated source address',
   interface: 'flows of this agent do not name interfaces',
-  node_labels: 'flows of this agent carry no labels of nodes',
   experimental: 'this agent has no CEL expressions',
 };
 

@@ -8,12 +8,18 @@ import { dropReason } from '../../flow/drop-reason.ts';
 import { verdictOf } from '../../flow/filter.ts';
 import { deciders, flowUuid, MESSAGE, messageType, party, type Teller, TRACE } from '../../flow/present.ts';
 import { layer4, summary } from '../../flow/transport.ts';
+import { extensions } from './extensions.ts';
 import { type FieldMask, keepMasked } from './field-mask.ts';
 import { timestamp } from './messages.ts';
+
+/** Of a Node: the same object as long as they are the same. */
+export type NodeLabels = Readonly<Record<string, string>>;
 
 export interface HubbleTeller extends Teller {
   readonly cluster: string;
   readonly version: string;
+  /** Labels of the agent's node, as they are now; absent: it has none. */
+  readonly nodeLabels?: () => NodeLabels;
 }
 
 /** flow.Verdict, as far as Weir's flows have it. */
@@ -51,7 +57,11 @@ const FIELDS: Readonly<Record<string, Field>> = {
   trace_reason: traceReason,
   is_reply: (flow) => ({ value: flow.isReply }),
   Summary: summary,
+  node_labels: (_, { nodeLabels }) => nodeLabels && labelTexts(nodeLabels()),
+  extensions,
 };
+/** What costs more than it is worth to most: sent to those who ask for it by name. */
+const ONLY_BY_NAME: readonly string[] = ['node_labels', 'extensions'];
 /** Found together. */
 const DECIDERS = [
   'egress_allowed_by',
@@ -61,9 +71,12 @@ const DECIDERS = [
   'policy_log',
 ] as const;
 
-/** Makes messages with the fields of the mask; undefined: with all of them. */
+/** Makes messages with the fields of the mask; undefined: with all of them but {@link ONLY_BY_NAME}. */
 export function flowMessages(teller: HubbleTeller, mask: FieldMask | undefined): (flow: StoredFlow) => object {
-  const wantedOf = (name: string): 'all' | FieldMask | undefined => (mask === undefined ? 'all' : mask.get(name));
+  const wantedOf = (name: string): 'all' | FieldMask | undefined => {
+    if (mask !== undefined) return mask.get(name);
+    return ONLY_BY_NAME.includes(name) ? undefined : 'all';
+  };
   const fields = Object.entries(FIELDS).flatMap(([name, read]) => {
     const wanted = wantedOf(name);
     return wanted === undefined ? [] : [{ name, read, wanted }];
@@ -81,6 +94,18 @@ export function flowMessages(teller: HubbleTeller, mask: FieldMask | undefined):
     }
     return message;
   };
+}
+
+/** "key=value", sorted; made once for labels that stay the same. */
+const LABEL_TEXTS = new WeakMap<NodeLabels, string[]>();
+function labelTexts(labels: NodeLabels): string[] {
+  const before = LABEL_TEXTS.get(labels);
+  if (before !== undefined) return before;
+  const texts = Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .sort();
+  LABEL_TEXTS.set(labels, texts);
+  return texts;
 }
 
 function dropNumber(flow: StoredFlow): number | undefined {

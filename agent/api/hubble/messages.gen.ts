@@ -70,6 +70,11 @@ export const MESSAGES = {
        "type": "TraceReason",
        "id": 36
       },
+      "node_labels": {
+       "rule": "repeated",
+       "type": "string",
+       "id": 37
+      },
       "emitter": {
        "type": "Emitter",
        "id": 41
@@ -102,6 +107,10 @@ export const MESSAGES = {
       "Summary": {
        "type": "string",
        "id": 100000
+      },
+      "extensions": {
+       "type": "google.protobuf.Any",
+       "id": 150000
       },
       "ethernet": {
        "type": "Unfilled",
@@ -167,10 +176,6 @@ export const MESSAGES = {
        "type": "Unfilled",
        "id": 35
       },
-      "node_labels": {
-       "type": "Unfilled",
-       "id": 37
-      },
       "file": {
        "type": "Unfilled",
        "id": 38
@@ -186,10 +191,6 @@ export const MESSAGES = {
       "aggregate": {
        "type": "Unfilled",
        "id": 21007
-      },
-      "extensions": {
-       "type": "Unfilled",
-       "id": 150000
       }
      }
     },
@@ -1104,6 +1105,75 @@ export const MESSAGES = {
         "value": {
          "type": "bytes",
          "id": 2
+        }
+       }
+      },
+      "Struct": {
+       "fields": {
+        "fields": {
+         "keyType": "string",
+         "type": "Value",
+         "id": 1
+        }
+       }
+      },
+      "Value": {
+       "oneofs": {
+        "kind": {
+         "oneof": [
+          "nullValue",
+          "numberValue",
+          "stringValue",
+          "boolValue",
+          "structValue",
+          "listValue"
+         ]
+        }
+       },
+       "fields": {
+        "nullValue": {
+         "type": "NullValue",
+         "id": 1,
+         "protoName": "null_value"
+        },
+        "numberValue": {
+         "type": "double",
+         "id": 2,
+         "protoName": "number_value"
+        },
+        "stringValue": {
+         "type": "string",
+         "id": 3,
+         "protoName": "string_value"
+        },
+        "boolValue": {
+         "type": "bool",
+         "id": 4,
+         "protoName": "bool_value"
+        },
+        "structValue": {
+         "type": "Struct",
+         "id": 5,
+         "protoName": "struct_value"
+        },
+        "listValue": {
+         "type": "ListValue",
+         "id": 6,
+         "protoName": "list_value"
+        }
+       }
+      },
+      "NullValue": {
+       "values": {
+        "NULL_VALUE": 0
+       }
+      },
+      "ListValue": {
+       "fields": {
+        "values": {
+         "rule": "repeated",
+         "type": "Value",
+         "id": 1
         }
        }
       },

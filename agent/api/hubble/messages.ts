@@ -9,6 +9,7 @@ import { MESSAGES } from './messages.gen.ts';
 const root = protobuf.Root.fromJSON(MESSAGES as protobuf.INamespace).resolveAll();
 
 export const FLOW = root.lookupType('flow.Flow');
+export const STRUCT = root.lookupType('google.protobuf.Struct');
 export const GET_FLOWS_RESPONSE = root.lookupType('observer.GetFlowsResponse');
 
 /** google.protobuf.Timestamp. */

@@ -15,6 +15,7 @@ import { AgentEvents, type AgentEventsRequest } from './agent-events.ts';
 import { Calls, unpackBatches } from './calls.ts';
 import { type CertificateFiles, Certificates, certificatesAreThere, certificatesToCome } from './certificates.ts';
 import { EncodedFlows } from './encoded-flows.ts';
+import type { NodeLabels } from './flow-message.ts';
 import { getFlows } from './get-flows.ts';
 import { checkHealth, watchHealth } from './health.ts';
 import { callsOf, type GetFlowsRequest } from './messages.ts';
@@ -35,6 +36,8 @@ export interface HubbleOptions {
   readonly tls: HubbleTls | undefined;
   /** The nodes that have an agent, as they are now, this one too. */
   readonly nodes: () => readonly HubbleNode[];
+  /** Labels of this node, as they are now. */
+  readonly nodeLabels: () => NodeLabels;
   /** What agent events are found from. */
   readonly state: Pick<State, 'policies' | 'endpoints'>;
 }
@@ -70,7 +73,7 @@ const CLOSE_MS = 1000;
 /** Rejects with CONFIG_INVALID or ALREADY_RUNNING when it cannot listen. */
 export async function startHubble(options: HubbleOptions): Promise<HubbleServer> {
   const { flows, node, cluster, startedAt, log, socket, tls } = options;
-  const teller = { node, run: flows.run, cluster, version: options.version };
+  const teller = { node, run: flows.run, cluster, version: options.version, nodeLabels: options.nodeLabels };
   const state: ObserverState = { history: flows, teller, startedAt };
   const encoded = new EncodedFlows();
   const calls = new Calls(log);
