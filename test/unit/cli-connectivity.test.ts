@@ -65,6 +65,7 @@ for (const [name, probe, expected] of [
   ['all-ingress-deny', { action: 'host-to-pod', from: 'host-same-node' }, true],
   ['all-ingress-deny', { action: 'host-to-pod', from: 'host-other-node', sameNode: false }, false],
   ['all-egress-deny', { action: 'dns' }, false],
+  ['client-ingress', {}, true],
   ['client-ingress', { from: 'client2' }, false],
   ['client-ingress', { from: 'client2', to: 'client' }, true],
   ['client-egress', { protocol: 'udp' }, false],
