@@ -4,8 +4,11 @@ import { WeirError } from '../errors.ts';
 
 /** The directory that was set, else where cgroup2 is mounted. @throws CONFIG_INVALID when it is mounted nowhere. */
 export async function cgroupDirectory(set: string): Promise<string> {
-  if (set !== '') return set;
-  const mounts = await readFile('/proc/self/mounts', 'utf8');
+  return set !== '' ? set : cgroup2Mount(await readFile('/proc/self/mounts', 'utf8'));
+}
+
+/** The best cgroup2 mount of those in proc(5)'s mounts, also beside v1's (hybrid). @throws CONFIG_INVALID: there is none. */
+export function cgroup2Mount(mounts: string): string {
   const places = mounts
     .split('\n')
     .map((line) => line.split(' '))
