@@ -101,6 +101,7 @@ export const ConntrackFlags = {
   CONNTRACK_THROUGH_SERVICE: 32,
   /** no connection: leads from a virtual address to the backend in `service` */
   CONNTRACK_LEAD: 64,
+  CONNTRACK_BY_STACK: 128,
   /** judged again and denied: initiator drops, replies pass, no renewal */
   CONNTRACK_REVOKED: 256,
   /** allowed at the initiator's pod, in `epoch` */
@@ -118,6 +119,7 @@ export const conntrackFlagsName: Readonly<Record<number, string>> = {
   16: 'CONNTRACK_ESTABLISHED',
   32: 'CONNTRACK_THROUGH_SERVICE',
   64: 'CONNTRACK_LEAD',
+  128: 'CONNTRACK_BY_STACK',
   256: 'CONNTRACK_REVOKED',
   512: 'CONNTRACK_EGRESS_JUDGED',
   1024: 'CONNTRACK_INGRESS_JUDGED',
@@ -480,11 +482,13 @@ export const PacketMark = {
   MARK_MASQUERADE: 16777216,
   /** from_pod, for to_tunnel: the tunnel key is set. Never leaves the node */
   MARK_TUNNELLED: 33554432,
+  MARK_TRACKED: 67108864,
 } as const;
 export type PacketMark = (typeof PacketMark)[keyof typeof PacketMark];
 export const packetMarkName: Readonly<Record<number, string>> = {
   16777216: 'MARK_MASQUERADE',
   33554432: 'MARK_TUNNELLED',
+  67108864: 'MARK_TRACKED',
 };
 export const PACKET_MARK_DOC: Readonly<Record<number, string>> = {
   33554432: "from_pod, for to_tunnel: the tunnel key is set. Never leaves the node",

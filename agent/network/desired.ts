@@ -71,7 +71,7 @@ export function decide(settings: NetworkSettings, nodes: Nodes, found: Found): D
             uplinks: uplinkNames,
             masquerade: settings.masquerade,
             podCidrs: podCidrsOf(settings, nodes),
-            mark: PacketMark.MARK_MASQUERADE,
+            mark: { masquerade: PacketMark.MARK_MASQUERADE, tracked: PacketMark.MARK_TRACKED },
           })
         : undefined,
     },

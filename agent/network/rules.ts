@@ -3,7 +3,8 @@
  *
  * Masquerading is decided in from_pod, which knows who opened a connection and where it leads; here its mark is obeyed.
  * Between pods the kernel's connection tracking is left out: packets that are handed on by the programs never pass it,
- * so it would see half of each connection and call the rest invalid, which other people's rules drop.
+ * so it would see half of each connection and call the rest invalid, which other people's rules drop. But what the node
+ * itself has translated on its way to a pod (hostPort) it must see whole: from_pod marks the answers.
  */
 import { type Family, familyOf, type Prefix } from '../model/address.ts';
 import type { NodeRecord } from '../model/object.ts';
@@ -18,8 +19,11 @@ export interface RulesInput {
   readonly masquerade: boolean;
   /** Prefixes of all pods of the cluster. */
   readonly podCidrs: readonly Prefix[];
-  /** The bit of a packet's mark that says: a pod's, and it leaves the cluster (bpf/abi/mark.h). */
-  readonly mark: number;
+  /**
+   * Bits of a packet's mark (bpf/abi/mark.h): a pod's, and it leaves the cluster; a pod's to another, and the node has
+   * translated their connection.
+   */
+  readonly mark: { readonly masquerade: number; readonly tracked: number };
 }
 
 /** Replaces the table whole, in one transaction: connections that are masqueraded stay so. */
@@ -43,9 +47,10 @@ export function rulesText(input: RulesInput): string {
     ...families.flatMap((family) => podSet(family, podCidrs)),
     '\tchain raw_prerouting {',
     '\t\ttype filter hook prerouting priority raw; policy accept;',
+    ...(tracking.length === 0 ? [] : [`\t\tmeta mark & ${hex(mark.tracked)} == ${hex(mark.tracked)} return`]),
     ...tracking.map((rule) => `\t\t${rule}`),
     '\t}',
-    ...(masquerade ? masqueradeChain(mark) : []),
+    ...(masquerade ? masqueradeChain(mark.masquerade) : []),
     '}',
   ]);
 }
@@ -65,7 +70,7 @@ function podSet(family: Family, podCidrs: readonly Prefix[]): string[] {
 }
 
 function masqueradeChain(mark: number): string[] {
-  const bit = `0x${mark.toString(16)}`;
+  const bit = hex(mark);
   return [
     '\tchain postrouting {',
     '\t\ttype nat hook postrouting priority srcnat; policy accept;',
@@ -80,5 +85,6 @@ function list(items: readonly string[], family: Family): string | undefined {
   return own.length === 0 ? undefined : `{ ${own.join(', ')} }`;
 }
 
+const hex = (bit: number): string => `0x${bit.toString(16)}`;
 const quoted = (names: readonly string[]): string => `{ ${names.map((name) => `"${name}"`).join(', ')} }`;
 const lines = (text: readonly string[]): string => `${text.join('\n')}\n`;

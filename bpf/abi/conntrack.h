@@ -41,7 +41,9 @@ enum conntrack_flags {
 	CONNTRACK_FIN_RESPONDER = 1 << 3,
 	CONNTRACK_ESTABLISHED = 1 << 4,     /* TCP: handshake seen; mid-stream entries once both sides spoke */
 	CONNTRACK_THROUGH_SERVICE = 1 << 5, /* the initiator asked for a virtual address: see `service` */
-	CONNTRACK_LEAD = 1 << 6, /* no connection: leads from a virtual address to the backend in `service` */
+	CONNTRACK_LEAD = 1 << 6,     /* no connection: leads from a virtual address to the backend in `service` */
+	CONNTRACK_BY_STACK = 1 << 7, /* of pods, but to_pod has seen its beginning: the stack has translated it
+					(hostPort) and has to translate what comes back */
 
 	CONNTRACK_REVOKED = 1 << 8,         /* judged again and denied: initiator drops, replies pass, no renewal */
 	CONNTRACK_EGRESS_JUDGED = 1 << 9,   /* allowed at the initiator's pod, in `epoch` */

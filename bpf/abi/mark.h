@@ -7,4 +7,6 @@ enum packet_mark {
 	MARK_MASQUERADE =
 		1 << 24, /* from_pod, for netfilter: give it an address of the node; other pods' packets untracked */
 	MARK_TUNNELLED = 1 << 25, /* from_pod, for to_tunnel: the tunnel key is set. Never leaves the node */
+	MARK_TRACKED = 1 << 26, /* from_pod, for netfilter: part of a connection the node has translated, to be tracked
+				   although it leads to a pod */
 };

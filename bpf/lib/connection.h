@@ -246,6 +246,8 @@ __slow int judge_packet(struct __sk_buff *ctx, struct passage *p, struct conntra
 		end_connection(ctx, p, entry, live ? 0 : EVENT_EXPIRED);
 	else if (config_services) /* a lead that was not followed has left the key of another connection */
 		set_own_key(p);
+	p->by_stack = p->direction == DIRECTION_INGRESS && ctx->ifindex == ENDPOINT_IFINDEX_BASE + p->own &&
+		      p->party[END_SOURCE].kind == PEER_POD;
 	if (conntrack_create(p))
 		return -DROP_CONNTRACK_INSERT;
 	if (config_services && p->translation == TRANSLATION_TO_BACKEND && write_lead())
@@ -269,7 +271,7 @@ __force_inline bool came_its_way(const struct __sk_buff *ctx, const struct passa
 		return false;
 	if (p->claimed_identity)
 		return entry->identity[sender] == p->claimed_identity;
-	return is_from_this_host(ctx) || entry->identity[sender] != IDENTITY_HOST;
+	return is_from_this_host(ctx) || entry->identity[sender] != IDENTITY_HOST || is_translated_answer(ctx, p);
 }
 
 /* Is the entry one to follow, without a second look? This pod's side must have been judged in this epoch. */

@@ -194,6 +194,10 @@ __force_inline void head_for(struct passage *p, const struct conntrack_entry *en
 	p->target = entry->endpoint[side];
 	p->node = entry->node[side];
 	p->masquerade = !!(entry->flags & CONNTRACK_MASQUERADED);
+	if (entry->flags & CONNTRACK_BY_STACK && p->direction == DIRECTION_EGRESS) {
+		p->target = p->node = 0;
+		p->by_stack = 1;
+	}
 }
 
 __force_inline void set_own_key(struct passage *p)
@@ -228,6 +232,8 @@ __slow int conntrack_create(struct passage *p)
 		entry.flags |= CONNTRACK_INGRESS_JUDGED;
 	if (p->masquerade)
 		entry.flags |= CONNTRACK_MASQUERADED;
+	if (p->by_stack)
+		entry.flags |= CONNTRACK_BY_STACK;
 	if (sender == SIDE_INITIATOR) {
 		entry.packets[SIDE_INITIATOR] = 1;
 		entry.bytes[SIDE_INITIATOR] = p->length;

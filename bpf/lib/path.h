@@ -179,7 +179,7 @@ __force_inline int leave(struct __sk_buff *ctx, struct passage *p, const struct 
 			return outcome;
 	}
 	if (!p->node) {
-		ctx->mark = p->masquerade ? MARK_MASQUERADE : 0;
+		ctx->mark = p->by_stack ? MARK_TRACKED : p->masquerade ? MARK_MASQUERADE : 0;
 		return OUTCOME_STACK;
 	}
 	if (!node->tunnel_ifindex)

@@ -60,13 +60,21 @@ __force_inline bool is_from_this_host(const struct __sk_buff *ctx)
 	return !ctx->ingress_ifindex;
 }
 
+/* Sent by a pod, as which from_pod has let it pass, and from the node by now: the stack has translated the answer of a
+ * pod that was asked by an address of the node (hostPort). Only who has asked gets it. */
+__force_inline bool is_translated_answer(const struct __sk_buff *ctx, const struct passage *p)
+{
+	return p->sender == SIDE_RESPONDER && ctx->ingress_ifindex > ENDPOINT_IFINDEX_BASE &&
+	       ctx->ingress_ifindex < ENDPOINT_IFINDEX_BASE + ENDPOINT_MAX;
+}
+
 /* For what came in by a device: nobody has the node's own addresses there, a pod of this node comes by its own veth,
  * and what is behind another node's tunnel by that and nothing else. */
 __force_inline int check_source_origin(const struct __sk_buff *ctx, const struct passage *p)
 {
 	const struct party *source = &p->party[END_SOURCE];
 
-	if (source->identity == IDENTITY_HOST)
+	if (source->identity == IDENTITY_HOST && !is_translated_answer(ctx, p))
 		return -DROP_HOST_SPOOF;
 	if (source->endpoint && ctx->ingress_ifindex != ENDPOINT_IFINDEX_BASE + source->endpoint)
 		return -DROP_HOST_SPOOF;

@@ -1,0 +1,77 @@
+/** hostPort, as the portmap plugin makes it: destination NAT in the node's stack, with the rules of agent/network beside it. */
+import * as assert from 'uvu/assert';
+import { PacketMark } from '../../agent/datapath/layout.gen.ts';
+import { rulesText } from '../../agent/network/rules.ts';
+import { privileged } from '../kit/privileged.ts';
+import { suite } from '../kit/suite.ts';
+import { ADMITTING, Cluster, type NodePod } from './nodes-rig.ts';
+
+for (const mode of ['native', 'tunnel'] as const) {
+  const test = privileged(suite(`hostPort, ${mode}`), 'root', 'btf', 'bpffs');
+  let cluster: Cluster;
+  let server: NodePod;
+  let neighbour: NodePod;
+  let far: NodePod;
+  test.before(async () => {
+    cluster = await Cluster.start(`hp${mode}`, 2, { mode, masquerade: true });
+    const { node1, node2 } = cluster;
+    server = await cluster.pod(node1, 11);
+    neighbour = await cluster.pod(node1, 12);
+    far = await cluster.pod(node2, 13);
+    await cluster.settle();
+    await server.peer.serveTcp(80);
+    const podCidrs = cluster.nodes.flatMap((node) => node.podCidrs);
+    for (const node of cluster.nodes) {
+      const { ipv4, ipv6, routers: routerAddresses } = node;
+      const self = { name: `node${node.number}`, addresses: [ipv4, ipv6], podCidrs: node.podCidrs, routerAddresses };
+      const input = rulesText({
+        self,
+        uplinks: ['eth0'],
+        masquerade: true,
+        podCidrs,
+        mark: { masquerade: PacketMark.MARK_MASQUERADE, tracked: PacketMark.MARK_TRACKED },
+      });
+      await node.netns.run(['nft', '-f', '-'], { input });
+    }
+    const dnat = [
+      'table inet wtport {',
+      'chain pre {',
+      'type nat hook prerouting priority dstnat; policy accept;',
+      `fib daddr type local tcp dport 8080 dnat ip to ${server.ipv4}:80`,
+      `fib daddr type local tcp dport 8080 dnat ip6 to [${server.ipv6}]:80`,
+      '}',
+      '}',
+    ];
+    await node1.netns.run(['nft', '-f', '-'], { input: dnat.join('\n') });
+  });
+  test.after(() => cluster?.close());
+
+  for (const family of [4, 6] as const) {
+    test(`IPv${family}: from a pod of the same node, of another node, and from outside`, async () => {
+      const { node1 } = cluster;
+      const address = family === 4 ? node1.ipv4 : node1.ipv6;
+      const outsider = await cluster.bed.peer(cluster.outsider);
+      const found: Record<string, string> = {};
+      for (const [who, peer] of Object.entries({ outsider, neighbour: neighbour.peer, far: far.peer })) {
+        found[who] = await peer.tcp({ address, port: 8080, timeoutMs: 1500 });
+      }
+      assert.equal(found, { outsider: 'ok', neighbour: 'ok', far: 'ok' });
+    });
+  }
+
+  test('the pod behind it lets in whom its policy names, not everybody who may speak to the node', async () => {
+    const { node1 } = cluster;
+    node1.policy = ADMITTING;
+    const found: string[] = [];
+    for (const admitted of [[], [neighbour.identity]]) {
+      node1.admitted = admitted;
+      await cluster.settle();
+      for (const address of [node1.ipv4, node1.ipv6]) {
+        found.push(await neighbour.peer.tcp({ address, port: 8080, timeoutMs: admitted.length > 0 ? 1500 : 300 }));
+      }
+    }
+    assert.equal(found, ['timeout', 'timeout', 'ok', 'ok']);
+  });
+
+  test.run();
+}
