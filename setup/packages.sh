@@ -38,6 +38,7 @@ wanted_test="
 
 # What a Kubernetes on this machine consists of, beside what setup/stock.sh builds; and the image of Weir for it.
 wanted_cluster="
+	procps:sysctl
 	etcd-server:etcd
 	containerd:containerd
 	runc:runc
@@ -51,6 +52,7 @@ wanted_cluster="
 	debootstrap:debootstrap"
 
 wanted_bench="
+	procps:sysctl
 	nftables:nft
 	iperf3:iperf3
 	containernetworking-plugins:/usr/lib/cni/ptp"
