@@ -17,7 +17,7 @@ import { discover, LEVELS, select, type TestFile } from './runner/levels.ts';
 /** Files that take longer are shown while they run. */
 const STILL_RUNNING_MS = 30_000;
 /** The kernel takes a namespace and its links apart some time after its last user has gone. */
-const LEFTOVERS_GRACE_MS = 10_000;
+const LEFTOVERS_GRACE_MS = 3000;
 
 interface Totals {
   passed: number;
