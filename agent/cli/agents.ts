@@ -90,14 +90,24 @@ export async function withAgents<T>(
   }
 }
 
-/** For questions that any agent answers alike: the one asked for, else the first that can be asked. */
-export function withOneAgent<T>(call: Call, use: (client: Client) => Promise<T>): Promise<T> {
-  return withAgents(call, async ({ all }) => {
-    const found = all.find(({ client }) => client !== undefined)?.client;
-    if (!found)
-      throw new CliError(`no agent can be asked: ${all.map(({ node, why }) => `${node}: ${why}`).join('; ')}`);
-    return use(found);
-  });
+/** For questions that any agent answers alike: the one asked for, else the first that answers. */
+export function withOneAgent<T>(call: Call, question: (client: Client) => Promise<T>): Promise<T> {
+  return withAgents(call, ({ all }) => askFirst(all, question));
+}
+
+/** The answer of the first that can be reached. What an agent finds wrong with the question is an answer, too. */
+export async function askFirst<T>(all: readonly AgentOfNode[], question: (client: Client) => Promise<T>): Promise<T> {
+  const reasons: string[] = [];
+  for (const { node, client, why } of all) {
+    try {
+      if (client) return await inTime(question(client));
+      reasons.push(`${node}: ${why}`);
+    } catch (error) {
+      if (all.length === 1 || !(error instanceof CliError) || error.code !== undefined) throw error;
+      reasons.push(`${node}: ${error.message}`);
+    }
+  }
+  throw new CliError(`no agent can be asked: ${reasons.join('; ')}`);
 }
 
 /** Whom the command line and this machine make it ask. */

@@ -4,7 +4,6 @@ import * as assert from 'uvu/assert';
 import { execute, readStatus, run as runInPod } from '../../agent/cli/cluster/exec.ts';
 import { type AgentPod, placesOf } from '../../agent/cli/cluster/places.ts';
 import { chooseTarget, type Surroundings } from '../../agent/cli/cluster/target.ts';
-import { HoldBack, mergeOrdered } from '../../agent/flow/merge.ts';
 import { POLICY_EXPLAIN } from '../../agent/cli/policy/explain.ts';
 import { POLICY_RESOURCES } from '../../agent/cli/policy/in-force.ts';
 import { ENDPOINT_GET, ENDPOINT_LIST } from '../../agent/cli/verbs/endpoint.ts';
@@ -14,6 +13,7 @@ import { POLICY_GET, POLICY_LIST } from '../../agent/cli/verbs/policy.ts';
 import { POLICY_WAIT } from '../../agent/cli/verbs/policy-wait.ts';
 import { STATUS } from '../../agent/cli/verbs/status.ts';
 import type { FlowLine } from '../../agent/flow/flow.ts';
+import { HoldBack, mergeOrdered } from '../../agent/flow/merge.ts';
 import { connect } from '../../agent/kubernetes/connection.ts';
 import { POLICY_CRDS } from '../../agent/source/kubernetes/collections.ts';
 import { fakeClock } from '../kit/clock.ts';
@@ -358,6 +358,13 @@ test('explain asks the agent of the sender`s node, else the receiver`s', async (
     fake.asked.map((one) => one.split(' ')[0]),
     ['node3', 'node3', 'node1'],
   );
+  // Where that one cannot be reached, another; where none can, each is told.
+  fake.refusedPods.set('weir-node3', 403);
+  const line = 'policy explain -A --from shop/web --to ip:1.2.3.4 --port 80 -o json';
+  assert.is((await fake.weir(COMMANDS, line)).code, 0);
+  assert.match(fake.asked.at(-1) ?? '', /^node1 /);
+  for (const node of ['node1', 'node2']) fake.refusedPods.set(`weir-${node}`, 403);
+  assert.match((await fake.weir(COMMANDS, line)).err, /no agent can be asked: node3: .*; node1: .*; node2: /);
 });
 
 const line = (node: string, seconds: number, uuid = `${node}-${seconds}`): FlowLine => {

@@ -1,19 +1,21 @@
 /** Follows the flows of all nodes of a cluster, also of those that join later or whose agent comes back. */
 import type { FlowLine } from '../../flow/flow.ts';
+import { HoldBack } from '../../flow/merge.ts';
 import type { Clock } from '../../run/clock.ts';
 import type { Agents } from '../agents.ts';
 import type { Client, Query } from '../client.ts';
 import { CliError, type Io } from '../command.ts';
-import { HoldBack } from '../../flow/merge.ts';
 
 export interface FollowTimes {
   /** How long a line waits for earlier ones of other nodes. */
   readonly holdMs: number;
-  /** How often nodes are looked for that are not followed. */
+  /** How often it is looked whether a node is not followed. */
   readonly lookMs: number;
+  /** How often the API server is asked for nodes while all are followed that are known. */
+  readonly listMs: number;
 }
 
-const USUAL: FollowTimes = { holdMs: 500, lookMs: 3000 };
+const USUAL: FollowTimes = { holdMs: 500, lookMs: 3000, listMs: 30_000 };
 
 /** Its timers keep the process: also while every stream is broken, somebody waits for flows. */
 const waitingClock: Clock = {
@@ -68,9 +70,20 @@ export async function* followAll(
   }
 
   let failure: { readonly error: unknown } | undefined;
-  async function look(isFirst: boolean): Promise<void> {
+  let nodes = agents.all;
+  let listedMs = clock.nowMs();
+  let started = false;
+  let isOver = false;
+  let cancelLook = (): void => {};
+  async function look(): Promise<void> {
     try {
-      for (const { node, client, why } of isFirst ? agents.all : await agents.again()) {
+      const isLacking = started && nodes.some(({ node }) => !running.has(node));
+      started = true;
+      if (isLacking || clock.nowMs() - listedMs >= times.listMs) {
+        nodes = await agents.again();
+        listedMs = clock.nowMs();
+      }
+      for (const { node, client, why } of nodes) {
         if (running.has(node)) continue;
         if (!client) complain(node, why);
         else pump(node, client).catch((error) => fail(error));
@@ -78,7 +91,7 @@ export async function* followAll(
     } catch (error) {
       if (!signal.aborted) complain('the cluster', (error as Error).message);
     }
-    if (!signal.aborted) clock.after(times.lookMs, () => void look(false));
+    if (!isOver) cancelLook = clock.after(times.lookMs, () => void look());
   }
   // What is wrong with the question itself ends everything.
   function fail(error: unknown): void {
@@ -87,8 +100,13 @@ export async function* followAll(
   }
 
   signal.addEventListener('abort', () => buffer.end(), { once: true });
-  void look(true);
-  yield* buffer.lines();
+  void look();
+  try {
+    yield* buffer.lines();
+  } finally {
+    isOver = true;
+    cancelLook();
+  }
   if (failure) throw failure.error;
 }
 

@@ -12,9 +12,9 @@ import type {
 import { explain } from '../../policy/explain/explain.ts';
 import { readPort } from '../../policy/workbench/port.ts';
 import type { Flag } from '../../run/flags.ts';
-import { type Agents, withAgents } from '../agents.ts';
+import { type Agents, askFirst, withAgents } from '../agents.ts';
 import type { Client } from '../client.ts';
-import { type Call, CliError, type Command, EXIT, UsageError } from '../command.ts';
+import { type Call, type Command, EXIT, UsageError } from '../command.ts';
 import { json, paint, printable } from '../table.ts';
 import { MANIFESTS_FLAG, openWorkbench, POLICY_FLAGS } from './manifests.ts';
 
@@ -77,13 +77,12 @@ async function answerOfSubject<T>(
   parties: readonly string[],
   question: (client: Client) => Promise<T>,
 ): Promise<T> {
-  const asked = all.filter(({ client }) => client !== undefined);
   const first = cluster && all.length > 1 ? await nodesOf(parties, cluster) : [];
   const rank = (node: string): number => (first.includes(node) ? first.indexOf(node) : first.length);
-  const [best] = asked.sort((a, b) => rank(a.node) - rank(b.node));
-  if (!best?.client)
-    throw new CliError(`no agent can be asked: ${all.map(({ node, why }) => `${node}: ${why}`).join('; ')}`);
-  return question(best.client);
+  return askFirst(
+    [...all].sort((a, b) => rank(a.node) - rank(b.node)),
+    question,
+  );
 }
 
 /** Nodes of the parties that are pods, in order. */

@@ -1,12 +1,12 @@
 /** weir observe: flows, as Hubble's users know them, with the rule that decided each. */
 import type { FlowsAnswer } from '../../api/flows.ts';
 import type { FlowLine } from '../../flow/flow.ts';
+import { mergeOrdered } from '../../flow/merge.ts';
 import { type Agents, type Silence, withAgents } from '../agents.ts';
 import type { Client, Query } from '../client.ts';
 import { type Call, CliError, type Command, EXIT, type ExitCode, type FlagValues, UsageError } from '../command.ts';
 import { FILTER_FLAGS, filterQuery } from '../observe/filters.ts';
 import { followAll } from '../observe/follow.ts';
-import { mergeOrdered } from '../../flow/merge.ts';
 import { createPrinter, FLOW_OUTPUTS } from '../observe/printer.ts';
 import { tellSilent } from '../silence.ts';
 

@@ -80,7 +80,7 @@ function ofMany({ flags, io }: Call, asked: Answers<StatusAnswer>, rows: readonl
   return {
     code: rows.some(({ state }) => state === 'red') ? EXIT.failed : EXIT.ok,
     settled: isSettled(rows),
-    show: async () => io.out(asJson ? json({ nodes }) : nodesText(rows, asked, io.colors)),
+    show: async () => io.out(asJson ? json({ nodes, unreachable: asked.silent }) : nodesText(rows, asked, io.colors)),
   };
 }
 
