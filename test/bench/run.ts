@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util';
 import { command } from '../kit/command.ts';
 import { Bench } from './bench.ts';
 import type { Figure } from './figure.ts';
+import { flowExport } from './flows.ts';
 import { nodes } from './nodes.ts';
 import { scale } from './scale.ts';
 import { table } from './table.ts';
@@ -28,13 +29,14 @@ const WORKLOADS: Readonly<Record<string, (bench: Bench) => Promise<Figure[]>>> =
   W7: policyEngine,
   W8: policyFlip,
   W9: cni,
+  W10: flowExport,
   nodes,
   scale,
 };
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** Other names of workloads. */
-const ALIASES: Readonly<Record<string, string>> = { policy: 'W7' };
+const ALIASES: Readonly<Record<string, string>> = { policy: 'W7', flows: 'W10' };
 
 const FULL = { rounds: 7, seconds: 5, quick: false };
 const QUICK = { rounds: 3, seconds: 1, quick: true };
