@@ -10,6 +10,8 @@ import { until } from './until.ts';
 export interface PrintedLine {
   readonly flow?: PrintedFlow;
   readonly lost_events?: { readonly source: string; readonly num_events_lost: string };
+  /** Of a relay; the client prints it on stderr. */
+  readonly node_status?: { readonly state_change: string; readonly node_names: readonly string[] };
   readonly node_name?: string;
   readonly time?: string;
 }
@@ -24,6 +26,7 @@ export interface PrintedParty {
 export interface PrintedFlow {
   readonly time: string;
   readonly uuid: string;
+  readonly node_name?: string;
   readonly verdict: string;
   readonly drop_reason_desc?: string;
   readonly IP?: { readonly source: string; readonly destination: string; readonly ipVersion: string };
@@ -35,6 +38,8 @@ export interface PrintedFlow {
   readonly Summary?: string;
   readonly egress_allowed_by?: readonly { readonly name: string }[];
   readonly ingress_allowed_by?: readonly { readonly name: string }[];
+  readonly ingress_denied_by?: readonly { readonly name: string }[];
+  readonly egress_denied_by?: readonly { readonly name: string }[];
 }
 
 export interface HubbleCaller {
@@ -57,7 +62,7 @@ export class StockHubble {
 
   /** Runs it to its end, whatever comes of it. */
   run(...args: string[]): Promise<CommandResult> {
-    return tryCommand(this.#words(args), { env: this.#env(), timeoutMs: 30_000 });
+    return tryCommand(this.words(args), { env: this.#env(), timeoutMs: 30_000 });
   }
 
   /** Its stdout; rejects on an exit code other than 0. */
@@ -78,10 +83,11 @@ export class StockHubble {
 
   /** `hubble observe --follow -o jsonpb`, until it is disposed of. */
   follow(...args: string[]): FollowedHubble {
-    return new FollowedHubble(this.#words(['observe', '--follow', '-o', 'jsonpb', ...args]), this.#env());
+    return new FollowedHubble(this.words(['observe', '--follow', '-o', 'jsonpb', ...args]), this.#env());
   }
 
-  #words(args: readonly string[]): string[] {
+  /** The words of a call. */
+  words(args: readonly string[]): string[] {
     const words = [stockProgram('hubble'), '--server', this.#caller.server, ...(this.#caller.flags ?? []), ...args];
     return this.#caller.netns?.enter(words) ?? words;
   }
@@ -115,6 +121,11 @@ export class FollowedHubble implements AsyncDisposable {
       what: `hubble observe --follow to show ${what}`,
       detail: () => `${this.#said}${this.flows.map((flow) => JSON.stringify(flow)).join('\n')}`,
     });
+  }
+
+  /** What it wrote to stderr so far. */
+  get said(): string {
+    return this.#said;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
