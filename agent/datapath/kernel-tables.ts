@@ -78,10 +78,15 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
     }
   }
 
-  /** An address may have gone to another node in the meantime. */
+  /** An address may have gone to another node in the meantime, or be another's too: of a node under two names, say. */
   function refuse(number: number, addresses: readonly Address[]): void {
-    const keys = addresses.map(rows.encodePeerKey);
-    maps.tunnelSources.deleteAll(keys.filter((key) => maps.tunnelSources.get(key) === number));
+    for (const address of addresses) {
+      const key = rows.encodePeerKey(address);
+      if (maps.tunnelSources.get(key) !== number) continue;
+      const other = [...sources].find(([one, having]) => one !== number && having.includes(address));
+      if (other) maps.tunnelSources.set(key, other[0]);
+      else maps.tunnelSources.deleteAll([key]);
+    }
   }
 
   function setNode(row: NodeRow): void {

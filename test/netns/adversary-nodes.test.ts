@@ -88,4 +88,15 @@ test("a pod does not reach the node's loopback, although portmap has opened it f
   assert.is(dropped, 1);
 });
 
+test('a node that has registered under another name, and is put right again, keeps its tunnel', async () => {
+  const { node1, node2 } = cluster;
+  node2.admitted = [one.identity];
+  const rows = cluster.rows(node2);
+  await two.peer.serveUdp(53);
+  const twin = { number: 9, address: node1.ipv4, sources: [node1.ipv4, node1.ipv6] };
+  await node2.replace({ ...rows, nodes: [...(rows.nodes ?? []), twin] });
+  await node2.replace(rows);
+  for (const address of [two.ipv4, two.ipv6]) assert.is(await one.peer.udp({ address, port: 53 }), 'ok', address);
+});
+
 test.run();
