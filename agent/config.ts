@@ -194,7 +194,12 @@ export const SETTINGS = {
     'COUNT',
     'Most series of one metric whose labels come from the cluster; what finds no room is counted.',
   ),
-  reportIntervalSeconds: integer(5, [1, 3600], 'SECONDS', 'A connection with traffic is reported at most this often.'),
+  reportIntervalSeconds: integer(
+    5,
+    [0, 3600],
+    'SECONDS',
+    'A connection with traffic is reported at most this often; 0: with every packet.',
+  ),
 
   logLevel: oneOf(LOG_LEVELS, 'info', 'Least severe messages that are logged.'),
   logFormat: oneOf(LOG_FORMATS, 'text', 'Form of the log on stderr.'),
