@@ -55,6 +55,8 @@ wanted_bench="
 	procps:sysctl
 	nftables:nft
 	iperf3:iperf3
+	conntrack:conntrack
+	tcpdump:tcpdump
 	containernetworking-plugins:/usr/lib/cni/ptp"
 
 install_packages() {
