@@ -2,7 +2,8 @@
 import * as assert from 'uvu/assert';
 import type { ClusterFacts, NodeInCluster } from '../../agent/cli/check/cluster-facts.ts';
 import { type Category, type Finding, type Known, known } from '../../agent/cli/check/finding.ts';
-import { DEFINITIONS, judgeBefore, judgeCluster, judgeOwnAgent } from '../../agent/cli/check/judge-cluster.ts';
+import { judgeOwnAgent } from '../../agent/cli/check/judge-agents.ts';
+import { DEFINITIONS, judgeBefore, judgeCluster } from '../../agent/cli/check/judge-cluster.ts';
 import { judgeNode } from '../../agent/cli/check/judge-node.ts';
 import { type NodeFacts, readDefaultDevices, readKubeProxy, readMounts } from '../../agent/cli/check/node-facts.ts';
 import { reportJson, reportText, worst } from '../../agent/cli/check/report.ts';
