@@ -62,7 +62,7 @@ export interface HubbleServer {
 /** A request is small; a peer that is gone without a word is noticed. */
 const LIMITS = {
   'grpc.enable_channelz': 0,
-  'grpc.max_receive_message_length': 256 << 10,
+  'grpc.max_receive_message_length': 64 << 10,
   'grpc.max_concurrent_streams': 64,
   'grpc.keepalive_time_ms': 30_000,
   'grpc.keepalive_timeout_ms': 10_000,
