@@ -1,9 +1,10 @@
 /**
- * Preloaded into an agent that is measured: the first SIGWINCH begins to watch how late its event loop is, the second
- * writes the longest delay and the 99th percentile (milliseconds, JSON) to the file WEIR_TEST_LOOP_DELAY and ends it.
- * Plain JavaScript, for the reason given in test/bench/collect-garbage.mjs.
+ * Preloaded into a process that is measured: the first SIGWINCH begins to watch how late its event loop is, the second
+ * writes the longest delay, in milliseconds, to a file named by its process id in the folder WEIR_TEST_LOOP_DELAY, and ends
+ * it. Plain JavaScript, for the reason given in test/bench/collect-garbage.mjs.
  */
 import { renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 
 const delay = monitorEventLoopDelay({ resolution: 1 });
@@ -16,7 +17,7 @@ process.on('SIGWINCH', () => {
     return;
   }
   delay.disable();
-  const file = process.env.WEIR_TEST_LOOP_DELAY ?? '';
-  writeFileSync(`${file}.new`, JSON.stringify({ maxMs: delay.max / 1e6, p99Ms: delay.percentile(99) / 1e6 }));
+  const file = join(process.env.WEIR_TEST_LOOP_DELAY ?? '', `${process.pid}`);
+  writeFileSync(`${file}.new`, `${delay.max / 1e6}`);
   renameSync(`${file}.new`, file);
 });
