@@ -169,6 +169,12 @@ export const SETTINGS = {
   podWaitMs: integer(5000, [0, 600_000], 'MS', 'How long an ADD waits for the pod to appear in the source.'),
 
   flowMemoryMiB: integer(32, [1, 4096], 'MIB', 'Memory for the history of flows.'),
+  flowHistoryDirectory: path(
+    '',
+    'Where flows are kept on disk too, for longer than memory holds and over restarts; empty: nowhere.',
+  ),
+  flowHistoryMaxMiB: integer(1024, [16, 1_048_576], 'MIB', 'Size of the flows on disk; beyond it the oldest go.'),
+  flowHistoryMaxHours: integer(168, [1, 87_600], 'HOURS', 'Age of the flows on disk; what is older goes.'),
   ringBufferMiB: powerOfTwo(2, [1, 1024], 'MIB', 'Size of the ring buffer between the kernel and the agent.'),
   eventQueueRecords: integer(
     65_536,

@@ -23,6 +23,7 @@ import { createEndpoints } from './endpoint/lifecycle.ts';
 import { netnsExists } from './endpoint/netns.ts';
 import { openRecordStore } from './endpoint/record-store.ts';
 import { asWeirError, ERRORS, WeirError } from './errors.ts';
+import type { FlowArchive } from './flow/archive/archive.ts';
 import { FlowHistory } from './flow/history.ts';
 import { HubbleMetrics } from './flow/metrics/hubble-metrics.ts';
 import { readMetricSpecifications } from './flow/metrics/specification.ts';
@@ -61,7 +62,6 @@ const CHORES_MS = {
   identities: 60_000,
   ruleHits: 30_000,
 } as const;
-
 
 const NO_LABELS = {};
 
@@ -142,7 +142,9 @@ async function run(config: Config, log: Logger): Promise<void> {
         log: log.with({ part: 'network' }),
       })
     : undefined;
+  const archive = await openArchive(config, log.with({ part: 'flow' }));
   const flows = new FlowHistory({
+    archive,
     node: config.nodeName,
     names: realizer.names,
     memoryBytes: config.flowMemoryMiB << 20,
@@ -182,7 +184,12 @@ async function run(config: Config, log: Logger): Promise<void> {
     realizer,
     flows,
     pending: readiness.pending,
-    problems: () => [...ownProblems, ...identities.problems(), ...(upkeep?.problems() ?? [])],
+    problems: () => [
+      ...ownProblems,
+      ...archiveProblems(archive),
+      ...identities.problems(),
+      ...(upkeep?.problems() ?? []),
+    ],
     unattached: () => datapath.unattached(),
     policy: () => ({ ...policySettings, labelsOf, lastValid: engine.lastValid(), now: Date.now() }),
   });
@@ -312,12 +319,32 @@ async function run(config: Config, log: Logger): Promise<void> {
   await keepRuleHits();
   realizer.stop();
   await datapath.close();
+  await archive?.close();
   records.close();
   await identities.close();
   await joined.close();
   await lock.release();
   shutdown.finished();
   log.info('stopped');
+}
+
+/** Flows on disk, where they are asked for. */
+async function openArchive(config: Config, log: Logger): Promise<FlowArchive | undefined> {
+  if (config.flowHistoryDirectory === '') return undefined;
+  const { FlowArchive } = await import('./flow/archive/archive.ts');
+  return FlowArchive.open({
+    directory: config.flowHistoryDirectory,
+    maxBytes: config.flowHistoryMaxMiB * 2 ** 20,
+    maxAgeMs: config.flowHistoryMaxHours * 3600_000,
+    log,
+  });
+}
+
+function archiveProblems(archive: FlowArchive | undefined): Problem[] {
+  const failure = archive?.stats().failure;
+  if (failure === undefined) return [];
+  const message = `flows cannot be written to disk: ${failure}`;
+  return [{ severity: 'warning', code: 'flow-history', message, path: [], place: '', line: undefined }];
 }
 
 /** What the API with TLS stands on, where it is asked for: certificates, and the agents of the other nodes. */

@@ -259,7 +259,7 @@ export function readFlowQuery(query: CheckedFlowQuery, nowMs: number): FlowQuery
   }
   for (const [a, b] of EXCLUSIVE) if (given(a) && given(b)) faults.push(`${a} and ${b} cannot be used together`);
   if (faults.length > 0) throw new WeirError('BAD_REQUEST', 'read the flow query', faults.join('; '));
-  return { wanted: filter.allOf(clauses), cursor, ...range(query) };
+  return { wanted: filter.allOf(clauses), cursor, sinceMs: since, ...range(query) };
 }
 
 /** Hubble's rules: the newest by default; `since` alone means from there on; a stream starts now. */

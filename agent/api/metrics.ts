@@ -167,6 +167,19 @@ export function createMetrics(state: State, options: MetricsOptions = {}): Metri
     gauge('weir_flow_history_seconds', 'Time between the oldest and the newest record', [], () =>
       one(state.flows.stats().seconds),
     );
+    gauge('weir_flow_disk_bytes', 'Size of the history on disk', [], () => one(state.flows.archiveStats()?.bytes ?? 0));
+    gauge('weir_flow_disk_records', 'Records of the history on disk', [], () =>
+      one(state.flows.archiveStats()?.records ?? 0),
+    );
+    counter(
+      'weir_flow_disk_lost_total',
+      'Records that never came to disk. refused: it could not be written; slow: memory was overwritten first',
+      ['why'],
+      () => Object.entries(state.flows.archiveStats()?.lost ?? {}).map(([why, count]) => [{ why }, count] as const),
+    );
+    gauge('weir_flow_disk_failing', '1 while flows cannot be written to disk', [], () =>
+      one(state.flows.archiveStats()?.failure === undefined ? 0 : 1),
+    );
     gauge('weir_flow_followers', 'Open streams of flows', [], () => one(state.flows.stats().followers));
     gauge('weir_flow_names', 'Names that records refer to', [], () => one(state.flows.stats().names));
     counter('weir_flow_names_refused_total', 'Names records had to do without: the tables were full', [], () =>

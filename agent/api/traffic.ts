@@ -111,10 +111,10 @@ interface StatsQuery extends CheckedFlowQuery {
 export function trafficRoutes(app: FastifyInstance, state: State, peers: Peers | undefined): void {
   async function summed(query: StatsQuery, url: string, by: Grouping): Promise<StatsAnswer> {
     const { by: _by, top: _top, once, ...filter } = query;
-    const { wanted } = readFlowQuery(filter, Date.now());
+    const { wanted, sinceMs } = readFlowQuery(filter, Date.now());
     const cluster = query.scope === 'cluster' ? needPeers(peers) : undefined;
     const summary = new TrafficSummary(by, cluster !== undefined || once === true);
-    const lost = await state.flows.each(wanted, summary.add);
+    const lost = await state.flows.each(wanted, summary.add, sinceMs);
     const own = present(summary, lost);
     if (cluster === undefined) return own;
     const path = ownScope(url, { once: 'true', top: String(ROWS_MAX), by }).replace(/^[^?]*/, '/v1/flows/stats');

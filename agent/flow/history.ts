@@ -2,6 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { EventListener } from '../datapath/datapath.ts';
+import type { ArchiveStats, FlowArchive } from './archive/archive.ts';
+import { type ArchiveWalk, archiveBackward, archiveForward } from './archive/walk.ts';
 import { type FlowClock, formatTime } from './clock.ts';
 import type { Cursor } from './cursor.ts';
 import { StoredFlow } from './decode.ts';
@@ -30,6 +32,8 @@ export interface HistoryOptions extends StoreOptions {
   /** Events the kernel's ring ever lost: () => datapath.counters().eventsLost. */
   readonly ringLost: () => number;
   readonly clock?: FlowClock;
+  /** The history on disk, which goes on where memory ends. */
+  readonly archive?: FlowArchive | undefined;
 }
 
 /** What to read. Without a cursor: the newest or the oldest `count`. With one: the `count` that follow it. */
@@ -38,6 +42,8 @@ export interface FlowQuery {
   readonly order: 'newest' | 'oldest';
   readonly count: number;
   readonly cursor: Cursor | undefined;
+  /** ms since 1970: nothing earlier is wanted. Spares reading the disk; the clause says it too. */
+  readonly sinceMs?: number | undefined;
 }
 
 export interface FlowPage {
@@ -107,6 +113,7 @@ export class FlowHistory {
   readonly #store: RecordStore;
   readonly #recorder: FlowRecorder;
   readonly #teller: Teller;
+  readonly #archive: FlowArchive | undefined;
   readonly #followers = new Set<Follower>();
   /** Missed by pages, and by followers that are gone. */
   #missedBefore = 0;
@@ -116,6 +123,8 @@ export class FlowHistory {
     this.#recorder = new FlowRecorder({ ...options, store: this.#store });
     this.#teller = { node: options.node, run: randomBytes(9).toString('hex') };
     this.listener = this.#recorder.listener;
+    this.#archive = options.archive;
+    this.#archive?.attach(this.#store, this.run);
     this.watch(this.rules.count);
   }
 
@@ -136,27 +145,45 @@ export class FlowHistory {
 
   async page(query: FlowQuery): Promise<FlowPage> {
     this.#recorder.flush();
-    const restarted = query.cursor !== undefined && query.cursor.run !== this.run;
-    const view = new StoredFlow(this.#store);
     const flows: Flow[] = [];
     const lost: LostEvents[] = [];
-    const to: ReadTo = {
-      flow: (flow) => flows.push(presentFlow(flow, this.#teller)),
+    const to = (teller: Teller): ReadTo => ({
+      flow: (flow) => flows.push(presentFlow(flow, teller)),
       lost: (stage, count) => {
         if (stage === 'subscriber') this.#missedBefore += count;
         lost.push(lostEvents(stage, count));
       },
-    };
-    let sequence = this.#store.next;
+    });
+    const store = this.#store;
+    const view = new StoredFlow(store);
     if (query.order === 'newest' && query.cursor === undefined) {
-      await walkBackward(this.#store, view, query.count, query.wanted, to);
+      const sequence = store.next;
+      const reached = await walkBackward(store, view, query.count, query.wanted, to(this.#teller));
+      if (flows.length < query.count) {
+        await archiveBackward(this.#walk(query, to), { run: this.run, sequence: reached }, query.count - flows.length);
+      }
       flows.reverse();
       lost.reverse();
-    } else {
-      const from = query.cursor === undefined || restarted ? this.#store.oldest : query.cursor.sequence;
-      sequence = await walkForward(this.#store, view, from, query.count, query.wanted, to);
+      return { flows, lost, cursor: { run: this.run, sequence }, more: sequence < store.next, restarted: false };
     }
-    return { flows, lost, cursor: { run: this.run, sequence }, more: sequence < this.#store.next, restarted };
+    const past = await archiveForward(this.#walk(query, to), query.cursor, store.oldest, query.count);
+    const left = query.count - flows.length;
+    if (left === 0 && query.count > 0 && past.cursor !== undefined) {
+      return { flows, lost, cursor: past.cursor, more: true, restarted: past.restarted };
+    }
+    const sequence = await walkForward(
+      store,
+      view,
+      past.memoryFrom ?? store.oldest,
+      left,
+      query.wanted,
+      to(this.#teller),
+    );
+    return { flows, lost, cursor: { run: this.run, sequence }, more: sequence < store.next, restarted: past.restarted };
+  }
+
+  #walk({ wanted, sinceMs }: Pick<FlowQuery, 'wanted' | 'sinceMs'>, to: (teller: Teller) => ReadTo): ArchiveWalk {
+    return { archive: this.#archive, run: this.run, wanted, sinceMs, to: (run) => to({ ...this.#teller, run }) };
   }
 
   /**
@@ -205,13 +232,19 @@ export class FlowHistory {
     }
   }
 
-  /** Shows all wanted flows that are held, oldest first; the view is only valid during the call. Resolves with what was lost. */
-  async each(wanted: Clause, see: (flow: StoredFlow) => void): Promise<LostEvents[]> {
+  /**
+   * Shows all wanted flows that are held, oldest first, and those on disk where `sinceMs` says from when on; the view is
+   * only valid during the call. Resolves with what was lost.
+   */
+  async each(wanted: Clause, see: (flow: StoredFlow) => void, sinceMs?: number): Promise<LostEvents[]> {
     this.#recorder.flush();
     const lost: LostEvents[] = [];
     const to: ReadTo = { flow: see, lost: (stage, count) => lost.push(lostEvents(stage, count)) };
     const store = this.#store;
-    await walkForward(store, new StoredFlow(store), store.oldest, Number.POSITIVE_INFINITY, wanted, to);
+    const all = Number.POSITIVE_INFINITY;
+    const walk = this.#walk({ wanted, sinceMs }, () => to);
+    const past = sinceMs === undefined ? undefined : await archiveForward(walk, undefined, store.oldest, all);
+    await walkForward(store, new StoredFlow(store), past?.memoryFrom ?? store.oldest, all, wanted, to);
     return lost;
   }
 
@@ -231,6 +264,11 @@ export class FlowHistory {
       namesRefused: kinds.reduce((sum, table) => sum + table.refused, 0),
       unknown: this.#recorder.unknown,
     };
+  }
+
+  /** Of the history on disk; undefined where there is none. */
+  archiveStats(): ArchiveStats | undefined {
+    return this.#archive?.stats();
   }
 
   /** All losses since the start, by where they happened. */
