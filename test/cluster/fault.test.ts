@@ -1,0 +1,247 @@
+/** What breaks in real clusters, one after the other on one of them: traffic does not notice, and what was meant is in force again. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import * as assert from 'uvu/assert';
+import { privileged } from '../kit/privileged.ts';
+import { suite } from '../kit/suite.ts';
+import { until } from '../kit/until.ts';
+import { type Cluster, clusterName } from './cluster.ts';
+import { FaultTraffic, SERVER_POLICY } from './fault-traffic.ts';
+import type { Node } from './node.ts';
+import { runPods } from './pods.ts';
+import { agentPod, NAMESPACE, startWeirCluster } from './weir.ts';
+
+const IS_LONG = process.env.WEIR_TEST_LONG === '1';
+
+const test = privileged(suite('fault'), 'root', 'kubernetes', 'etcd', 'containerd', 'image');
+let cluster: Cluster;
+let traffic: FaultTraffic;
+
+function node(name: string): Node {
+  const found = cluster.nodes.find((one) => one.name === name);
+  if (found === undefined) throw new Error(`no node ${name}`);
+  return found;
+}
+
+/** Undefined while none runs. */
+async function agentOf(node: Node): Promise<number | undefined> {
+  return node.processOf('weir-agent').catch((error: Error) => {
+    if (/^no container/.test(error.message)) return undefined;
+    throw error;
+  });
+}
+
+const answers = async (node: Node, path: string): Promise<boolean> =>
+  (await node.tryRun(['curl', '-sf', '-o', '/dev/null', '--max-time', '2', `http://127.0.0.1:9879${path}`])).code === 0;
+
+/** Kills agents as the kernel does when memory is short, and waits for the next ones. */
+async function killAgents(nodes: readonly Node[], path: '/healthz' | '/livez' = '/healthz'): Promise<void> {
+  await Promise.all(
+    nodes.map(async (node) => {
+      const killed = await agentOf(node);
+      if (killed === undefined) throw new Error(`no agent runs on ${node.name}`);
+      process.kill(killed, 'SIGKILL');
+      const isNew = async () => {
+        const pid = await agentOf(node);
+        return pid !== undefined && pid !== killed && (await answers(node, path));
+      };
+      // The kubelet waits longer with each time a container ends.
+      await until(isNew, { what: `the agent of ${node.name} to be back`, timeoutMs: 90_000, everyMs: 200 });
+    }),
+  );
+}
+
+/** A pod of its own: which runtime starts a container is the sandbox's. */
+async function restartAgent(name: string): Promise<void> {
+  await cluster.kubectl('-n', NAMESPACE, 'delete', 'pod', await agentPod(cluster, name), '--grace-period=5');
+  await cluster.kubectl('-n', NAMESPACE, 'rollout', 'status', 'daemonset/weir', '--timeout=90s');
+}
+
+/** With a scheduler and controllers that do not know yet how long it was away: they wait up to a minute longer. */
+async function startControlPlane(): Promise<void> {
+  await cluster.controlPlane.stop('kube-scheduler', 'kube-controller-manager');
+  await cluster.controlPlane.start();
+}
+
+/** Endpoints as the node's agent lists them: "default/client". */
+async function endpointsOf(name: string): Promise<string[]> {
+  const list = await cluster.kubectl(
+    ...['-n', NAMESPACE, 'exec', await agentPod(cluster, name), '-c', 'weir-agent', '--'],
+    ...['weir', 'endpoint', 'list', '-o', 'json'],
+  );
+  const endpoints: { namespace: string; podName: string }[] = JSON.parse(list);
+  return endpoints.map(({ namespace, podName }) => `${namespace}/${podName}`).sort();
+}
+
+/** The nodes' ends of pods' interfaces. */
+const interfacesOf = async (node: Node): Promise<string[]> =>
+  JSON.parse(await node.netns.ip('-json link show type veth'))
+    .map(({ ifname }: { ifname: string }) => ifname)
+    .filter((name: string) => /^weir[0-9a-f]{10}$/.test(name))
+    .sort();
+
+/** The agent's, by hand: what a container runtime would ask. */
+async function cni(
+  node: Node,
+  verb: 'ADD' | 'DEL' | 'STATUS',
+  container: string,
+  netns = '',
+): Promise<{ code: number | null; answer: { code?: number; msg?: string; details?: string } }> {
+  const words = [
+    `CNI_COMMAND=${verb}`,
+    `CNI_CONTAINERID=${container}`,
+    `CNI_NETNS=${netns}`,
+    'CNI_IFNAME=eth0',
+    'CNI_PATH=/opt/cni/bin',
+  ];
+  const input = JSON.stringify({ cniVersion: '1.1.0', name: 'weir', type: 'weir-cni' });
+  const { code, stdout } = await node.tryRun(['env', ...words, '/opt/cni/bin/weir-cni'], { input, timeoutMs: 120_000 });
+  return { code, answer: stdout.trim() === '' ? {} : JSON.parse(stdout) };
+}
+
+test.before(async () => {
+  cluster = await startWeirCluster({ name: clusterName('fault'), nodes: 2, routingMode: 'tunnel' });
+  traffic = await FaultTraffic.start(cluster);
+});
+test.after(async () => {
+  await traffic?.close();
+  await cluster?.down();
+});
+
+test('the agents of both nodes are killed under traffic: nobody notices', async () => {
+  await traffic.unnoticed(() => killAgents(cluster.nodes));
+  await traffic.inForce();
+});
+
+test('the API server is away while agents start again: pods go on, ADD says why it cannot, and all of it heals', async () => {
+  await traffic.unnoticed(async () => {
+    await cluster.controlPlane.stop('kube-apiserver');
+    await killAgents(cluster.nodes, '/livez');
+    await until(async () => /starting/.test((await cni(node('node1'), 'STATUS', '')).answer.msg ?? ''), {
+      what: 'the agent to take requests',
+      timeoutMs: 60_000,
+    });
+    const started = performance.now();
+    const { code, answer } = await cni(node('node1'), 'ADD', 'by-hand', '/run/netns/by-hand');
+    console.log(`  ADD took ${((performance.now() - started) / 1000).toFixed(1)} s: ${JSON.stringify(answer)}`);
+    assert.equal(
+      { code, answer: answer.code },
+      { code: 1, answer: 11 },
+      'as the CNI specification says: try again later',
+    );
+    assert.ok(performance.now() - started < 60_000, 'in bounded time');
+    assert.match(answer.msg ?? '', /no answer of the API server/);
+    if (IS_LONG) await sleep(60_000);
+    await startControlPlane();
+  });
+  await until(() => answers(node('node1'), '/healthz'), { what: 'the agent to be ready', timeoutMs: 60_000 });
+  await traffic.inForce();
+  await runPods(cluster, [{ name: 'after', node: 'node1', labels: { app: 'client' } }]);
+  await cluster.kubectl('delete', 'pod', 'after');
+});
+
+test('etcd forgot what a watch would go on from (410): the next change is in force all the same', async () => {
+  await cluster.controlPlane.stop('kube-apiserver');
+  await cluster.controlPlane.compact();
+  await startControlPlane();
+  await cluster.kubectl('delete', 'ciliumnetworkpolicy', 'server');
+  await until(async () => (await traffic.tries('stranger')).every((outcome) => outcome === 'ok'), {
+    what: 'stranger to be let in',
+    timeoutMs: 30_000,
+  });
+  await cluster.apply(SERVER_POLICY);
+  await traffic.inForce();
+});
+
+test('containerd is restarted: nobody notices, and the next pod runs', async () => {
+  await traffic.unnoticed(async () => {
+    await node('node1').stop('containerd');
+    await node('node1').startContainerd();
+  });
+  await runPods(cluster, [{ name: 'next', node: 'node1' }]);
+  await cluster.kubectl('delete', 'pod', 'next');
+});
+
+test('pods are deleted while no agent runs: nothing of them is left when it is back', async () => {
+  await runPods(cluster, [
+    { name: 'gone', node: 'node1' },
+    { name: 'forced', node: 'node1' },
+  ]);
+  const [before, interfaces] = [await endpointsOf('node1'), await interfacesOf(node('node1'))];
+  const nowhere = '{"spec":{"template":{"spec":{"nodeSelector":{"weir.test/nowhere":"true"}}}}}';
+  await cluster.kubectl('-n', NAMESPACE, 'patch', 'daemonset', 'weir', '-p', nowhere);
+  await until(async () => (await Promise.all(cluster.nodes.map(agentOf))).every((pid) => pid === undefined), {
+    what: 'agents to end',
+    timeoutMs: 60_000,
+  });
+  await traffic.unnoticed(async () => {
+    await cluster.kubectl('delete', 'pod', 'gone', '--timeout=60s');
+    await cluster.kubectl('delete', 'pod', 'forced', '--force', '--grace-period=0');
+    assert.is((await cni(node('node1'), 'STATUS', '')).answer.code, 50);
+  });
+  const anywhere = '{"spec":{"template":{"spec":{"nodeSelector":{"weir.test/nowhere":null}}}}}';
+  await cluster.kubectl('-n', NAMESPACE, 'patch', 'daemonset', 'weir', '-p', anywhere);
+  await cluster.kubectl('-n', NAMESPACE, 'rollout', 'status', 'daemonset/weir', '--timeout=90s');
+  const kept = before.filter((endpoint) => !['default/gone', 'default/forced'].includes(endpoint));
+  await until(async () => JSON.stringify(await endpointsOf('node1')) === JSON.stringify(kept), {
+    what: 'their endpoints to be gone',
+    timeoutMs: 30_000,
+  });
+  await until(async () => (await interfacesOf(node('node1'))).length === interfaces.length - 2, {
+    what: 'their interfaces to be gone',
+  });
+  await traffic.inForce();
+});
+
+test('a node whose agent is ten minutes ahead: chores stay with one agent, and policies know its pods', async () => {
+  interface Lease {
+    readonly spec: { readonly renewTime: string; readonly leaseTransitions: number; readonly holderIdentity: string };
+  }
+  const lease = () => cluster.get<Lease>('lease', '-n', NAMESPACE, 'weir-chores');
+  await node('node1').setClock('weir-agent', '+10m');
+  await restartAgent('node1');
+  const { time } = JSON.parse(
+    (
+      await cluster.kubectl('-n', NAMESPACE, 'logs', await agentPod(cluster, 'node1'), '-c', 'weir-agent', '--tail=1')
+    ).trim(),
+  );
+  assert.ok(Date.parse(time) - Date.now() > 500_000, `the agent says it is ${time}`);
+
+  await runPods(cluster, [{ name: 'late', node: 'node1', labels: { app: 'client', of: 'another-clock' } }]);
+  const before = await lease();
+  const identities = await cluster.kubectl('get', 'weiridentities', '-o', 'name');
+  const renewed = new Set<string>();
+  await until(
+    async () => {
+      renewed.add((await lease()).spec.renewTime);
+      return renewed.size > 4;
+    },
+    { what: 'the lease to be renewed four times', timeoutMs: 90_000, everyMs: 500 },
+  );
+  const { spec } = await lease();
+  assert.is(spec.leaseTransitions, before.spec.leaseTransitions, 'nobody took it from the other');
+  assert.is(spec.holderIdentity, before.spec.holderIdentity);
+  for (const identity of identities.trim().split('\n')) await cluster.kubectl('get', identity);
+  await traffic.inForce();
+  await cluster.kubectl('delete', 'pod', 'late');
+  await node('node1').setClock('weir-agent', undefined);
+  await restartAgent('node1');
+});
+
+test('a node is rebooted: its pods get networks again, what it knew of the old ones is gone, and the policy is in force', async () => {
+  const before = await endpointsOf('node2');
+  await node('node2').reboot();
+  await until(async () => (await agentOf(node('node2'))) !== undefined && (await answers(node('node2'), '/healthz')), {
+    what: 'its agent to be ready',
+    timeoutMs: 90_000,
+  });
+  await cluster.kubectl('wait', '--for=condition=Ready', 'node/node2', '--timeout=60s');
+  traffic = await traffic.again();
+  await traffic.inForce(60_000);
+  await until(async () => JSON.stringify(await endpointsOf('node2')) === JSON.stringify(before), {
+    what: 'the endpoints to be the same ones',
+    timeoutMs: 30_000,
+  });
+  assert.is((await interfacesOf(node('node2'))).length, before.length);
+});
+
+test.run();
