@@ -9,7 +9,7 @@ export async function* ndjson(
   sendHead: () => void,
 ): AsyncGenerator<string, void, void> {
   sendHead();
-  for await (const lines of batches) yield lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+  for await (const lines of batches) yield lines.map((line) => `${json(line)}\n`).join('');
 }
 
 /** @param run of this agent: makes the cursor that stands as the event's id; undefined where there is no cursor */
@@ -25,7 +25,17 @@ export async function* eventStream(
 function event(line: FlowLine, run: string | undefined): string {
   const kind = line.lost_events ? 'event: lost_events\n' : line.node_status ? 'event: node_status\n' : '';
   const id = line.flow && run ? `id: ${formatCursor({ run, sequence: line.flow.weir.sequence + 1 })}\n` : '';
-  return `${kind}${id}data: ${JSON.stringify(line)}\n\n`;
+  return `${kind}${id}data: ${json(line)}\n\n`;
+}
+
+/** Followers share their lines (FlowHistory.follow): each is written once for all of them. */
+const TEXTS = new WeakMap<FlowLine, string>();
+function json(line: FlowLine): string {
+  const before = TEXTS.get(line);
+  if (before !== undefined) return before;
+  const text = JSON.stringify(line);
+  TEXTS.set(line, text);
+  return text;
 }
 
 export function prefersEvents(accept: string | undefined): boolean {

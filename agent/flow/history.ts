@@ -24,6 +24,7 @@ import { presentFlow, type Teller } from './present.ts';
 import { FlowRecorder } from './recorder.ts';
 import { RuleHits } from './rule-hits.ts';
 import { type ReadTo, walkBackward, walkForward } from './scan.ts';
+import { SharedFlows } from './shared-flows.ts';
 import { RecordStore, type StoreOptions } from './store.ts';
 
 export interface HistoryOptions extends StoreOptions {
@@ -94,6 +95,8 @@ export interface DropCount {
   readonly count: number;
 }
 
+/** Flows as objects, remembered for other followers: one or two MiB while there are any. */
+const SHARED_LINES = 512;
 /** Flows handed to a follower's stream at once. */
 const FOLLOW_BATCH = 64;
 
@@ -115,6 +118,7 @@ export class FlowHistory {
   readonly #teller: Teller;
   readonly #archive: FlowArchive | undefined;
   readonly #followers = new Set<Follower>();
+  readonly #lines = new SharedFlows<FlowLine>(SHARED_LINES);
   /** Missed by pages, and by followers that are gone. */
   #missedBefore = 0;
 
@@ -190,16 +194,22 @@ export class FlowHistory {
    * Lines as they come, in batches, until the signal aborts. Starts with the newest `count` (order newest), everything
    * held (oldest), or what follows the cursor. Whoever does not ask for the next batch delays nobody.
    */
-  follow(query: FlowQuery, signal: AbortSignal): AsyncGenerator<FlowLine[], void, void> {
+  async *follow(query: FlowQuery, signal: AbortSignal): AsyncGenerator<FlowLine[], void, void> {
     const node_name = this.#teller.node;
+    const shared = this.#lines.share('');
     const telling: Telling<FlowLine> = {
-      flow: (stored) => {
-        const flow = presentFlow(stored, this.#teller);
-        return { flow, node_name, time: flow.time };
-      },
+      flow: (stored) =>
+        shared.flow(stored.sequence, () => {
+          const flow = presentFlow(stored, this.#teller);
+          return { flow, node_name, time: flow.time };
+        }),
       lost: (stage, count) => ({ lost_events: lostEvents(stage, count), node_name, time: formatTime(Date.now()) }),
     };
-    return this.stream(query, telling, 'never', signal);
+    try {
+      yield* this.stream(query, telling, 'never', signal);
+    } finally {
+      shared.release();
+    }
   }
 
   /** As {@link follow}, in the caller's own words; `ends` 'now': with the newest record there is at the call. */

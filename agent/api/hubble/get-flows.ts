@@ -1,7 +1,7 @@
 /** Observer.GetFlows: the history and what follows, as encoded messages in batches. */
 import type { FlowHistory, Telling } from '../../flow/history.ts';
 import { LOST_SOURCE } from '../../flow/history.ts';
-import type { EncodedFlows } from './encoded-flows.ts';
+import type { SharedFlows } from '../../flow/shared-flows.ts';
 import { flowMessages, type HubbleTeller } from './flow-message.ts';
 import { readFlowRequest } from './flow-request.ts';
 import { encode, GET_FLOWS_RESPONSE, type GetFlowsRequest, timestamp } from './messages.ts';
@@ -14,7 +14,7 @@ const TIMER_MAX_MS = 2 ** 31 - 1;
 export interface FlowSource {
   readonly history: FlowHistory;
   readonly teller: HubbleTeller;
-  readonly encoded: EncodedFlows;
+  readonly encoded: SharedFlows<Buffer>;
 }
 
 /** Ends with what was asked for, or when the signal aborts. Throws Refusal for what is not served, before the first batch. */

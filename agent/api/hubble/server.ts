@@ -8,13 +8,13 @@ import { dirname } from 'node:path';
 import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { asWeirError, WeirError } from '../../errors.ts';
 import type { FlowHistory } from '../../flow/history.ts';
+import { SharedFlows } from '../../flow/shared-flows.ts';
 import type { Logger } from '../../run/log.ts';
 import { takeOver } from '../../run/unix-socket.ts';
 import type { State } from '../state.ts';
 import { AgentEvents, type AgentEventsRequest } from './agent-events.ts';
 import { Calls, unpackBatches } from './calls.ts';
 import { type CertificateFiles, Certificates, certificatesAreThere, certificatesToCome } from './certificates.ts';
-import { EncodedFlows } from './encoded-flows.ts';
 import type { NodeLabels } from './flow-message.ts';
 import { getFlows } from './get-flows.ts';
 import { checkHealth, watchHealth } from './health.ts';
@@ -67,6 +67,8 @@ const LIMITS = {
   'grpc.keepalive_time_ms': 30_000,
   'grpc.keepalive_timeout_ms': 10_000,
 } as const;
+/** Encoded flows remembered for other followers, about 1 MiB of each kind that is asked for. */
+const ENCODED_FLOWS = 2048;
 /** How long clients may take to say goodbye. */
 const CLOSE_MS = 1000;
 
@@ -75,7 +77,7 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
   const { flows, node, cluster, startedAt, log, socket, tls } = options;
   const teller = { node, run: flows.run, cluster, version: options.version, nodeLabels: options.nodeLabels };
   const state: ObserverState = { history: flows, teller, startedAt };
-  const encoded = new EncodedFlows();
+  const encoded = new SharedFlows<Buffer>(ENCODED_FLOWS);
   const calls = new Calls(log);
   const events = new AgentEvents(options.state, node, startedAt);
   const peers = new Peers(() => readPeers(options, tlsPort));
