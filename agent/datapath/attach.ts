@@ -12,13 +12,12 @@ import {
   type LinkHandle,
   linkDetach,
   linkInfo,
-  openPinned,
   type ProgramHandle,
   pin,
   queryClsact,
   queryTcx,
-  unpin,
 } from '../../native/index.ts';
+import { HeldLinks } from './held-links.ts';
 import type { Direction, Pins } from './pins.ts';
 import type { AttachMode } from './requirements.ts';
 import { ifindexOf } from './rows.ts';
@@ -61,37 +60,12 @@ export function createAttachment(options: AttachmentOptions): Attachment {
   return options.mode === 'tcx' ? tcx(options) : clsact(options);
 }
 
-/** Links are pinned for the time after us, and held open in ours: then wiped pins take no program off. */
 function tcx({ stubs, programs, pins, earlierAreStale }: AttachmentOptions): Attachment {
-  const held = new Map<string, LinkHandle>();
-
-  function hold(path: string, link: LinkHandle): void {
-    letGo(path);
-    held.set(path, link);
-  }
-
-  function letGo(path: string): void {
-    const link = held.get(path);
-    held.delete(path);
-    if (link) closeFd(link);
-  }
-
-  /** The link as we hold it, or as an earlier agent pinned it. */
-  function linkAt(path: string): LinkHandle | undefined {
-    const known = held.get(path);
-    if (known) return known;
-    const found = openPinned(path);
-    if (found?.kind === 'link' && !earlierAreStale) hold(path, found);
-    else if (found) closeFd(found);
-    return held.get(path);
-  }
+  const held = new HeldLinks(earlierAreStale);
 
   function attach(endpoint: number, direction: Direction): void {
-    const path = pins.link(endpoint, direction);
     const link = attachTcx(stubs[direction], ifindexOf(endpoint), direction, { head: true });
-    hold(path, link);
-    unpin(path); // Of an earlier device.
-    pin(link, path);
+    held.keep(pins.link(endpoint, direction), link);
   }
 
   /** A link that was wiped has ifindex 0; behind another program it may never see a packet. */
@@ -104,13 +78,13 @@ function tcx({ stubs, programs, pins, earlierAreStale }: AttachmentOptions): Att
     attach,
     fault(endpoint, direction) {
       const path = pins.link(endpoint, direction);
-      const link = linkAt(path);
+      const link = held.at(path);
       if (link && !isFirst(link, endpoint, direction)) return 'program detached';
       return link && existsSync(path) ? undefined : 'pin missing';
     },
     async restore(endpoint, direction) {
       const path = pins.link(endpoint, direction);
-      const link = linkAt(path);
+      const link = held.at(path);
       if (link && isFirst(link, endpoint, direction)) {
         pin(link, path);
         return;
@@ -125,15 +99,9 @@ function tcx({ stubs, programs, pins, earlierAreStale }: AttachmentOptions): Att
       }
     },
     forget(endpoint) {
-      for (const direction of DIRECTIONS) {
-        const path = pins.link(endpoint, direction);
-        letGo(path);
-        unpin(path);
-      }
+      for (const direction of DIRECTIONS) held.drop(pins.link(endpoint, direction));
     },
-    close() {
-      for (const path of [...held.keys()]) letGo(path);
-    },
+    close: () => held.close(),
   };
 }
 

@@ -9,7 +9,6 @@ import {
   attachClsact,
   attachTcx,
   attachXdp,
-  closeFd,
   detachClsact,
   KernelError,
   type Link,
@@ -18,16 +17,15 @@ import {
   linkInfo,
   linkList,
   linkUpdate,
-  openPinned,
   type ProgramHandle,
   pin,
   programInfo,
   queryClsact,
   queryTcx,
-  unpin,
 } from '../../native/index.ts';
 import { FILTER, once } from './attach.ts';
 import type { DeviceHook, DeviceProgram } from './datapath.ts';
+import { HeldLinks } from './held-links.ts';
 import type { DevicePin, Pins } from './pins.ts';
 import type { AttachMode } from './requirements.ts';
 
@@ -50,38 +48,14 @@ export interface DevicePrograms {
 }
 
 export function createDevicePrograms(pins: Pins, mode: AttachMode): DevicePrograms {
-  const held = new Map<string, LinkHandle>();
+  const held = new HeldLinks();
   let status: readonly DeviceProgram[] = [];
   let filtersOfOthersSought = false;
 
-  function letGo(path: string): void {
-    const link = held.get(path);
-    held.delete(path);
-    if (link) closeFd(link);
-  }
-
-  /** The link as we hold it, or as an earlier agent pinned it. */
-  function linkAt(path: string): LinkHandle | undefined {
-    const known = held.get(path);
-    if (known) return known;
-    const found = openPinned(path);
-    if (found?.kind === 'link') held.set(path, found);
-    else if (found) closeFd(found);
-    return held.get(path);
-  }
-
-  function keep(path: string, link: LinkHandle): void {
-    letGo(path);
-    held.set(path, link);
-    unpin(path); // Of an earlier device.
-    pin(link, path);
-  }
-
   function remove(path: string): void {
-    const link = linkAt(path);
+    const link = held.at(path);
     if (link && linkInfo(link).ifindex !== 0) linkDetach(link);
-    letGo(path);
-    unpin(path);
+    held.drop(path);
   }
 
   /** Undefined: the link was as it should be. */
@@ -92,18 +66,18 @@ export function createDevicePrograms(pins: Pins, mode: AttachMode): DeviceProgra
     isFirst: () => boolean,
     attach: () => LinkHandle,
   ): Promise<string | undefined> {
-    const link = linkAt(path);
+    const link = held.at(path);
     const info = link && linkInfo(link);
     if (!link || info?.ifindex !== ifindex) {
       if (link && info?.ifindex !== 0) linkDetach(link);
-      await once(() => keep(path, attach()));
+      await once(() => held.keep(path, attach()));
       return 'attached';
     }
     const isOurs = info.programId === programInfo(program).id;
     if (!isOurs) linkUpdate(link, program);
     if (!isFirst()) {
       linkDetach(link);
-      await once(() => keep(path, attach()));
+      await once(() => held.keep(path, attach()));
       return 'put ahead of other programs again';
     }
     if (!existsSync(path)) {
@@ -140,7 +114,7 @@ export function createDevicePrograms(pins: Pins, mode: AttachMode): DeviceProgra
         () => true, // A device has one XDP program.
         () => attachXdp(program, index, xdp),
       );
-    const isGeneric = kind === 'veth' || linkAt(pathOf('generic')) !== undefined;
+    const isGeneric = kind === 'veth' || held.at(pathOf('generic')) !== undefined;
     if (!isGeneric) {
       try {
         return { mode: 'native' as const, put: await put('native') };
@@ -149,7 +123,7 @@ export function createDevicePrograms(pins: Pins, mode: AttachMode): DeviceProgra
         if (!(error instanceof KernelError) || error.code === 'EBUSY') throw error;
       }
     }
-    if (linkAt(pathOf('native'))) remove(pathOf('native'));
+    if (held.at(pathOf('native'))) remove(pathOf('native'));
     return { mode: 'generic' as const, put: await put('generic') };
   }
 
@@ -208,7 +182,7 @@ export function createDevicePrograms(pins: Pins, mode: AttachMode): DeviceProgra
     },
     status: () => status,
     close() {
-      for (const path of [...held.keys()]) letGo(path);
+      held.close();
     },
   };
 }

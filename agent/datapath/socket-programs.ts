@@ -7,20 +7,17 @@ import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import {
   attachCgroup,
-  closeFd,
   features,
   KernelError,
-  type LinkHandle,
   type LoadedObject,
   linkDetach,
   linkInfo,
   linkUpdate,
   netnsCookie,
-  openPinned,
   pin,
   programInfo,
-  unpin,
 } from '../../native/index.ts';
+import { HeldLinks } from './held-links.ts';
 import type { Loaded } from './loader.ts';
 import type { Pins } from './pins.ts';
 
@@ -50,48 +47,36 @@ export interface SocketPrograms {
 }
 
 export function createSocketPrograms(pins: Pins, openSockets: Loaded['openSockets']): SocketPrograms {
-  const held = new Map<Name, LinkHandle>();
+  const held = new HeldLinks();
   let object: LoadedObject | undefined;
   let faults: readonly string[] = [];
 
-  /** The link as we hold it, or as an earlier agent pinned it. */
-  function linkOf(name: Name): LinkHandle | undefined {
-    const known = held.get(name);
-    if (known) return known;
-    const found = openPinned(pins.socket(name));
-    if (found?.kind === 'link') held.set(name, found);
-    else if (found) closeFd(found);
-    return held.get(name);
-  }
-
   function remove(name: Name): boolean {
-    const link = linkOf(name);
-    held.delete(name);
-    unpin(pins.socket(name));
-    if (link === undefined) return false;
-    if (linkInfo(link).cgroupId !== 0) linkDetach(link);
-    closeFd(link);
-    return true;
+    const path = pins.socket(name);
+    const link = held.at(path);
+    if (link && linkInfo(link).cgroupId !== 0) linkDetach(link);
+    held.drop(path);
+    return link !== undefined;
   }
 
   /** Undefined: it was as it should be. */
   function attachOne(name: Name, cgroup: string, cgroupId: number, loaded: LoadedObject): string | undefined {
     const program = loaded.programs[name];
     if (program === undefined) throw new Error(`bpf/socket has no program ${name}: it was built from another version`);
-    const link = linkOf(name);
+    const path = pins.socket(name);
+    const link = held.at(path);
     const info = link && linkInfo(link);
     // A group that is gone leaves 0, and one of the same name is another.
     if (link === undefined || info?.cgroupId !== cgroupId) {
       const fresh = attachCgroup(program, cgroup, ATTACH_TYPES[name]);
       remove(name);
-      held.set(name, fresh);
-      pin(fresh, pins.socket(name));
+      held.keep(path, fresh);
       return 'attached';
     }
     const isOurs = info.programId === programInfo(program).id;
     if (!isOurs) linkUpdate(link, program);
-    if (existsSync(pins.socket(name))) return isOurs ? undefined : 'replaced';
-    pin(link, pins.socket(name));
+    if (existsSync(path)) return isOurs ? undefined : 'replaced';
+    pin(link, path);
     return 'pinned again';
   }
 
@@ -120,8 +105,7 @@ export function createSocketPrograms(pins: Pins, openSockets: Loaded['openSocket
     },
     faults: () => faults,
     close() {
-      for (const link of held.values()) closeFd(link);
-      held.clear();
+      held.close();
       object?.close();
       object = undefined;
     },
