@@ -12,6 +12,18 @@
 #include "lib/path.h"
 #include "lib/sender.h"
 
+/* Where the backend of a Service is nothing the pod may send to by itself: somebody wrote its endpoints by hand. */
+__apart int check_backend(void)
+{
+	struct passage *p = this_passage();
+	int outcome;
+
+	if (!p)
+		return -DROP_UNKNOWN_ENDPOINT;
+	outcome = p->family == FAMILY_IPV4 ? check_destination(p, FAMILY_IPV4) : check_destination(p, FAMILY_IPV6);
+	return outcome ? outcome : refuse_tunnel_port(p);
+}
+
 /* A packet of the pod that may pass. */
 __force_inline int deliver(struct __sk_buff *ctx, struct passage *p, const struct cursor *cursor,
 			   const struct endpoint *pod, const enum family family)
@@ -20,9 +32,7 @@ __force_inline int deliver(struct __sk_buff *ctx, struct passage *p, const struc
 
 	if (p->target)
 		return deliver_to_pod(ctx, p, family);
-	/* once more for the backend of a Service */
-	if (config_services && p->translation &&
-	    ((outcome = check_destination(p, family)) || (outcome = refuse_tunnel_port(p))))
+	if (config_services && p->translation && (outcome = check_backend()))
 		return outcome;
 	return leave(ctx, p, cursor, pod);
 }

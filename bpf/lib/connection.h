@@ -245,7 +245,7 @@ __slow int judge_packet(struct __sk_buff *ctx, struct passage *p, struct conntra
 	if (entry)
 		end_connection(ctx, p, entry, live ? 0 : EVENT_EXPIRED);
 	else if (config_services) /* a lead that was not followed has left the key of another connection */
-		set_own_key(p);
+		set_own_key();
 	p->by_stack = p->direction == DIRECTION_INGRESS && ctx->ifindex == ENDPOINT_IFINDEX_BASE + p->own &&
 		      p->party[END_SOURCE].kind == PEER_POD;
 	if (conntrack_create(p))

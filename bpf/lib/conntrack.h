@@ -200,12 +200,18 @@ __force_inline void head_for(struct passage *p, const struct conntrack_entry *en
 	}
 }
 
-__force_inline void set_own_key(struct passage *p)
+/* Makes `key` that of the passage's tuple again. */
+__apart int set_own_key(void)
 {
+	struct passage *p = this_passage();
+
+	if (!p)
+		return 0;
 	if (p->family == FAMILY_IPV4)
 		conntrack_key_of(&p->tuple, &p->key, &p->source_is_low, FAMILY_IPV4);
 	else
 		conntrack_key_of(&p->tuple, &p->key, &p->source_is_low, FAMILY_IPV6);
+	return 0;
 }
 
 /* Writes the entry of a connection that was just allowed. */

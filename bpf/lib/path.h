@@ -149,9 +149,11 @@ __slow int check_size(struct __sk_buff *ctx, struct passage *p, const struct cur
 /* Nobody but the node itself talks to tunnels: a packet of a pod would arrive with a real node's source, or be taken
  * apart by this node's own device. Nodes have more addresses than are known here (a second network, a floating address
  * in front of them), so only pods are certain to be none. Asked again after Services are translated. */
-__slow int may_be_a_node(struct passage *p)
+__apart int may_be_a_node(void)
 {
-	return identify(p, END_DESTINATION) || p->party[END_DESTINATION].kind != PEER_POD;
+	struct passage *p = this_passage();
+
+	return !p || identify(p, END_DESTINATION) || p->party[END_DESTINATION].kind != PEER_POD;
 }
 
 __force_inline int refuse_tunnel_port(struct passage *p)
@@ -161,7 +163,7 @@ __force_inline int refuse_tunnel_port(struct passage *p)
 	if (p->tuple.protocol != IPPROTO_UDP || !node || !node->tunnel_port ||
 	    p->tuple.destination_port != node->tunnel_port)
 		return OUTCOME_GO_ON;
-	return may_be_a_node(p) ? -DROP_TUNNEL_FORBIDDEN : OUTCOME_GO_ON;
+	return may_be_a_node() ? -DROP_TUNNEL_FORBIDDEN : OUTCOME_GO_ON;
 }
 
 /* A packet of `pod` that has been judged and stays in no pod of this node. */
