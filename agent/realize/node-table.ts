@@ -4,7 +4,7 @@
  */
 import type { NodeRow } from '../datapath/datapath.ts';
 import { routerAddress } from '../ipam/router.ts';
-import { type Address, type Family, familyOf } from '../model/address.ts';
+import { type Address, type Family, familyOf, prefixContains } from '../model/address.ts';
 import { type IdentityNumber, OUTSIDE_API_SERVER, RESERVED_IDENTITIES, reservedLabels } from '../model/identity.ts';
 import type { Labels } from '../model/labels.ts';
 import type { Node, NodeRecord } from '../model/object.ts';
@@ -99,13 +99,29 @@ export function createNodeTable(options: NodeTableOptions): NodeTable {
     for (const name of new Set([...nodes.keys(), ...written.keys()])) claim(name);
   }
 
-  function changed(name: string): void {
+  /** Nodes come by the thousand, and hardly ever is one an API server's. */
+  function change(name: string, make: () => void): void {
+    const before = recordOf(name);
+    make();
     if (name === nodeName) claimAll();
     else claim(name);
-    claimApiServers();
+    if ([before, recordOf(name)].some((record) => record && apiServers.some((address) => isAt(record, address)))) {
+      claimApiServers();
+    }
   }
 
+  /** Is the address the node's own, or of its pods? */
+  function isAt({ addresses, podCidrs }: NodeRecord, address: Address): boolean {
+    return addresses.includes(address) || podCidrs.some((prefix) => prefixContains(prefix, address));
+  }
+
+  /**
+   * An address of pods is nobody's but a pod's: whoever may write an EndpointSlice beside that of default/kubernetes could
+   * make an API server of one, or cut it off.
+   */
   function claimApiServers(): void {
+    const ofPods = records().flatMap(({ podCidrs }) => podCidrs);
+    const outsidePods = apiServers.filter((address) => !ofPods.some((prefix) => prefixContains(prefix, address)));
     const ofNodes = new Set(
       [...nodes.keys(), ...written.keys()]
         .filter((name) => name !== nodeName)
@@ -114,7 +130,7 @@ export function createNodeTable(options: NodeTableOptions): NodeTable {
     peers.claim(
       'API server',
       CLAIM_RANK.apiServer,
-      apiServers.map((address) => {
+      outsidePods.map((address) => {
         const onNode = ofNodes.has(address);
         const identity: IdentityNumber = onNode ? RESERVED_IDENTITIES['kube-apiserver'] : OUTSIDE_API_SERVER;
         return { address, identity, endpoint: 0, kind: onNode ? 'node' : 'outside' };
@@ -143,20 +159,16 @@ export function createNodeTable(options: NodeTableOptions): NodeTable {
 
   return {
     upsert(node) {
-      nodes.set(node.name, node);
-      changed(node.name);
+      change(node.name, () => void nodes.set(node.name, node));
     },
     remove(name) {
-      nodes.delete(name);
-      changed(name);
+      change(name, () => void nodes.delete(name));
     },
     upsertRecord(record) {
-      written.set(record.name, record);
-      changed(record.name);
+      change(record.name, () => void written.set(record.name, record));
     },
     removeRecord(name) {
-      written.delete(name);
-      changed(name);
+      change(name, () => void written.delete(name));
     },
     setApiServers(addresses) {
       apiServers = addresses;

@@ -156,4 +156,19 @@ test('an API server is where it runs: this node, another one, or outside', () =>
   assert.not.ok(labels.at(-1)?.has('reserved:kube-apiserver'));
 });
 
+test('an address of pods is no API server, whichever EndpointSlice says so and whenever', () => {
+  const { nodes, peers, remote } = build();
+  nodes.upsert(node(1));
+  nodes.setApiServers([at('192.0.2.2'), at('10.1.2.7'), at('10.1.3.7')]);
+  nodes.upsert(node(2));
+  remote.upsert('n2-1', { node: 'n2', endpoints: [endpoint('a', '10.1.2.7', 300)] });
+  assert.is(peers.at(at('192.0.2.2'))?.identity, 7);
+  assert.equal(peers.at(at('10.1.2.7')), { address: '10.1.2.7', identity: 300, endpoint: 0, kind: 'pod', node: 1 });
+  assert.is(peers.at(at('10.1.3.7'))?.identity, OUTSIDE_API_SERVER, 'of no node so far');
+  nodes.upsert(node(3));
+  assert.is(peers.at(at('10.1.3.7')), undefined);
+  nodes.remove('n2');
+  assert.is(peers.at(at('192.0.2.2'))?.identity, OUTSIDE_API_SERVER);
+});
+
 test.run();
