@@ -7,6 +7,7 @@ import type { Bench } from './bench.ts';
 import { type Figure, figureOf, type Metric, quantile } from './figure.ts';
 import { trafficCost } from './flows-cost.ts';
 import type { FollowerReport } from './flows-follower.ts';
+import { eventCost } from './flows-program.ts';
 import { type Counted, FlowsSite, type Follower, PORTS } from './flows-site.ts';
 import { residentMiB, withGarbageCollector } from './memory.ts';
 
@@ -29,7 +30,7 @@ export async function flowExport(bench: Bench): Promise<Figure[]> {
     figures.push(...(await queries(site)));
     figures.push(await memory(site));
   }
-  return [...figures, ...(await trafficCost(bench))];
+  return [...figures, await eventCost(bench), ...(await trafficCost(bench))];
 }
 
 /** One event per packet, for nobody, for one and for three followers. */
