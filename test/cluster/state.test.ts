@@ -338,7 +338,7 @@ test('the status of a node, its taint and its condition', async () => {
 
   const status = createNodeStatus(parts);
   await client.create(collectionPath(RECORDS), { ...record, metadata: { name: 'node-6' } });
-  status.report({
+  const told = {
     ...{
       agentVersion: '1.0.0',
       ready: true,
@@ -352,26 +352,13 @@ test('the status of a node, its taint and its condition', async () => {
       { kind: 'NetworkPolicy', namespace: 'shop', name: 'bad', uid: 'u', generation: 3, reason: 'spec.x: why' },
     ],
     ...{ refusedCount: 1, problems: ['something'] },
-  });
+  };
+  status.report(told);
   await status.idle();
   const written = await client.get<RecordObject>(objectPath(RECORDS, '', 'node-6'));
   const { updated, ...said } = written.status ?? {};
   assert.ok(Date.parse(updated ?? '') > 0);
-  assert.equal(said, {
-    ...{
-      agentVersion: '1.0.0',
-      ready: true,
-      policyRevision: 7,
-      desiredPolicyRevision: 8,
-      endpoints: 2,
-      identities: 1,
-      drops: 9,
-    },
-    refused: [
-      { kind: 'NetworkPolicy', namespace: 'shop', name: 'bad', uid: 'u', generation: 3, reason: 'spec.x: why' },
-    ],
-    ...{ refusedCount: 1, problems: ['something'] },
-  });
+  assert.equal(said, told);
   end.abort();
   await watch.stopped;
 });
