@@ -41,7 +41,7 @@ export async function scale(bench: Bench): Promise<Figure[]> {
   const start: Start = (begin) => withGarbageCollector(() => delays.during(begin));
   const stage = await openStage('scale', { scale: size, localPods: LOCAL_PODS, start }, closing);
   const coming = await comingOfPods(stage, size);
-  const turnover = closing.use(await Turnover.start(stage.api, stage.crowd, size, stage.map));
+  const turnover = closing.use(await Turnover.start(stage.api, stage.node.pinFolder, stage.crowd, size));
   const measured = [
     ...coming.measured,
     ...(await rest(stage, bench.quick ? 5 : 20)),

@@ -20,7 +20,7 @@ let turnover: Turnover;
 
 test.before(async () => {
   stage = await openStage('scale', { scale: SMALL, localPods: LOCAL_PODS }, closing);
-  turnover = closing.use(await Turnover.start(stage.api, stage.crowd, SMALL, stage.map));
+  turnover = closing.use(await Turnover.start(stage.api, stage.node.pinFolder, stage.crowd, SMALL));
 });
 test.after(() => closing.disposeAsync());
 

@@ -5,7 +5,10 @@
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { Agent, request } from 'node:https';
+import { text } from 'node:stream/consumers';
 import type { ApiServer } from '../cluster/api-server.ts';
+
+export type Server = Pick<ApiServer, 'url' | 'caFile' | 'token'>;
 
 export class BareWatch {
   readonly #agent: Agent;
@@ -17,9 +20,9 @@ export class BareWatch {
     this.#agent = agent;
     this.#answer = answer;
     let rest = '';
-    answer.setEncoding('utf8').on('data', (text: string) => {
-      this.#bytes += Buffer.byteLength(text);
-      const lines = (rest + text).split('\n');
+    answer.setEncoding('utf8').on('data', (chunk: string) => {
+      this.#bytes += Buffer.byteLength(chunk);
+      const lines = (rest + chunk).split('\n');
       rest = lines.pop() ?? '';
       this.#events += lines.length;
       for (const line of lines) onEvent(line);
@@ -28,16 +31,18 @@ export class BareWatch {
   }
 
   /** What happens to the collection from now on. `onEvent` is handed each event as it came, one line of JSON. */
-  static async start(api: ApiServer, path: string, onEvent: (line: string) => void = () => {}): Promise<BareWatch> {
-    const list = await api.request('GET', `${path}?limit=1`);
-    const { resourceVersion } = (list.body as { metadata: { resourceVersion: string } }).metadata;
-    const agent = new Agent({ ca: readFileSync(api.caFile) });
-    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
-      const url = `${api.url}${path}?watch=true&resourceVersion=${resourceVersion}`;
-      const sent = request(url, { agent, headers: { Authorization: `Bearer ${api.token}` } }, resolve);
-      sent.on('error', reject).end();
-    });
-    if (answer.statusCode !== 200) throw new Error(`watching ${path}: status ${answer.statusCode}`);
+  static async start(server: Server, path: string, onEvent: (line: string) => void = () => {}): Promise<BareWatch> {
+    const agent = new Agent({ ca: readFileSync(server.caFile) });
+    const get = async (query: string): Promise<IncomingMessage> => {
+      const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+        const headers = { Authorization: `Bearer ${server.token}` };
+        request(`${server.url}${path}?${query}`, { agent, headers }, resolve).on('error', reject).end();
+      });
+      if (answer.statusCode !== 200) throw new Error(`GET ${path}: status ${answer.statusCode}`);
+      return answer;
+    };
+    const list = JSON.parse(await text(await get('limit=1'))) as { metadata: { resourceVersion: string } };
+    const answer = await get(`watch=true&resourceVersion=${list.metadata.resourceVersion}`);
     return new BareWatch(agent, answer, onEvent);
   }
 

@@ -1,64 +1,59 @@
 /**
  * Pods are replaced by others that get their addresses, and each time it is noted when a bare watch saw the new entry and
- * when the kernel's map had it. The difference is what the agent takes beyond the watch.
+ * when the kernel's map had it (observer.ts). The difference is what the agent takes beyond the watch.
  */
-import { SLICES } from '../../agent/cluster/objects.ts';
-import { collectionPath } from '../../agent/kubernetes/path.ts';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import type { Address } from '../../agent/model/address.ts';
-import type { PublishedEndpoint } from '../../agent/model/object.ts';
-import type { ApiServer } from '../cluster/api-server.ts';
 import { until } from '../kit/until.ts';
-import { BareWatch } from './bare-watch.ts';
+import type { Server } from './bare-watch.ts';
 import type { Crowd } from './crowd.ts';
-import type { PeerMap } from './peer-map.ts';
+import { nowMs, type Observed } from './observer.ts';
 import { podOf, podsOf, podsPerNode, type Scale } from './population.ts';
 
-/** One pod that took another's place. All in milliseconds. */
+/** One pod that took another's place, milliseconds. */
 export interface Change {
-  readonly pod: PublishedEndpoint;
+  readonly uid: string;
   readonly askedMs: number;
-  /** When a bare watch had the entry; undefined: not yet. */
-  seenMs?: number;
-  /** When the kernel's map had the pod's identity at all its addresses. */
-  writtenMs?: number;
 }
 
-/** How often the map is looked at while something is awaited: what a time can be too long by. */
-const LOOK_MS = 1;
+/** With what was seen of it. */
+export type Arrival = Change & Observed;
+
+const OBSERVER = fileURLToPath(new URL('observer.ts', import.meta.url));
 const SETTLE_MS = 60_000;
 
 export class Turnover {
   readonly #crowd: Crowd;
   readonly #scale: Scale;
-  readonly #map: PeerMap;
-  readonly #watch: BareWatch;
+  readonly #observer: ChildProcess;
+  readonly #observed = new Map<string, Observed>();
   /** By node, by pod: how often it was replaced. */
   readonly #generations = new Map<number, Map<number, number>>();
-  readonly #unseen: Map<string, Change>;
-  readonly #unwritten = new Set<Change>();
-  readonly #looking: NodeJS.Timeout;
 
-  private constructor(crowd: Crowd, scale: Scale, map: PeerMap, watch: BareWatch, unseen: Map<string, Change>) {
+  private constructor(crowd: Crowd, scale: Scale, observer: ChildProcess) {
     this.#crowd = crowd;
     this.#scale = scale;
-    this.#map = map;
-    this.#watch = watch;
-    this.#unseen = unseen;
-    this.#looking = setInterval(() => this.#look(), LOOK_MS);
+    this.#observer = observer;
   }
 
-  static async start(api: ApiServer, crowd: Crowd, scale: Scale, map: PeerMap): Promise<Turnover> {
-    const unseen = new Map<string, Change>();
-    const watch = await BareWatch.start(api, collectionPath(SLICES), (line) => {
-      const seenMs = performance.now();
-      // Only what is awaited is looked for: a bare watch is not to cost what the agent's costs.
-      for (const [uid, change] of unseen) {
-        if (!line.includes(uid)) continue;
-        change.seenMs = seenMs;
-        unseen.delete(uid);
-      }
+  /** `pinDirectory`: of the agent that is observed. */
+  static async start(server: Server, pinDirectory: string, crowd: Crowd, scale: Scale): Promise<Turnover> {
+    const observer = spawn(process.execPath, [OBSERVER, server.url, server.caFile, pinDirectory], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, TOKEN: server.token },
     });
-    return new Turnover(crowd, scale, map, watch, unseen);
+    const turnover = new Turnover(crowd, scale, observer);
+    await new Promise<void>((resolve, reject) => {
+      observer.once('exit', (code) => reject(new Error(`the observer ended with ${code}`)));
+      createInterface({ input: observer.stdout }).on('line', (line) => {
+        if (line === 'ready') return resolve();
+        const observed = JSON.parse(line) as Observed;
+        turnover.#observed.set(observed.uid, observed);
+      });
+    });
+    return turnover;
   }
 
   /** Replaces a pod; resolves when the API server has accepted it, whether or not anybody knows of it yet. */
@@ -67,20 +62,23 @@ export class Turnover {
     this.#generations.set(node, generations);
     const generation = (generations.get(pod) ?? 0) + 1;
     generations.set(pod, generation);
-    const change: Change = { pod: podOf(this.#scale, node, pod, generation), askedMs: performance.now() };
-    this.#unseen.set(change.pod.uid, change);
-    this.#unwritten.add(change);
+    const change = { uid: podOf(this.#scale, node, pod, generation).uid, askedMs: nowMs() };
     await this.#crowd.nodes.get(node)?.publish(podsOf(this.#scale, node, generations));
     return change;
   }
 
-  /** Resolves when the kernel has the change and the bare watch saw it. */
-  async arrived(changes: readonly Change[]): Promise<void> {
-    await until(() => changes.every(({ seenMs, writtenMs }) => seenMs !== undefined && writtenMs !== undefined), {
+  /** Resolves when the kernel has the changes. */
+  async arrived(changes: readonly Change[]): Promise<Arrival[]> {
+    const missing = () => changes.filter(({ uid }) => !this.#observed.has(uid)).length;
+    await until(() => missing() === 0, {
       what: 'changes to reach the kernel',
       timeoutMs: SETTLE_MS,
-      everyMs: LOOK_MS,
-      detail: () => `${this.#unseen.size} not seen by the watch, ${this.#unwritten.size} not in the kernel`,
+      everyMs: 5,
+      detail: () => `${missing()} of ${changes.length} did not`,
+    });
+    return changes.flatMap((change) => {
+      const observed = this.#observed.get(change.uid);
+      return observed ? [{ ...change, ...observed }] : [];
     });
   }
 
@@ -92,18 +90,8 @@ export class Turnover {
     return new Map(pods.flatMap(({ addresses, identity }) => addresses.map((address) => [address, identity])));
   }
 
-  #look(): void {
-    for (const change of this.#unwritten) {
-      const { addresses, identity } = change.pod;
-      if (!addresses.every((address) => this.#map.identityAt(address) === identity)) continue;
-      change.writtenMs = performance.now();
-      this.#unwritten.delete(change);
-    }
-  }
-
   close(): void {
-    clearInterval(this.#looking);
-    this.#watch.close();
+    this.#observer.kill('SIGKILL');
   }
 
   [Symbol.dispose](): void {
@@ -112,36 +100,33 @@ export class Turnover {
 }
 
 /** One after the other: each is in the kernel before the next is asked for. */
-export async function oneByOne(turnover: Turnover, scale: Scale, count: number): Promise<Change[]> {
-  const changes: Change[] = [];
+export async function oneByOne(turnover: Turnover, scale: Scale, count: number): Promise<Arrival[]> {
+  const arrivals: Arrival[] = [];
   for (let i = 0; i < count; i++) {
     const change = await turnover.replace(1 + (i % scale.nodes), Math.floor(i / scale.nodes) % podsPerNode(scale));
-    await turnover.arrived([change]);
-    changes.push(change);
+    arrivals.push(...(await turnover.arrived([change])));
   }
-  return changes;
+  return arrivals;
 }
 
 /** So many a second, however long they take. */
-export async function storm(turnover: Turnover, scale: Scale, perSecond: number, seconds: number): Promise<Change[]> {
+export async function storm(turnover: Turnover, scale: Scale, perSecond: number, seconds: number): Promise<Arrival[]> {
   const asked: Promise<Change>[] = [];
-  const startMs = performance.now();
+  const startMs = nowMs();
   for (let i = 0; i < perSecond * seconds; i++) {
-    const dueMs = startMs + (i * 1000) / perSecond - performance.now();
+    const dueMs = startMs + (i * 1000) / perSecond - nowMs();
     if (dueMs > 0) await new Promise((resolve) => setTimeout(resolve, dueMs));
     asked.push(turnover.replace(1 + (i % scale.nodes), Math.floor(i / scale.nodes) % podsPerNode(scale)));
   }
-  const changes = await Promise.all(asked);
-  await turnover.arrived(changes);
-  return changes;
+  return turnover.arrived(await Promise.all(asked));
 }
 
 /** Milliseconds between the watch and the map. */
-export function beyondWatch(changes: readonly Change[]): number[] {
-  return changes.map(({ seenMs = Number.NaN, writtenMs = Number.NaN }) => writtenMs - seenMs);
+export function beyondWatch(arrivals: readonly Arrival[]): number[] {
+  return arrivals.map(({ seenMs, writtenMs }) => writtenMs - seenMs);
 }
 
 /** Milliseconds between asking the API server and the watch. */
-export function watchTimes(changes: readonly Change[]): number[] {
-  return changes.map(({ seenMs = Number.NaN, askedMs }) => seenMs - askedMs);
+export function watchTimes(arrivals: readonly Arrival[]): number[] {
+  return arrivals.map(({ seenMs, askedMs }) => seenMs - askedMs);
 }
