@@ -188,6 +188,26 @@ export const SETTINGS = {
     'COUNT',
     'Flows that may wait for a reader of a followed stream before some are dropped and counted.',
   ),
+  exportFile: path('', "File that flows are written to as they happen, in Hubble's JSON, one a line; empty: none."),
+  exportFileMaxMiB: integer(10, [1, 65_536], 'MIB', 'Size at which the file is put aside and a new one begun.'),
+  exportFileBackups: integer(5, [0, 1000], 'COUNT', 'Files put aside that are kept.'),
+  exportFileCompress: toggle(false, 'Files put aside are gzipped.'),
+  exportOtlpUrl: text(
+    '',
+    'URL',
+    'Collector that flows are sent to as OTLP/HTTP logs, e.g. http://collector:4318/v1/logs; empty: none.',
+  ),
+  exportAllowList: text(
+    '',
+    'FILTERS',
+    'Flows that are exported: JSON FlowFilters as `hubble observe --print-raw-filters` prints them, one after the other; empty: all.',
+  ),
+  exportDenyList: text('', 'FILTERS', 'Flows of those that are not exported.'),
+  exportFieldMask: text(
+    '',
+    'PATHS',
+    'Fields that are exported, e.g. "time source.pod_name verdict extensions"; empty: all but extensions and node_labels.',
+  ),
   hubbleMetrics: text(
     '',
     'METRICS',

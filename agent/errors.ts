@@ -26,6 +26,8 @@ export const ERRORS = {
   ALREADY_RUNNING: { cni: 50, http: 409, retryable: false },
   /** Files on the host that a container runtime reads. */
   INSTALL_FAILED: { cni: 50, http: 500, retryable: true },
+  /** A file or a collector that flows go to. */
+  EXPORT_FAILED: { cni: 5, http: 502, retryable: true },
   BAD_REQUEST: { cni: 6, http: 400, retryable: false },
   UNAUTHENTICATED: { cni: 50, http: 401, retryable: false },
   FORBIDDEN: { cni: 50, http: 403, retryable: false },

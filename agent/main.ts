@@ -240,6 +240,8 @@ async function run(config: Config, log: Logger): Promise<void> {
     log.with({ part: 'hubble' }),
   );
 
+  const exports = await openExports(config, flows, nodeLabels, log.with({ part: 'export' }));
+
   // ---- the way down: what was there before, then what is wanted, then new pods
   const restored = await endpoints.restore();
   ownProblems.push(...restored.problems);
@@ -313,7 +315,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-  await Promise.all([api, openApi, tlsApi, ...narrowApis, hubble, cni].map((server) => server?.close()));
+  await Promise.all([api, openApi, tlsApi, ...narrowApis, hubble, ...exports, cni].map((server) => server?.close()));
   network?.close();
   await Promise.all([sourceEnded, ...chores]);
   await keepRuleHits();
@@ -368,6 +370,15 @@ async function openClusterApi(config: Config, nodes: () => readonly HubbleNode[]
       peers.close();
     },
   };
+}
+
+/** Where flows go as they happen, if anywhere; only then it is loaded. */
+async function openExports(config: Config, history: FlowHistory, nodeLabels: HubbleOptions['nodeLabels'], log: Logger) {
+  if (!config.exportFile && !config.exportOtlpUrl) return [];
+  const { nodeName: node, clusterName: cluster } = config;
+  const teller = { node, run: history.run, cluster, version: packageJson.version, nodeLabels };
+  const { openExports: open } = await import('./export/open.ts');
+  return open({ config, history, teller, log });
 }
 
 /** Hubble's gRPC API where it is asked for; only then its libraries are loaded. */

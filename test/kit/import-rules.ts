@@ -85,6 +85,12 @@ export const RULES: readonly ImportRule[] = [
     why: 'events are decoded and kept; nothing flows back down',
   },
   {
+    of: 'agent/export/',
+    may: [...FLOOR, 'agent/flow/', 'agent/api/hubble/'],
+    packages: ['@opentelemetry/exporter-logs-otlp-http'],
+    why: "it is a reader of the history, and what it writes is in Hubble's words; loaded only when asked for",
+  },
+  {
     of: 'agent/api/hubble/',
     may: [...FLOOR, 'agent/flow/', 'agent/api/', LAYOUT],
     packages: ['@grpc/grpc-js', 'protobufjs', 'protobufjs/light.js'],

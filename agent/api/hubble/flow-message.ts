@@ -57,7 +57,7 @@ const FIELDS: Readonly<Record<string, Field>> = {
   trace_reason: traceReason,
   is_reply: (flow) => ({ value: flow.isReply }),
   Summary: summary,
-  node_labels: (_, { nodeLabels }) => nodeLabels && labelTexts(nodeLabels()),
+  node_labels: (_, teller) => nodeLabelTexts(teller),
   extensions,
 };
 /** What costs more than it is worth to most: sent to those who ask for it by name. */
@@ -96,9 +96,11 @@ export function flowMessages(teller: HubbleTeller, mask: FieldMask | undefined):
   };
 }
 
-/** "key=value", sorted; made once for labels that stay the same. */
 const LABEL_TEXTS = new WeakMap<NodeLabels, string[]>();
-function labelTexts(labels: NodeLabels): string[] {
+/** "key=value", sorted; made once for labels that stay the same. Undefined: nothing is known of them. */
+export function nodeLabelTexts({ nodeLabels }: HubbleTeller): string[] | undefined {
+  const labels = nodeLabels?.();
+  if (labels === undefined) return undefined;
   const before = LABEL_TEXTS.get(labels);
   if (before !== undefined) return before;
   const texts = Object.entries(labels)

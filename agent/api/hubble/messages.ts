@@ -9,6 +9,7 @@ import { MESSAGES } from './messages.gen.ts';
 const root = protobuf.Root.fromJSON(MESSAGES as protobuf.INamespace).resolveAll();
 
 export const FLOW = root.lookupType('flow.Flow');
+export const FLOW_FILTER = root.lookupType('flow.FlowFilter');
 export const STRUCT = root.lookupType('google.protobuf.Struct');
 export const GET_FLOWS_RESPONSE = root.lookupType('observer.GetFlowsResponse');
 
@@ -86,6 +87,17 @@ export function decode(type: protobuf.Type, bytes: Uint8Array): object {
   const reader = protobuf.Reader.create(bytes);
   reader.discardUnknown = false;
   return plain(type.decode(reader));
+}
+
+/** The numbers of the names that a field of FlowFilter may have; undefined: it is no enum. */
+export function filterEnum(field: string): Readonly<Record<string, number>> | undefined {
+  const type = FLOW_FILTER.fields[field]?.resolve().resolvedType;
+  return type instanceof protobuf.Enum ? type.values : undefined;
+}
+
+/** A FlowFilter written as JSON, enums by number. Its fields must have been verified. */
+export function filterFromJson(json: Record<string, unknown>): FlowFilter {
+  return plain(FLOW_FILTER.fromObject(json)) as FlowFilter;
 }
 
 /** Without the empty lists that stand for absent fields. */
