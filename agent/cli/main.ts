@@ -1,8 +1,11 @@
 /** The `weir` command: the only file here that knows the process it runs in. */
 import { once } from 'node:events';
 import { type Command, runCli } from './command.ts';
+import { FLOWS_RECORD, FLOWS_REPLAY } from './flows/record.ts';
+import { FLOWS_TOP } from './flows/top.ts';
 import { POLICY_DIFF } from './policy/diff.ts';
 import { POLICY_EXPLAIN } from './policy/explain.ts';
+import { POLICY_FROM_FLOWS } from './policy/from-flows.ts';
 import { POLICY_LINT } from './policy/lint.ts';
 import { POLICY_MATRIX } from './policy/matrix.ts';
 import { POLICY_TEST } from './policy/test.ts';
@@ -35,7 +38,11 @@ const COMMANDS: readonly Command[] = [
   POLICY_TEST,
   POLICY_DIFF,
   POLICY_UNUSED,
+  POLICY_FROM_FLOWS,
   OBSERVE,
+  FLOWS_TOP,
+  FLOWS_RECORD,
+  FLOWS_REPLAY,
 ];
 
 const interrupted = new AbortController();

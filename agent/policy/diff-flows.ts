@@ -68,7 +68,8 @@ function nameOf({ pod, address }: RecordedSide): string {
   return pod ?? `ip:${address}`;
 }
 
-function judged(bench: Workbench, { from, to, target }: RecordedFlow): MatrixEntry['verdict'] {
+/** What the bench says of the flow. */
+export function judged(bench: Workbench, { from, to, target }: RecordedFlow): MatrixEntry['verdict'] {
   const family = familyOf(to.address);
   return verdictOf(bench.judge({ from: partyOf(bench, from), to: partyOf(bench, to), target, family }));
 }

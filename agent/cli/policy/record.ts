@@ -3,11 +3,47 @@ import { readFileSync } from 'node:fs';
 import type { Flow } from '../../flow/flow.ts';
 import { parseAddress } from '../../model/address.ts';
 import type { RecordedFlow, RecordedSide } from '../../policy/diff-flows.ts';
+import type { SeenFlow } from '../../policy/from-flows/generate.ts';
 import type { Target } from '../../policy/workbench/port.ts';
 import { CliError } from '../command.ts';
 
 /** First packets only: a reply is allowed by its connection. Throws CliError for what is no record of flows. */
 export function* readRecord(file: string): Generator<RecordedFlow> {
+  for (const { flow, where } of flowsIn(file)) {
+    const recorded = readFlow(flow, where);
+    if (recorded) yield recorded;
+  }
+}
+
+/** All flows as they were recorded. Throws CliError for what is no record of flows. */
+export function* readFlows(file: string): Generator<Flow> {
+  for (const { flow } of flowsIn(file)) yield flow;
+}
+
+/**
+ * A connection or a drop as its initiator began it, also where only a later event of it was seen. Undefined for what no
+ * policy judged: drops of replies, verdicts that were not enforced, frames without IP or ports.
+ */
+export function seenFlow(flow: Flow, where: string): SeenFlow | undefined {
+  const { weir, l4, source, destination, IP, is_reply: isReply, time } = flow;
+  if (weir.event === 'audit' || weir.related || (isReply && weir.event === 'drop')) return undefined;
+  if (!isReply) {
+    const seen = readFlow(flow, where);
+    return seen && { ...seen, time };
+  }
+  // the reply's source port is the one the connection was opened to; of ICMP only the request tells its type
+  const [protocol, ports] = Object.entries(l4 ?? {})[0] ?? [];
+  if (!IP || (protocol !== 'TCP' && protocol !== 'UDP' && protocol !== 'SCTP')) return undefined;
+  return {
+    from: side(destination, IP.destination, where),
+    to: side(source, IP.source, where),
+    target: { protocol, number: (ports as { readonly source_port: number }).source_port },
+    verdict: flow.verdict,
+    time,
+  };
+}
+
+function* flowsIn(file: string): Generator<{ readonly flow: Flow; readonly where: string }> {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
@@ -16,10 +52,8 @@ export function* readRecord(file: string): Generator<RecordedFlow> {
   }
   for (const [i, line] of text.split('\n').entries()) {
     if (line.trim() === '') continue;
-    for (const flow of flowsOf(line, `${file}:${i + 1}`)) {
-      const recorded = readFlow(flow, `${file}:${i + 1}`);
-      if (recorded) yield recorded;
-    }
+    const where = `${file}:${i + 1}`;
+    for (const flow of flowsOf(line, where)) yield { flow, where };
   }
 }
 
