@@ -33,6 +33,9 @@ const PROGRAM = fileURLToPath(new URL('state-agent.ts', import.meta.url));
 const CRDS = fileURLToPath(new URL('../../crds', import.meta.url));
 /** Label sets; most are unused at any time. */
 const SETS = 60;
+/** For conditions: four processes and an API server start side by side, on a machine that has more to do. */
+const PATIENCE_MS = 90_000;
+const LOOKS_LEAST = 20;
 const QUIET = createLogger({ level: 'error', format: 'text', write: () => {} });
 const appOf = (set: number) => new Map([['k8s:app', `app-${set}`]]);
 
@@ -142,7 +145,10 @@ test('agents that are killed, an API server that goes away: one number per set, 
   const names = ['node-1', 'node-2', 'node-3', 'node-4'];
   for (const name of names) await makeNode(name);
   const nodes = names.map((name) => new AgentProcess(name));
-  await until(() => nodes.every(({ synced }) => synced), { what: 'the agents to have their lists', timeoutMs: 20_000 });
+  await until(() => nodes.every(({ synced }) => synced), {
+    what: 'the agents to have their lists',
+    timeoutMs: PATIENCE_MS,
+  });
   const dice = (sides: number) => Math.floor(Math.random() * sides);
   const pick = () => nodes[dice(nodes.length)] as AgentProcess;
   const seen = new Set<string>();
@@ -171,7 +177,7 @@ test('agents that are killed, an API server that goes away: one number per set, 
   const end = performance.now() + 12_000;
   const killAt = [2000, 5000, 8000].map((ms) => performance.now() + ms);
   let downAt = performance.now() + 6000;
-  while (performance.now() < end) {
+  while (performance.now() < end || looks <= LOOKS_LEAST || collected === 0) {
     for (let i = 0; i < 4; i++) {
       const agent = pick();
       agent.acquire(dice(SETS));
@@ -195,7 +201,7 @@ test('agents that are killed, an API server that goes away: one number per set, 
             () => true,
             () => undefined,
           ),
-        { what: 'the API server to answer', timeoutMs: 20_000 },
+        { what: 'the API server to answer', timeoutMs: PATIENCE_MS },
       );
     }
     await look();
@@ -203,16 +209,14 @@ test('agents that are killed, an API server that goes away: one number per set, 
   }
   await until(() => nodes.every(({ asked }) => asked.size === 0), {
     what: 'every set asked for to be settled',
-    timeoutMs: 20_000,
+    timeoutMs: PATIENCE_MS,
   });
   await look();
-  assert.ok(looks > 20, `${looks} looks`);
-  assert.ok(collected > 0, 'something was collected meanwhile');
 
   for (const node of nodes) for (const set of [...node.using.keys()]) node.release(set);
   await until(async () => (await client.list(collectionPath(IDENTITIES))).items.length === 0, {
     what: 'everything that is not used any more to be collected',
-    timeoutMs: 30_000,
+    timeoutMs: PATIENCE_MS,
   });
   for (const node of nodes) await node.end();
 });
@@ -249,7 +253,7 @@ test('a node without an API server keeps the numbers it had; with it, endpoints 
   };
   await until(retried, {
     what: 'a number for the new set',
-    timeoutMs: 20_000,
+    timeoutMs: PATIENCE_MS,
   });
   node.tell({ do: 'announce', pods: [{ uid: 'b', address: '10.0.5.3', number: node.using.get(2) as number }] });
   await until(() => node.announced.get('b'), { what: 'the entry to be accepted' });
