@@ -169,7 +169,9 @@ function isAsWanted({ type, device, gateway, source }: DesiredRoute, there: Rout
   return there.index === index && there.gateway === gateway && there.source === source;
 }
 
-function planRules({ rules }: Desired, found: Found): Operation[] {
+function planRules({ rules, routesAreComplete }: Desired, found: Found): Operation[] {
+  // Those of an agent before this one know the pods of nodes that this one has not heard of yet.
+  if (!routesAreComplete && found.rules === 'different' && found.loadedRules === undefined) return [];
   if (rules === undefined) return found.rules === 'absent' ? [] : [{ kind: 'rules.delete' }];
   return found.rules === 'as loaded' && found.loadedRules === rules ? [] : [{ kind: 'rules.load', text: rules }];
 }
