@@ -29,7 +29,7 @@ export interface ExportStats {
 export interface Exporter {
   readonly name: string;
   stats(): ExportStats;
-  /** Writes what is there, and ends. */
+  /** Ends after the batch that is under way. */
   close(): Promise<void>;
 }
 

@@ -79,6 +79,13 @@ const ACCEPTED: readonly (readonly string[])[] = [
     'hubble.metrics.enabled={drop:sourceContext=pod|ip,tcp}',
     'hubble.metrics.dashboards.enabled=true',
   ],
+  [
+    'hubble.export.static.enabled=true',
+    'hubble.export.static.filePath=/var/lib/weir/flows/events.log',
+    'hubble.export.otlp.url=http://collector:4318/v1/logs',
+    'hubble.export.fieldMask={time,verdict}',
+    'hubble.export.denyList={{"verdict":["FORWARDED"]\\}}',
+  ],
   ['api.enabled=true'],
   ['updateStrategy.type=OnDelete', 'updateStrategy.rollingUpdate=null'],
 ];
@@ -107,6 +114,8 @@ const REFUSED: readonly [setting: string, words: RegExp][] = [
   ['ipv4.enabled=false,ipv6.enabled=false', /ipv4.enabled and ipv6.enabled are both false/],
   ['k8sServicePort=6443', /k8sServicePort is set and k8sServiceHost is not/],
   ['hubble.relay.enabled=true,hubble.tls.enabled=false', /hubble.relay.enabled needs .* hubble.tls.enabled/],
+  ['hubble.export.static.filePath=/var/log/flows.log', /must lie below daemon.runPath or daemon.statePath/],
+  ['hubble.export.otlp.url=collector:4318', /\/hubble\/export\/otlp\/url'/],
   ['hubble.tls.auto.method=certmanager', /certManagerIssuerRef must name the issuer/],
   ['prometheus.serviceMonitor.enabled=true', /serviceMonitor.enabled needs prometheus.enabled/],
   ['hubble.metrics.enabled={drop}', /hubble.metrics.enabled needs prometheus.enabled/],

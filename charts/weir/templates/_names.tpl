@@ -26,6 +26,10 @@ k8s-app: weir
 {{ .Values.ipv4.enabled | ternary "0.0.0.0" "[::]" }}
 {{- end }}
 
+{{- define "weir.exportFile" -}}
+{{ .Values.hubble.export.static.filePath | default (printf "%s/hubble/events.log" .Values.daemon.runPath) }}
+{{- end }}
+
 {{- define "weir.hubbleTls" -}}
 {{- if and .Values.hubble.enabled .Values.hubble.tls.enabled }}true{{ end }}
 {{- end }}
@@ -47,6 +51,10 @@ k8s-app: weir
 {{- end }}
 {{- if and .Values.ipv4.enabled .Values.ipv6.enabled (ne .Values.enableIPv4Masquerade .Values.enableIPv6Masquerade) }}
 {{- fail "enableIPv4Masquerade and enableIPv6Masquerade differ: Weir masquerades both families or neither" }}
+{{- end }}
+{{- $file := include "weir.exportFile" . }}
+{{- if not (or (hasPrefix (printf "%s/" .Values.daemon.runPath) $file) (hasPrefix (printf "%s/" .Values.daemon.statePath) $file)) }}
+{{- fail "hubble.export.static.filePath must lie below daemon.runPath or daemon.statePath: the agent sees no other folder of the host" }}
 {{- end }}
 {{- if and .Values.k8sServicePort (not .Values.k8sServiceHost) }}
 {{- fail "k8sServicePort is set and k8sServiceHost is not: both name the API server" }}

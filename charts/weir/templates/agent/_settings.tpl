@@ -53,6 +53,24 @@ hubbleTlsCertFile: /var/lib/weir-hubble/tls.crt
 hubbleTlsKeyFile: /var/lib/weir-hubble/tls.key
 hubbleTlsClientCaFile: /var/lib/weir-hubble/ca.crt
 {{- end }}
+{{- if $v.hubble.export.static.enabled }}
+exportFile: {{ include "weir.exportFile" . | quote }}
+exportFileMaxMiB: {{ $v.hubble.export.static.fileMaxSizeMb }}
+exportFileBackups: {{ $v.hubble.export.static.fileMaxBackups }}
+exportFileCompress: {{ $v.hubble.export.static.fileCompress }}
+{{- end }}
+{{- with $v.hubble.export.otlp.url }}
+exportOtlpUrl: {{ . | quote }}
+{{- end }}
+{{- with $v.hubble.export.allowList }}
+exportAllowList: {{ join " " . | quote }}
+{{- end }}
+{{- with $v.hubble.export.denyList }}
+exportDenyList: {{ join " " . | quote }}
+{{- end }}
+{{- with $v.hubble.export.fieldMask }}
+exportFieldMask: {{ join " " . | quote }}
+{{- end }}
 {{- if $v.api.enabled }}
 apiTlsListenAddress: {{ printf "%s:%v" (include "weir.anyAddress" .) $v.api.port | quote }}
 {{- end }}
