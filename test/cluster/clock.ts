@@ -3,7 +3,7 @@
  * container runtime preloads libfaketime into containers of a given name: dates shift, timers and waits stay right. The
  * program has to be linked to glibc dynamically, as Node is.
  */
-import { chmodSync, cpSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const LIBRARY = '/usr/lib/*-linux-gnu/faketime/libfaketime.so.1';
@@ -38,10 +38,8 @@ export const CLOCK_RUNTIME = WRAPPER;
 /** @param shifts container name -> libfaketime's offset, "+10m". None: runc is used as it is. */
 export function installClock(disk: string, shifts: Readonly<Record<string, string>>): void {
   const folder = join(disk, FOLDER);
-  if (Object.keys(shifts).length === 0) {
-    rmSync(folder, { recursive: true, force: true });
-    return;
-  }
+  // What was started through the wrapper is ended through it, so it stays.
+  if (Object.keys(shifts).length === 0 && !existsSync(folder)) return;
   const [library] = globSync(LIBRARY);
   if (library === undefined) throw new Error(`${LIBRARY} is needed: apt-get install faketime`);
   mkdirSync(folder, { recursive: true });

@@ -4,13 +4,23 @@ import * as assert from 'uvu/assert';
 import { privileged } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
+import { CONTROL_PLANE } from './addresses.ts';
 import { type Cluster, clusterName } from './cluster.ts';
 import { FaultTraffic, SERVER_POLICY } from './fault-traffic.ts';
 import type { Node } from './node.ts';
 import { runPods } from './pods.ts';
+import { cilium } from './policy-documents.ts';
 import { agentPod, NAMESPACE, startWeirCluster } from './weir.ts';
 
 const IS_LONG = process.env.WEIR_TEST_LONG === '1';
+
+/** Longest that a watch may be silent before it is opened anew (agent/kubernetes/watch.ts), and a moment. */
+const STALL_LIMIT_MS = 120_000;
+/** In force at client's own node. */
+const NO_CLIENT = cilium('no-client', {
+  endpointSelector: { matchLabels: { app: 'client' } },
+  egressDeny: [{ toEntities: ['all'] }],
+});
 
 const test = privileged(suite('fault'), 'root', 'kubernetes', 'etcd', 'containerd', 'image');
 let cluster: Cluster;
@@ -150,6 +160,32 @@ test('etcd forgot what a watch would go on from (410): the next change is in for
   });
   await cluster.apply(SERVER_POLICY);
   await traffic.inForce();
+});
+
+test('a watch stalls, and nobody says so: the agent asks anew, and has what it missed', async () => {
+  const agent = await agentOf(node('node1'));
+  const sockets = await node('node1').run(['ss', '-Htnp', 'state', 'established', 'dst', CONTROL_PLANE.v4]);
+  const ports = [...sockets.matchAll(/:(\d+)\s+\S+:6443.*pid=(\d+)/g)].flatMap(([, port = '', pid]) =>
+    Number(pid) === agent ? [port] : [],
+  );
+  assert.ok(ports.length > 0, sockets);
+  const table = (words: string) => cluster.controlPlane.netns.run(['nft', words]);
+  await table(
+    'add table ip stall; add chain ip stall in { type filter hook input priority 0; }; add chain ip stall out { type filter hook output priority 0; }',
+  );
+  await table(`add rule ip stall in tcp sport { ${ports} } drop; add rule ip stall out tcp dport { ${ports} } drop`);
+  try {
+    await cluster.apply(NO_CLIENT);
+    await until(async () => (await traffic.tries('client')).every((outcome) => outcome === 'timeout'), {
+      what: 'client, whose node knows nothing of it yet, to be held back by its own policy',
+      timeoutMs: STALL_LIMIT_MS,
+      everyMs: 1000,
+    });
+  } finally {
+    await table('delete table ip stall');
+    await cluster.kubectl('delete', 'ciliumnetworkpolicy', 'no-client');
+  }
+  await traffic.inForce(30_000);
 });
 
 test('containerd is restarted: nobody notices, and the next pod runs', async () => {
