@@ -202,7 +202,10 @@ async function run(config: Config, log: Logger): Promise<void> {
     const rules = view.policies().flatMap((policy) => policy.rules.map(({ id }) => id));
     return ruleHits.keep(rules, Date.now());
   };
-  const network = await openClusterApi(config, realizer.desired.nodes.withAgent, log.with({ part: 'api' }));
+  // in a cluster agents say where they are; manifests say it for them
+  const { withAgent, records: nodeRecords } = realizer.desired.nodes;
+  const agents = config.source === 'kubernetes' ? withAgent : nodeRecords;
+  const network = await openClusterApi(config, agents, log.with({ part: 'api' }));
   const peers = network?.peers;
   const api = await createApi({ state: view, metrics, log: log.with({ part: 'api' }), peers });
   log.info('the API listens', { at: await listen(api, { kind: 'unix', path: config.apiSocket }) });
