@@ -437,8 +437,8 @@ test('removal leaves the namespace as it was, and a restarted agent before its f
     const inForce = await snapshot(one.netns);
     const restarted = networkOf(one, { routingMode, masquerade: true });
     const { changes } = await restarted.reconcile({ self: one.record, others: undefined });
-    assert.equal(changes, ['nftables rules loaded']);
-    await restarted.reconcile(nodes);
+    assert.equal([changes, await snapshot(one.netns)], [[], inForce]);
+    assert.equal((await restarted.reconcile(nodes)).changes, ['nftables rules loaded']);
     assert.equal(await snapshot(one.netns), inForce);
 
     assert.ok((await listOwnNetwork(one.netns.path)).length > 4);
