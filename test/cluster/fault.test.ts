@@ -268,7 +268,7 @@ test('a node is rebooted: its pods get networks again, what it knew of the old o
   await node('node2').reboot();
   await until(async () => (await agentOf(node('node2'))) !== undefined && (await answers(node('node2'), '/healthz')), {
     what: 'its agent to be ready',
-    timeoutMs: 90_000,
+    timeoutMs: 120_000,
   });
   await cluster.kubectl('wait', '--for=condition=Ready', 'node/node2', '--timeout=60s');
   traffic = await traffic.again();

@@ -114,7 +114,19 @@ export class Node {
   }
 
   async startKubelet(): Promise<void> {
-    await this.#start('kubelet', await configureKubelet(this.disk, this.#node, this.#record, this.#controlPlane));
+    const words = await configureKubelet(this.disk, this.#node, this.#record, this.#controlPlane);
+    await this.#start('kubelet', words);
+    const isHealthy = async () => {
+      // It ends when containerd is not quite ready, for systemd to start it again.
+      if (!isRunning(this.#program(`${this.name}-kubelet`))) await this.#start('kubelet', words);
+      return (await this.tryRun(['curl', '-sf', '--max-time', '2', 'http://127.0.0.1:10248/healthz'])).code === 0;
+    };
+    await until(isHealthy, {
+      what: `the kubelet of ${this.name}`,
+      timeoutMs: 60_000,
+      everyMs: 100,
+      detail: () => endOf(this.log('kubelet')),
+    });
   }
 
   /** Pods run on while it is away. */
