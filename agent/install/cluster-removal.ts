@@ -14,6 +14,8 @@ const TAINT = 'node.weir.dev/agent-not-ready';
 /** Made by agents and of no use without them. What people wrote (weirdenylists, policies) is theirs. */
 const STATE = ['weirendpointslices', 'weirnodes', 'weiridentities', 'weiridentityranges'];
 const LOOK_AGAIN_MS = 500;
+/** Rounds over all Nodes; each takes the taint from nearly all that have it. */
+const TRIES = 20;
 
 interface DaemonSet extends KubernetesObject {
   readonly metadata: KubernetesObject['metadata'] & { readonly generation?: number };
@@ -78,16 +80,30 @@ export async function removeState(client: Client): Promise<string[]> {
     for (const name of names) await unlessGone(client.remove(objectPath(resource, '', name)));
     if (names.length > 0) done.push(`deleted ${names.length} ${plural}`);
   }
-  for (const { metadata, spec } of await listIfThere<Node>(client, NODES)) {
-    const taints = spec?.taints ?? [];
-    const others = taints.filter(({ key }) => key !== TAINT);
-    if (others.length === taints.length) continue;
-    // Not what somebody else changed meanwhile.
-    const body = { metadata: { resourceVersion: metadata.resourceVersion }, spec: { taints: others } };
-    await client.patch(objectPath(NODES, '', metadata.name), { type: 'merge', body });
-    done.push(`removed the taint ${TAINT} from ${metadata.name}`);
+  return [...done, ...(await removeTaints(client))];
+}
+
+/** Kubelets write their Nodes all the time: what one has changed since it was read is read again. */
+async function removeTaints(client: Client): Promise<string[]> {
+  const done: string[] = [];
+  for (let tries = 1; ; tries++) {
+    let conflict: unknown;
+    for (const { metadata, spec } of await listIfThere<Node>(client, NODES)) {
+      const taints = spec?.taints ?? [];
+      const others = taints.filter(({ key }) => key !== TAINT);
+      if (others.length === taints.length) continue;
+      const body = { metadata: { resourceVersion: metadata.resourceVersion }, spec: { taints: others } };
+      try {
+        await unlessGone(client.patch(objectPath(NODES, '', metadata.name), { type: 'merge', body }));
+        done.push(`removed the taint ${TAINT} from ${metadata.name}`);
+      } catch (cause) {
+        if (!(cause instanceof WeirError && cause.code === 'API_CONFLICT')) throw cause;
+        conflict = cause;
+      }
+    }
+    if (conflict === undefined) return done;
+    if (tries >= TRIES) throw conflict;
   }
-  return done;
 }
 
 async function listIfThere<T extends KubernetesObject>(client: Client, resource: Resource): Promise<readonly T[]> {
@@ -99,7 +115,7 @@ async function listIfThere<T extends KubernetesObject>(client: Client, resource:
   }
 }
 
-async function unlessGone(work: Promise<void>): Promise<void> {
+async function unlessGone(work: Promise<unknown>): Promise<void> {
   await work.catch((error: unknown) => {
     if (!(error instanceof WeirError && error.code === 'NOT_FOUND')) throw error;
   });
