@@ -18,19 +18,21 @@ const GOALS_US = { store: 10, follower: 20 } as const;
 const FLOOD = 300_000;
 
 export async function flowExport(bench: Bench): Promise<Figure[]> {
+  return [...(await fromPacketToFollower(bench)), await eventCost(bench), ...(await trafficCost(bench))];
+}
+
+/** What an event costs and becomes, on one node, under one load after the other. */
+export async function fromPacketToFollower(bench: Bench): Promise<Figure[]> {
   const figures: Figure[] = [];
-  {
-    const start = async () => withGarbageCollector(() => FlowsSite.start());
-    await using site = await start();
-    const seconds = bench.quick ? 2 : 5;
-    for (const rate of RATES[bench.quick ? 'quick' : 'full']) figures.push(...(await atRate(site, rate, seconds)));
-    figures.push(...(await newPairs(site, bench.quick ? 20_000 : 100_000)));
-    figures.push(...(await tcp(site, bench, seconds)));
-    figures.push(...(await overwhelmed(site)));
-    figures.push(...(await queries(site)));
-    figures.push(await memory(site));
-  }
-  return [...figures, await eventCost(bench), ...(await trafficCost(bench))];
+  await using site = await withGarbageCollector(() => FlowsSite.start());
+  const seconds = bench.quick ? 2 : 5;
+  for (const rate of RATES[bench.quick ? 'quick' : 'full']) figures.push(...(await atRate(site, rate, seconds)));
+  figures.push(...(await newPairs(site, bench.quick ? 20_000 : 100_000)));
+  figures.push(...(await tcp(site, bench, seconds)));
+  figures.push(...(await overwhelmed(site)));
+  figures.push(...(await queries(site)));
+  figures.push(await memory(site));
+  return figures;
 }
 
 /** One event per packet, for nobody, for one and for three followers. */
