@@ -56,6 +56,8 @@ interface Writing {
   readonly encoder: SegmentEncoder;
   readonly flows: FileHandle;
   readonly names: FileHandle;
+  /** Bytes of names that belong to the records counted. */
+  namesBytes: number;
 }
 
 export class FlowArchive {
@@ -171,7 +173,8 @@ export class FlowArchive {
     if (this.#failure !== undefined && this.#now() < this.#retryAt) return;
     try {
       while (this.#next < store.next) {
-        const { segment, encoder, flows, names } = await this.#segment();
+        const writing = await this.#segment();
+        const { segment, encoder, flows, names } = writing;
         if (this.#skipOverwritten(store)) continue;
         const room = SEGMENT_RECORDS - segment.records;
         const from = this.#next;
@@ -181,6 +184,7 @@ export class FlowArchive {
         await names.appendFile(encoded.names);
         await flows.appendFile(encoded.records);
         segment.records += to - from;
+        writing.namesBytes += Buffer.byteLength(encoded.names);
         segment.bytes += Buffer.byteLength(encoded.names) + encoded.records.length;
         segment.endMs = this.#now();
         this.#next = to;
@@ -231,7 +235,7 @@ export class FlowArchive {
     }
     const segment: Segment = { ...id, path, records: 0, bytes: 0, endMs: now };
     this.segments.push(segment);
-    this.#writing = { segment, encoder, flows, names };
+    this.#writing = { segment, encoder, flows, names, namesBytes: Buffer.byteLength(encoder.head()) };
     return this.#writing;
   }
 
@@ -243,14 +247,21 @@ export class FlowArchive {
     if (writing.segment.records === 0) await this.#remove(writing.segment);
   }
 
-  /** A half-written record at its end is not read: a segment's length is what its successor of the same run begins with. */
+  /** What was half written is cut off, so that what counts as lost is not there after all when somebody reads. */
   async #fail(cause: Error): Promise<void> {
     if (this.#failure === undefined) {
       this.#options.log?.error('flows cannot be written to disk; they are still in memory', { cause });
     }
     this.#failure = cause.message;
     this.#retryAt = this.#now() + (this.#options.retryMs ?? RETRY_MS);
-    await this.#end().catch(() => {}); // it may be the disk that refuses this too
+    try {
+      const writing = this.#writing;
+      await writing?.flows.truncate(writing.segment.records * RECORD_BYTES);
+      await writing?.names.truncate(writing.namesBytes);
+      await this.#end();
+    } catch (also) {
+      this.#options.log?.debug('a segment could not be closed after a failure', { cause: also });
+    }
   }
 
   async #retain(): Promise<void> {
