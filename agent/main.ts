@@ -44,6 +44,7 @@ import { createRealizer } from './realize/realizer.ts';
 import { createView } from './realize/view.ts';
 import { takeLock } from './run/lock.ts';
 import { createLogger, type Logger } from './run/log.ts';
+import { listenForLogLevel } from './run/log-level.ts';
 import { startLoop } from './run/loop.ts';
 import { createReadiness } from './run/readiness.ts';
 import { listenForShutdown } from './run/shutdown.ts';
@@ -419,6 +420,7 @@ if (process.argv.slice(2).some((word) => word === '--help' || word === '-h')) {
   try {
     const config = readConfig({ args: process.argv.slice(2), environment: process.env });
     log = createLogger({ level: config.logLevel, format: config.logFormat });
+    listenForLogLevel(log, config.logLevel);
     await run(config, log);
   } catch (cause) {
     const error = asWeirError(cause, 'start');

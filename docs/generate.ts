@@ -56,6 +56,10 @@ function idleState(): State {
     explain: () => [],
     matrix: () => [],
     maps: () => [],
+    tables() {
+      throw new TypeError('nobody asks for the tables of a page');
+    },
+    connections: () => ({ total: 0, rows: [] }),
     flows: new FlowHistory({ node: '', names, memoryBytes: RECORD_BYTES, ringLost: () => 0 }),
     status() {
       throw new TypeError('nobody asks for the status of a page');

@@ -12,6 +12,7 @@ import { explainRoutes } from './explain.ts';
 import { FLOW_LINE_SCHEMA, FLOW_SCHEMA, LOST_SCHEMA } from './flow-schema.ts';
 import { flowRoutes } from './flows.ts';
 import { identityRoutes } from './identities.ts';
+import { mapRoutes } from './maps.ts';
 import type { Metrics } from './metrics.ts';
 import { metricsRoute } from './metrics-route.ts';
 import { OPENAPI, openapiRoute } from './openapi.ts';
@@ -144,6 +145,7 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     ruleRoutes(routes, state);
     explainRoutes(routes, state);
     statusRoutes(routes, state);
+    mapRoutes(routes, state);
     healthRoutes(routes, state);
     metricsRoute(routes, metrics);
     openapiRoute(routes);

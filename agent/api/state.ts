@@ -2,7 +2,7 @@
  * All the API may know of the agent, read-only: nothing here changes anything, and every answer is a value of now.
  * Implemented by the agent (main); the API computes the rest from it.
  */
-import type { DatapathCounters, DeviceProgram, MapFill } from '../datapath/datapath.ts';
+import type { ConnectionRow, DatapathCounters, DatapathRows, DeviceProgram, MapFill } from '../datapath/datapath.ts';
 import type { FlowHistory } from '../flow/history.ts';
 import type { Endpoint } from '../model/endpoint.ts';
 import type { Explanation, MatrixEntry } from '../model/explanation.ts';
@@ -18,6 +18,10 @@ export interface State {
   status(): AgentStatus;
   counters(): DatapathCounters;
   maps(): readonly MapFill[];
+  /** What the kernel's tables hold, read now. */
+  tables(): Promise<DatapathRows>;
+  /** The connections the kernel keeps now, at most `limit` of `total`. */
+  connections(limit: number): { readonly total: number; readonly rows: readonly ConnectionRow[] };
   readonly flows: FlowHistory;
   /**
    * Why a packet would pass or not, by the policies of now; one answer for each family in which the two may talk. Throws

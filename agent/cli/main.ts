@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { type Command, runCli } from './command.ts';
 import { FLOWS_RECORD, FLOWS_REPLAY } from './flows/record.ts';
 import { FLOWS_TOP } from './flows/top.ts';
+import { MAP_DUMP } from './map/dump.ts';
 import { POLICY_DIFF } from './policy/diff.ts';
 import { POLICY_EXPLAIN } from './policy/explain.ts';
 import { POLICY_FROM_FLOWS } from './policy/from-flows.ts';
@@ -43,6 +44,7 @@ const COMMANDS: readonly Command[] = [
   FLOWS_TOP,
   FLOWS_RECORD,
   FLOWS_REPLAY,
+  MAP_DUMP,
 ];
 
 const interrupted = new AbortController();

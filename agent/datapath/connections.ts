@@ -1,6 +1,7 @@
 /** Expired connections: swept out of the tables by a worker thread, and reported as the programs would report an end. */
-import { type MapHandle, mapSweep, type ProgramHandle } from '../../native/index.ts';
-import type { EventListener } from './datapath.ts';
+import { type MapHandle, mapEntries, mapSweep, type ProgramHandle } from '../../native/index.ts';
+import { formatAddress } from '../model/address.ts';
+import type { ConnectionRow, ConnectionSide, EventListener } from './datapath.ts';
 import { sampleClock } from './jiffies.ts';
 import * as abi from './layout.gen.ts';
 
@@ -17,6 +18,8 @@ export interface ConnectionTables {
 export interface Connections {
   /** Deletes what has expired; one EVENT_END | EVENT_EXPIRED record each. Returns how many. */
   collect(listener: EventListener): Promise<number>;
+  /** Those there are, read at once. */
+  list(limit: number): { readonly total: number; readonly rows: readonly ConnectionRow[] };
   /** Entries at the last collection. */
   readonly counts: { readonly conntrack4: number; readonly conntrack6: number };
 }
@@ -40,8 +43,27 @@ export function createConnections(tables: ConnectionTables, clock: ProgramHandle
     }
   }
 
+  function* held(): Generator<ConnectionRow> {
+    const { ns } = sampleClock(clock);
+    for (const name of ['conntrack4', 'conntrack6'] as const) {
+      const decode = name === 'conntrack4' ? tuple4 : tuple6;
+      const { keys, values, count } = mapEntries(tables[name]);
+      for (let i = 0; i < count; i++) {
+        const entry = abi.conntrackEntry.decode(values, i * abi.conntrackEntry.size);
+        if ((entry.flags & abi.ConntrackFlags.CONNTRACK_LEAD) !== 0) continue; // Its connection is an entry of its own.
+        yield rowOf(decode(keys, i * tables[name].keySize), entry, ns);
+      }
+    }
+  }
+
   return {
     counts,
+    list(limit) {
+      const rows: ConnectionRow[] = [];
+      let total = 0;
+      for (const row of held()) if (total++ < limit) rows.push(row);
+      return { total, rows };
+    },
     collect: async (listener) =>
       (await collectTable('conntrack4', listener)) + (await collectTable('conntrack6', listener)),
   };
@@ -72,6 +94,25 @@ function endRecords(
     ended += 1;
   }
   return [records.subarray(0, ended * abi.flowEvent.size), ended];
+}
+
+function rowOf(tuple: Tuple, entry: abi.ConntrackEntry, nowNs: bigint): ConnectionRow {
+  const initiatorIsLow = (entry.flags & abi.ConntrackFlags.CONNTRACK_INITIATOR_IS_LOW) !== 0;
+  const [initiator, responder] = initiatorIsLow ? [tuple.low, tuple.high] : [tuple.high, tuple.low];
+  const sideOf = ({ address, port }: Tuple['low'], side: number): ConnectionSide => ({
+    address: formatAddress(tuple.family === abi.Family.FAMILY_IPV4 ? address.subarray(0, 4) : address),
+    port,
+    identity: entry.identity[side] ?? 0,
+    packets: Number(entry.packets[side] ?? 0n),
+    bytes: Number(entry.bytes[side] ?? 0n),
+  });
+  return {
+    protocol: tuple.protocol,
+    initiator: sideOf(initiator, abi.Side.SIDE_INITIATOR),
+    responder: sideOf(responder, abi.Side.SIDE_RESPONDER),
+    ageSeconds: Number(nowNs - entry.created) / 1e9,
+    epoch: entry.epoch,
+  };
 }
 
 /** The end of a connection as the programs would have reported it, seen from the initiator. */

@@ -180,6 +180,25 @@ export interface DatapathCounters {
   readonly judgedAgain: number;
 }
 
+/** One side of a connection, and what it has sent so far. */
+export interface ConnectionSide extends TrafficCount {
+  readonly address: Address;
+  /** 0 for what has none. */
+  readonly port: number;
+  readonly identity: IdentityNumber;
+}
+
+/** A connection that the kernel keeps. */
+export interface ConnectionRow {
+  /** IP protocol number. */
+  readonly protocol: number;
+  readonly initiator: ConnectionSide;
+  readonly responder: ConnectionSide;
+  readonly ageSeconds: number;
+  /** When it was judged last, in epochs. */
+  readonly epoch: number;
+}
+
 export interface MapFill {
   readonly name: string;
   readonly entries: number;
@@ -220,6 +239,8 @@ export interface Datapath {
   onEvents(listener: EventListener): void;
   counters(): DatapathCounters;
   maps(): MapFill[];
+  /** The connections the kernel keeps now, at most `limit` of `total`, expired ones not yet collected among them. */
+  connections?(limit: number): { readonly total: number; readonly rows: readonly ConnectionRow[] };
   /** Deletes expired connections and reports each as an EVENT_END record to the listener. Returns how many. */
   collectConnections(): Promise<number>;
   /** Stops the event thread and closes fds; pins stay, so enforcement goes on. */

@@ -239,6 +239,7 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
         fill('conntrack6', connections.counts.conntrack6),
       ];
     },
+    connections: (limit) => connections.list(limit),
     collectConnections: () => connections.collect(report),
     firstNumbers: async () => numbersAbove(await inTurn(() => tables.rows())),
     get unreadableRows() {

@@ -101,6 +101,8 @@ export function createView(options: ViewOptions): State {
     status,
     counters: () => datapath.counters(),
     maps: () => datapath.maps(),
+    tables: () => datapath.read(),
+    connections: (limit) => datapath.connections?.(limit) ?? { total: 0, rows: [] },
     flows,
     ...createQuestions({ desired, nodeName: options.nodeName, policy: options.policy }),
   };

@@ -14,6 +14,7 @@ import { matrix, readMatrixQuestion } from '../../agent/policy/matrix.ts';
 import { readPort } from '../../agent/policy/workbench/port.ts';
 import { createWorkbench } from '../../agent/policy/workbench/workbench.ts';
 import * as r from './flow-records.ts';
+import { CONNECTIONS, TABLES } from './kernel-tables.ts';
 
 export const ENDPOINT: Endpoint = {
   id: r.BACKEND.id,
@@ -150,6 +151,8 @@ export function makeState(records: number, node = 'node-1') {
       judgedAgain: 1,
     }),
     maps: () => [{ name: 'conntrack4', entries: 12, capacity: 262144 }],
+    tables: async () => TABLES,
+    connections: (limit) => ({ total: CONNECTIONS.length, rows: CONNECTIONS.slice(0, limit) }),
     flows: fake.history,
     ...questions(),
   };
