@@ -1,7 +1,7 @@
 /** What other nodes wrote, into what the agent works with. The CRDs keep most nonsense out; what is left is left out here, with a sentence. */
 
 import { type Address, type Prefix, parseAddress, parsePrefix } from '../model/address.ts';
-import { FIRST_POD_IDENTITY, LAST_POD_IDENTITY } from '../model/identity.ts';
+import { FIRST_POD_IDENTITY, type IdentityNumber, LAST_POD_IDENTITY, RESERVED_IDENTITIES } from '../model/identity.ts';
 import type { ClusterIdentity, NamedPort, NodeRecord, ObjectRef, PublishedEndpoint } from '../model/object.ts';
 import type { EntryClaim, NodeClaim } from './address-owner.ts';
 import {
@@ -55,8 +55,19 @@ export function readSlice({ metadata, spec }: SliceObject, before: readonly Read
   });
 }
 
+/** Reserved identities that a pod may have. No node makes one of its pods an API server, or another node. */
+const OF_PODS: readonly IdentityNumber[] = [
+  RESERVED_IDENTITIES.unmanaged,
+  RESERVED_IDENTITIES.health,
+  RESERVED_IDENTITIES.init,
+];
+
+const podIdentity = (number: IdentityNumber): IdentityNumber =>
+  number >= FIRST_POD_IDENTITY || OF_PODS.includes(number) ? number : RESERVED_IDENTITIES.unmanaged;
+
 function readEntry(node: string, slice: string, entry: EndpointEntry): ReadEntry {
-  const { identity, namespace, pod, uid, since, namedPorts = [], workload } = entry;
+  const { namespace, pod, uid, since, namedPorts = [], workload } = entry;
+  const identity = podIdentity(entry.identity);
   const addresses = entry.addresses.map(parseAddress).filter((address): address is Address => address !== undefined);
   const endpoint = { addresses, identity, namespace, pod, uid, namedPorts, workload };
   return { node, slice, since, addresses, endpoint };

@@ -110,6 +110,18 @@ plain('a node speaks for its own pod CIDRs only', () => {
   assert.is(at(table, '192.168.0.1'), undefined);
 });
 
+plain('no slice makes a pod the host, a node, an API server or the world', () => {
+  for (const [identity, expected] of [
+    ...[0, 1, 2, 6, 7, 8, 9, 10, 255].map((number) => [number, 3] as const),
+    ...[3, 4, 5, 256, 65535].map((number) => [number, number] as const),
+  ]) {
+    const { table, records, slices } = world();
+    records(upsert(record('a', ['10.1.0.0/24'])));
+    slices(upsert(slice('a-0', 'a', [entry('x', '10.1.0.5', identity, 1)])));
+    assert.is(at(table, '10.1.0.5'), expected, `${identity}`);
+  }
+});
+
 plain('a pod CIDR that another node has now: the younger record has it, also while it says nothing', () => {
   const { table, records, slices } = world();
   records(upsert(record('a', ['10.0.1.0/24'], 1)));
