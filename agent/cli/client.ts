@@ -9,6 +9,8 @@ export type Query = Readonly<Record<string, string | readonly string[] | undefin
 export interface Client {
   /** The JSON answer. Throws UsageError for what the agent finds wrong with the question, CliError for anything else. */
   get<Answer>(path: string, query?: Query): Promise<Answer>;
+  /** The answer as it is. Throws as {@link get}. */
+  text(path: string): Promise<string>;
   /** The JSON lines of an answer that does not end by itself; ends quietly on Ctrl-C. */
   follow<Line>(path: string, query: Query): AsyncGenerator<Line, void, void>;
 }
@@ -33,6 +35,7 @@ export function createClient(name: string, way: Way, signal: AbortSignal): Clien
       const text = await readAll(await send(path, query));
       return parseJson(text, name) as Answer;
     },
+    text: async (path) => readAll(await send(path, {})),
     async *follow<Line>(path: string, query: Query) {
       let answer: IncomingMessage;
       try {

@@ -11,6 +11,7 @@ import { POLICY_LINT } from './policy/lint.ts';
 import { POLICY_MATRIX } from './policy/matrix.ts';
 import { POLICY_TEST } from './policy/test.ts';
 import { POLICY_UNUSED } from './policy/unused.ts';
+import { SYSDUMP } from './sysdump/sysdump.ts';
 import { CHECK } from './verbs/check.ts';
 import { CONNECTIVITY_TEST } from './verbs/connectivity.ts';
 import { DIAL_STDIO } from './verbs/dial-stdio.ts';
@@ -45,6 +46,7 @@ const COMMANDS: readonly Command[] = [
   FLOWS_RECORD,
   FLOWS_REPLAY,
   MAP_DUMP,
+  SYSDUMP,
 ];
 
 const interrupted = new AbortController();
