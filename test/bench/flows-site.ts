@@ -75,12 +75,30 @@ export class FlowsSite implements AsyncDisposable {
 
   static async start(flags: readonly string[] = []): Promise<FlowsSite> {
     const folder = await mkdtemp(join(tmpdir(), `wt-flows-${process.pid}-`));
+    let node: NodeUnderTest | undefined;
+    try {
+      return await FlowsSite.#open(folder, flags, (started) => {
+        node = started;
+      });
+    } catch (error) {
+      await node?.close();
+      await rm(folder, { recursive: true });
+      throw error;
+    }
+  }
+
+  static async #open(
+    folder: string,
+    flags: readonly string[],
+    onNode: (node: NodeUnderTest) => void,
+  ): Promise<FlowsSite> {
     await command(['gcc', '-O2', '-Wall', '-Wextra', '-o', join(folder, 'flows-load'), LOAD]);
     const socket = `--hubble-socket=${join(folder, 'hubble.sock')}`;
     const node = await NodeUnderTest.start('flows', {
       manifests: { 'bench.yaml': MANIFEST },
       flags: [socket, ...NO_LIMIT, ...flags],
     });
+    onNode(node);
     const pods = [await node.addPod('bench', 'client'), await node.addPod('bench', 'server')] as const;
     return new FlowsSite(node, [pods[0], pods[1]], folder);
   }
