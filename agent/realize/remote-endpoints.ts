@@ -1,6 +1,6 @@
 /**
- * Pods of other nodes as those nodes publish them: claims on addresses, and port names. A claim belongs to the slice and
- * the pod's uid, so a slice that goes takes its own claims along and no others.
+ * Pods of other nodes as those nodes publish them: claims on addresses, and port names. A claim belongs to the slice, the
+ * pod's uid and its interface, so a slice that goes takes its own claims along and no others.
  */
 import type { PublishedEndpoint, PublishedEndpoints } from '../model/object.ts';
 import type { NamedPorts } from './named-ports.ts';
@@ -39,7 +39,9 @@ export function createRemoteEndpoints(options: RemoteEndpointsOptions): RemoteEn
   const slices = new Map<string, PublishedEndpoints>();
   const byOwner = new Map<string, RemoteEndpoint>();
 
-  const ownerOf = (slice: string, { uid }: PublishedEndpoint): string => `${REMOTE_OWNER}${slice}/${uid}`;
+  /** A pod may have several interfaces, each with an entry of its own. */
+  const ownerOf = (slice: string, { uid, addresses }: PublishedEndpoint): string =>
+    `${REMOTE_OWNER}${slice}/${uid}/${addresses.join()}`;
 
   function claim(slice: string, { node, endpoints }: PublishedEndpoints): void {
     const number = options.numberOf(node);

@@ -137,6 +137,17 @@ test('of a slice that changed, only the endpoints that are other objects now are
   assert.is(peers.at(at('10.1.2.9'))?.identity, 300);
 });
 
+test('both interfaces of a pod are its own, and go one by one', () => {
+  const { remote, peers } = build();
+  const both = [endpoint('a', '10.1.2.7', 300), endpoint('a', '10.1.2.8', 300)];
+  remote.upsert('n2-1', { node: 'n2', endpoints: both });
+  assert.is(peers.at(at('10.1.2.7'))?.identity, 300);
+  assert.is(peers.at(at('10.1.2.8'))?.identity, 300);
+  remote.upsert('n2-1', { node: 'n2', endpoints: both.slice(1) });
+  assert.is(peers.at(at('10.1.2.7')), undefined);
+  assert.is(peers.at(at('10.1.2.8'))?.identity, 300);
+});
+
 test('an API server is where it runs: this node, another one, or outside', () => {
   const { nodes, peers, labels } = build();
   nodes.upsert(node(2));
