@@ -131,8 +131,10 @@ test('of a slice that changed, only the endpoints that are other objects now are
   const [a, b] = [endpoint('a', '10.1.2.7', 300), endpoint('b', '10.1.2.8', 300)];
   remote.upsert('n2-1', { node: 'n2', endpoints: [a, b] });
   const before = peers.revision;
-  remote.upsert('n2-1', { node: 'n2', endpoints: [a, endpoint('b', '10.1.2.9', 300)] });
+  remote.upsert('n2-1', { node: 'n2', endpoints: [a, endpoint('b', '10.1.2.8', 301)] });
   assert.is(peers.revision, before + 1);
+  assert.is(peers.at(at('10.1.2.8'))?.identity, 301);
+  remote.upsert('n2-1', { node: 'n2', endpoints: [a, endpoint('b', '10.1.2.9', 300)] });
   assert.is(peers.at(at('10.1.2.8')), undefined);
   assert.is(peers.at(at('10.1.2.9'))?.identity, 300);
 });
