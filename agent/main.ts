@@ -5,13 +5,10 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import packageJson from '../package.json' with { type: 'json' };
-import { type HubbleNode, serverName } from './api/hubble/peers.ts';
 import type { HubbleOptions, HubbleServer } from './api/hubble/server.ts';
 import { listen } from './api/listener.ts';
 import { createMetrics } from './api/metrics.ts';
-import { type Peer, Peers } from './api/peers.ts';
 import { createApi } from './api/server.ts';
-import { TlsCredentials } from './api/tls-server.ts';
 import { openDeleteQueue } from './cni/replay.ts';
 import type { CniReadiness } from './cni/request.ts';
 import { startCniServer } from './cni/server.ts';
@@ -206,7 +203,16 @@ async function run(config: Config, log: Logger): Promise<void> {
   // in a cluster agents say where they are; manifests say it for them
   const { withAgent, records: nodeRecords } = realizer.desired.nodes;
   const agents = config.source === 'kubernetes' ? withAgent : nodeRecords;
-  const network = await openClusterApi(config, agents, log.with({ part: 'api' }));
+  const network =
+    config.apiTlsListen &&
+    (await (
+      await import('./api/cluster.ts')
+    ).openCluster({
+      config,
+      port: config.apiTlsListen.port,
+      agents,
+      log: log.with({ part: 'api' }),
+    }));
   const peers = network?.peers;
   const api = await createApi({ state: view, metrics, log: log.with({ part: 'api' }), peers });
   log.info('the API listens', { at: await listen(api, { kind: 'unix', path: config.apiSocket }) });
@@ -351,29 +357,6 @@ function archiveProblems(archive: FlowArchive | undefined): Problem[] {
   if (failure === undefined) return [];
   const message = `flows cannot be written to disk: ${failure}`;
   return [{ severity: 'warning', code: 'flow-history', message, path: [], place: '', line: undefined }];
-}
-
-/** What the API with TLS stands on, where it is asked for: certificates, and the agents of the other nodes. */
-async function openClusterApi(config: Config, nodes: () => readonly HubbleNode[], log: Logger) {
-  if (config.apiTlsListen === undefined) return undefined;
-  const { port } = config.apiTlsListen;
-  const credentials = await TlsCredentials.open(
-    { certificate: config.hubbleTlsCertFile, key: config.hubbleTlsKeyFile, ca: config.hubbleTlsClientCaFile },
-    log,
-  );
-  const others = (): Peer[] =>
-    nodes()
-      .filter(({ name }) => name !== config.nodeName)
-      .map(({ name, addresses: [host] }) => ({ node: name, host, serverName: serverName(name, config.clusterName) }));
-  const peers = new Peers({ credentials, port, others });
-  return {
-    credentials,
-    peers,
-    close() {
-      credentials.close();
-      peers.close();
-    },
-  };
 }
 
 /** Where flows go as they happen, if anywhere; only then it is loaded. */

@@ -8,9 +8,8 @@ import type { FlowQuery } from '../flow/history.ts';
 import { compareTimes } from '../flow/merge.ts';
 import { type CheckedFlowQuery, FLOW_QUERY_SCHEMA, readFlowQuery } from './flow-query.ts';
 import { eventStream, ndjson, prefersEvents, withLastEvent } from './flow-streams.ts';
-import { followCluster } from './follow-cluster.ts';
-import { type Peers, UNREACHABLE, type Unreachable } from './peers.ts';
-import { flag, list, named, record, text } from './schema.ts';
+import type { Peers, Unreachable } from './peers.ts';
+import { flag, list, named, record, text, UNREACHABLE } from './schema.ts';
 import type { State } from './state.ts';
 
 /** Streams open at once; the rest of the connections stays free for others. */
@@ -107,7 +106,13 @@ export function flowRoutes(app: FastifyInstance, state: State, peers: Peers | un
     const signal = AbortSignal.any([gone.signal, closing.signal]);
     const own = history.follow(query, signal);
     const batches = cluster
-      ? followCluster({ own, node: state.status().node, peers: cluster, path: ownScope(request.url), signal })
+      ? (await import('./follow-cluster.ts')).followCluster({
+          own,
+          node: state.status().node,
+          peers: cluster,
+          path: ownScope(request.url),
+          signal,
+        })
       : own;
     const asEvents = prefersEvents(request.headers.accept);
     reply.header('content-type', asEvents ? 'text/event-stream' : 'application/x-ndjson');

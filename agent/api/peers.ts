@@ -7,7 +7,6 @@ import { Agent, request } from 'node:https';
 import { WeirError } from '../errors.ts';
 import type { FlowLine } from '../flow/flow.ts';
 import type { ErrorAnswer } from './errors-answer.ts';
-import { list, record, type Schema, text } from './schema.ts';
 import type { TlsCredentials } from './tls-server.ts';
 
 export interface Peer {
@@ -23,11 +22,6 @@ export interface Unreachable {
   readonly node: string;
   readonly why: string;
 }
-
-export const UNREACHABLE: Schema = list(
-  record('', { node: text(''), why: text('') }),
-  'With scope=cluster: nodes whose agents did not answer; what they saw is missing',
-);
 
 export interface PeerOptions {
   readonly credentials: TlsCredentials;

@@ -46,6 +46,12 @@ export const ERROR_SCHEMA: Schema = {
   }),
 };
 
+/** Of answers about several nodes. */
+export const UNREACHABLE: Schema = list(
+  record('', { node: text(''), why: text('') }),
+  'With scope=cluster: nodes whose agents did not answer; what they saw is missing',
+);
+
 export const OBJECT_SCHEMA: Schema = {
   $id: 'Object',
   ...record('Names an object of the cluster.', {

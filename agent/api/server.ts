@@ -1,6 +1,6 @@
 /** The HTTP server with all resources: read-only, bounded in every way, one shape for every error. */
 
-import type { Server } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import swagger from '@fastify/swagger';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { WeirError } from '../errors.ts';
@@ -22,7 +22,7 @@ import { ruleRoutes } from './rules.ts';
 import { ERROR_SCHEMA, named, OBJECT_SCHEMA, PROBLEM_SCHEMA } from './schema.ts';
 import type { State } from './state.ts';
 import { healthRoutes, statusRoutes } from './status.ts';
-import { createPlain, createTls, type TlsCredentials } from './tls-server.ts';
+import type { TlsCredentials } from './tls-server.ts';
 import { trafficRoutes } from './traffic.ts';
 
 export interface ApiOptions {
@@ -60,6 +60,7 @@ const MALFORMED = { status: '400 Bad Request', code: 'BAD_REQUEST' } as const;
 /** A server that does not listen yet: see listener.ts. */
 export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
   const { state, metrics, log, serves = 'everything', peers, guarded } = options;
+  const tls = guarded && (await import('./tls-server.ts')); // costs memory that not every agent has to spend
   const app = fastify({
     bodyLimit: LIMITS.bodyBytes,
     requestTimeout: LIMITS.requestTimeoutMs,
@@ -67,9 +68,10 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     forceCloseConnections: true,
     routerOptions: { maxParamLength: LIMITS.urlBytes }, // else 100, and Kubernetes names have up to 253 characters
     serverFactory(handler) {
-      const server = guarded
-        ? createTls(guarded.credentials, handler, LIMITS.headerBytes)
-        : createPlain(handler, LIMITS.headerBytes);
+      const server =
+        guarded && tls
+          ? tls.createTls(guarded.credentials, handler, LIMITS.headerBytes)
+          : createServer({ maxHeaderSize: LIMITS.headerBytes }, handler);
       server.requestTimeout = LIMITS.requestTimeoutMs;
       server.setTimeout(LIMITS.idleTimeoutMs);
       return server as Server;

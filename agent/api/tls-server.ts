@@ -3,8 +3,8 @@
  * (other agents do), and need not. Files that change are read again; until they are there, nobody is served.
  */
 import { readFile } from 'node:fs/promises';
-import { createServer, type RequestListener, type Server } from 'node:http';
-import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
+import type { RequestListener } from 'node:http';
+import { createServer, type Server } from 'node:https';
 import { createSecureContext } from 'node:tls';
 import { asWeirError } from '../errors.ts';
 import type { Logger } from '../run/log.ts';
@@ -79,15 +79,11 @@ export class TlsCredentials {
 }
 
 /** A server that lets anybody speak TLS; who may ask is decided by request (admission.ts). */
-export function createTls(credentials: TlsCredentials, handler: RequestListener, maxHeaderSize: number): TlsServer {
-  const server = createTlsServer(
+export function createTls(credentials: TlsCredentials, handler: RequestListener, maxHeaderSize: number): Server {
+  const server = createServer(
     { ...credentials.pems, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2', maxHeaderSize },
     handler,
   );
   credentials.onChange((pems) => server.setSecureContext(pems));
   return server;
-}
-
-export function createPlain(handler: RequestListener, maxHeaderSize: number): Server {
-  return createServer({ maxHeaderSize }, handler);
 }

@@ -6,8 +6,8 @@ import { type DropTraffic, GROUPINGS, type Grouping, type PairTraffic, TrafficSu
 import { formatPath } from '../model/object.ts';
 import { type CheckedFlowQuery, FLOW_FILTER_PROPERTIES, readFlowQuery } from './flow-query.ts';
 import { needPeers, ownScope } from './flows.ts';
-import { type Peers, UNREACHABLE, type Unreachable } from './peers.ts';
-import { integer, list, named, oneOf, record, type Schema, text } from './schema.ts';
+import type { Peers, Unreachable } from './peers.ts';
+import { integer, list, named, oneOf, record, type Schema, text, UNREACHABLE } from './schema.ts';
 import type { State } from './state.ts';
 
 export interface PairAnswer extends Omit<PairTraffic, 'lastSeen'> {

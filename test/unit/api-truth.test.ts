@@ -137,6 +137,7 @@ test('every route is described, and every filter is a parameter with a sentence'
     '/v1/flows',
     '/v1/flows/stats',
     '/v1/identities',
+    '/v1/maps/{name}',
     '/v1/matrix',
     '/v1/openapi.json',
     '/v1/policies',
