@@ -64,6 +64,12 @@ const TABLE: readonly (readonly [string, AgentMoment, AgentMoment, readonly stri
     moment([], [endpoint(1, 'b')]),
     ['ENDPOINT_DELETED a', 'ENDPOINT_CREATED b', 'ENDPOINT_REGENERATE_SUCCESS 1'],
   ],
+  [
+    'a pod of the same name has the index',
+    moment([], [endpoint(1, 'a')]),
+    moment([], [{ ...endpoint(1, 'a'), podUid: 'another' }]),
+    ['ENDPOINT_DELETED a', 'ENDPOINT_CREATED a', 'ENDPOINT_REGENERATE_SUCCESS 1'],
+  ],
   ['both go', moment([policy('p', 1)], [endpoint(1, 'a')]), NOTHING, ['ENDPOINT_DELETED a', 'POLICY_DELETED p']],
   [
     'a policy that does not fit',
