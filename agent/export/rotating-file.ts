@@ -28,6 +28,8 @@ export class RotatingFile implements Place {
   readonly #options: RotatingFileOptions;
   #file: FileHandle | undefined;
   #bytes = 0;
+  /** When it was put aside last, as its name says; ms since 1970. */
+  #rotatedMs = 0;
 
   constructor(options: RotatingFileOptions) {
     this.#options = options;
@@ -77,7 +79,9 @@ export class RotatingFile implements Place {
     const { path, compress } = this.#options;
     await this.close();
     const extension = extname(path);
-    const time = new Date().toISOString().replaceAll(':', '-');
+    // No two names alike, or the second would take the first one's place.
+    this.#rotatedMs = Math.max(Date.now(), this.#rotatedMs + 1);
+    const time = new Date(this.#rotatedMs).toISOString().replaceAll(':', '-');
     const aside = join(dirname(path), `${basename(path, extension)}-${time}${extension}`);
     await rename(path, aside);
     if (compress) {

@@ -11,6 +11,7 @@ import { Bench } from './bench.ts';
 import type { Figure } from './figure.ts';
 import { flowExport } from './flows.ts';
 import { nodes } from './nodes.ts';
+import { podStarts } from './pods.ts';
 import { scale } from './scale.ts';
 import { table } from './table.ts';
 import { stream } from './w1-stream.ts';
@@ -31,6 +32,7 @@ const WORKLOADS: Readonly<Record<string, (bench: Bench) => Promise<Figure[]>>> =
   W9: cni,
   W10: flowExport,
   nodes,
+  pods: podStarts,
   scale,
 };
 

@@ -78,7 +78,8 @@ test.before(async () => {
   for (const node of nodes) {
     await until(
       async () => {
-        await one.peer.tcp({ address: two.ipv4, port: 8080, timeoutMs: 500 });
+        // The way back is there a little later than the way: each node writes its own routes.
+        if ((await one.peer.tcp({ address: two.ipv4, port: 8080, timeoutMs: 500 })) !== 'ok') return false;
         const { flows } = await page(node, 'to_port=8080&type=new&last=1');
         return flows.some(
           ({ source, destination }) => source.pod_name !== undefined && destination.pod_name !== undefined,
