@@ -196,7 +196,10 @@ test('containerd is restarted: nobody notices, and the next pod runs', async () 
   await runPods(cluster, [{ name: 'next', node: 'node1' }]);
   await cluster.kubectl('delete', 'pod', 'next');
   // Without a grace period the API server forgets a pod before its node has taken it down.
-  await until(async () => !(await endpointsOf('node1')).includes('default/next'), { what: 'its endpoint to be gone' });
+  await until(async () => !(await endpointsOf('node1')).includes('default/next'), {
+    what: 'its endpoint to be gone',
+    timeoutMs: 30_000,
+  });
 });
 
 test('pods are deleted while no agent runs: nothing of them is left when it is back', async () => {
