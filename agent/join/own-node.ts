@@ -8,6 +8,7 @@ import { NODES } from '../cluster/objects.ts';
 import { asWeirError } from '../errors.ts';
 import type { KubernetesClient, KubernetesObject } from '../kubernetes/client.ts';
 import { objectPath } from '../kubernetes/path.ts';
+import { sleep } from '../kubernetes/rate-limit.ts';
 import { type Address, type Prefix, parseAddress, parsePrefix } from '../model/address.ts';
 import type { Node } from '../model/object.ts';
 import { backoffMs } from '../run/backoff.ts';
@@ -54,7 +55,7 @@ export async function ownNode(options: OwnNodeOptions): Promise<OwnNode> {
       return kept;
     }
     log.warn('waiting for the pod CIDRs of this node', { node: nodeName, reason });
-    await pause(clock, backoffMs(failures, RETRY), signal);
+    await sleep(backoffMs(failures, RETRY), clock, signal);
   }
 }
 
@@ -84,15 +85,6 @@ async function askApiServer({ client, nodeName, signal }: OwnNodeOptions): Promi
 }
 
 const FROM_API = { place: '', line: () => undefined };
-
-async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  const wait = Promise.withResolvers<void>();
-  const cancel = clock.after(ms, wait.resolve);
-  signal.addEventListener('abort', () => wait.resolve(), { once: true });
-  await wait.promise;
-  cancel();
-  signal.throwIfAborted();
-}
 
 async function readKept(place: string, nodeName: string): Promise<OwnNode | undefined> {
   let kept: {

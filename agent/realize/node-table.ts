@@ -56,6 +56,9 @@ export function createNodeTable(options: NodeTableOptions): NodeTable {
   let local: ReadonlySet<Address> = new Set();
   let hostRunsApiServer = false;
 
+  /** Known by a Node, by what its agent wrote, or by both. */
+  const allNames = (): Set<string> => new Set([...nodes.keys(), ...written.keys()]);
+
   function recordOf(name: string): NodeRecord | undefined {
     const node = nodes.get(name);
     const record = written.get(name);
@@ -96,7 +99,7 @@ export function createNodeTable(options: NodeTableOptions): NodeTable {
 
   /** The tunnel's family follows this node's own addresses. */
   function claimAll(): void {
-    for (const name of new Set([...nodes.keys(), ...written.keys()])) claim(name);
+    for (const name of allNames()) claim(name);
   }
 
   /** Nodes come by the thousand, and hardly ever is one an API server's. */
@@ -123,9 +126,7 @@ export function createNodeTable(options: NodeTableOptions): NodeTable {
     const ofPods = records().flatMap(({ podCidrs }) => podCidrs);
     const outsidePods = apiServers.filter((address) => !ofPods.some((prefix) => prefixContains(prefix, address)));
     const ofNodes = new Set(
-      [...nodes.keys(), ...written.keys()]
-        .filter((name) => name !== nodeName)
-        .flatMap((name) => recordOf(name)?.addresses ?? []),
+      [...allNames()].filter((name) => name !== nodeName).flatMap((name) => recordOf(name)?.addresses ?? []),
     );
     peers.claim(
       'API server',
@@ -145,11 +146,11 @@ export function createNodeTable(options: NodeTableOptions): NodeTable {
   }
 
   function records(): NodeRecord[] {
-    return [...new Set([...nodes.keys(), ...written.keys()])].map(recordOf).filter((record) => record !== undefined);
+    return [...allNames()].map(recordOf).filter((record) => record !== undefined);
   }
 
   function rows(): NodeRow[] {
-    return [...new Set([...nodes.keys(), ...written.keys()])].flatMap((name) => {
+    return [...allNames()].flatMap((name) => {
       const record = recordOf(name);
       const number = numbers.of(name);
       const address = record && underlayOf(record);

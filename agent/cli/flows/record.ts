@@ -7,7 +7,7 @@ import { type Agents, type Silence, withAgents } from '../agents.ts';
 import { CliError, type Command, EXIT } from '../command.ts';
 import { FILTER_FLAGS, filterQuery } from '../observe/filters.ts';
 import { followAll } from '../observe/follow.ts';
-import { createPrinter, FLOW_OUTPUTS } from '../observe/printer.ts';
+import { createPrinter, FLOW_OUTPUTS, PRINTER_FLAGS } from '../observe/printer.ts';
 import { readFlows } from '../policy/record.ts';
 import { tellSilent } from '../silence.ts';
 import { plural } from '../table.ts';
@@ -44,17 +44,7 @@ export const FLOWS_REPLAY: Command = {
   words: ['flows', 'replay'],
   operands: ['FILE'],
   sentence: 'Show recorded flows as weir observe shows them',
-  flags: [
-    {
-      name: 'output',
-      short: 'o',
-      value: FLOW_OUTPUTS.join('|'),
-      choices: FLOW_OUTPUTS,
-      sentence: `Form of the output [${FLOW_OUTPUTS[0]}]`,
-    },
-    { name: 'numeric', sentence: 'Addresses and numbers instead of names' },
-    { name: 'print-node-name', sentence: 'Show the node in each line' },
-  ],
+  flags: PRINTER_FLAGS,
   examples: ['weir flows replay flows.jsonl'],
   async run({ flags, io, operands }) {
     const printer = createPrinter({

@@ -1,5 +1,6 @@
 /** Flows as lines, in the forms Hubble knows. */
 import type { Flow, FlowLine, LostEvents } from '../../flow/flow.ts';
+import type { Flag } from '../../run/flags.ts';
 import { type Color, paint, printable } from '../table.ts';
 import {
   decisionWord,
@@ -15,6 +16,19 @@ import {
 /** The first is the default. "json" is another name of "jsonpb", as in Hubble. */
 export const FLOW_OUTPUTS = ['compact', 'dict', 'json', 'jsonpb', 'table'] as const;
 export type FlowOutput = (typeof FLOW_OUTPUTS)[number];
+
+/** Of every command that prints flows. */
+export const PRINTER_FLAGS: readonly Flag[] = [
+  {
+    name: 'output',
+    short: 'o',
+    value: FLOW_OUTPUTS.join('|'),
+    choices: FLOW_OUTPUTS,
+    sentence: `Form of the output [${FLOW_OUTPUTS[0]}]`,
+  },
+  { name: 'numeric', sentence: 'Addresses and numbers instead of names' },
+  { name: 'print-node-name', sentence: 'Show the node in each line' },
+];
 
 export interface PrinterOptions extends WordOptions {
   readonly output: FlowOutput;

@@ -7,7 +7,7 @@ import type { Client, Query } from '../client.ts';
 import { type Call, CliError, type Command, EXIT, type ExitCode, type FlagValues, UsageError } from '../command.ts';
 import { FILTER_FLAGS, filterQuery } from '../observe/filters.ts';
 import { followAll } from '../observe/follow.ts';
-import { createPrinter, FLOW_OUTPUTS } from '../observe/printer.ts';
+import { createPrinter, FLOW_OUTPUTS, PRINTER_FLAGS } from '../observe/printer.ts';
 import { tellSilent } from '../silence.ts';
 
 /** Flows shown when nothing says how many, as in Hubble. */
@@ -26,15 +26,7 @@ export const OBSERVE: Command = {
     { name: 'all', sentence: 'All flows that are kept' },
     { name: 'since', value: 'TIME', sentence: 'From then on: "2024-05-01T12:00:00Z", or how long ago: "90s", "1h30m"' },
     { name: 'until', value: 'TIME', sentence: 'Before then, written likewise' },
-    {
-      name: 'output',
-      short: 'o',
-      value: FLOW_OUTPUTS.join('|'),
-      choices: FLOW_OUTPUTS,
-      sentence: `Form of the output [${FLOW_OUTPUTS[0]}]`,
-    },
-    { name: 'numeric', sentence: 'Addresses and numbers instead of names' },
-    { name: 'print-node-name', sentence: 'Show the node in each line' },
+    ...PRINTER_FLAGS,
     ...FILTER_FLAGS,
   ],
   examples: [
