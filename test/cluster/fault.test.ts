@@ -66,10 +66,12 @@ async function restartAgent(name: string): Promise<void> {
   await cluster.kubectl('-n', NAMESPACE, 'rollout', 'status', 'daemonset/weir', '--timeout=90s');
 }
 
-/** With a scheduler and controllers that do not know yet how long it was away: they wait up to a minute longer. */
+/** With a scheduler, controllers and kubelets that do not know yet how long it was away: they wait up to a minute longer. */
 async function startControlPlane(): Promise<void> {
   await cluster.controlPlane.stop('kube-scheduler', 'kube-controller-manager');
+  await Promise.all(cluster.nodes.map((node) => node.stop('kubelet')));
   await cluster.controlPlane.start();
+  await Promise.all(cluster.nodes.map((node) => node.startKubelet()));
 }
 
 /** Endpoints as the node's agent lists them: "default/client". */

@@ -3,7 +3,7 @@ import type { CommandResult } from '../kit/command.ts';
 import { Peer } from '../kit/traffic.ts';
 import type { Cluster } from './cluster.ts';
 import { AGNHOST_IMAGE } from './images.ts';
-import { joined } from './program.ts';
+import { endOf, joined } from './program.ts';
 
 export interface PodWish {
   readonly name: string;
@@ -54,7 +54,9 @@ export async function runPods(cluster: Cluster, wishes: readonly PodWish[]): Pro
   const addresses = new Map<string, string[]>();
   await Promise.all(
     wishes.map(async ({ name, namespace = 'default' }) => {
-      await cluster.kubectl('wait', '-n', namespace, '--for=condition=Ready', `pod/${name}`, '--timeout=60s');
+      const wait = ['wait', '-n', namespace, '--for=condition=Ready', `pod/${name}`, '--timeout=60s'];
+      const { code, stderr } = await cluster.tryKubectl(...wait);
+      if (code !== 0) throw new Error(`${stderr}\n${await historyOf(cluster, name, namespace)}`);
       const { status } = await cluster.get<{ status: { podIPs: { ip: string }[] } }>('pod', '-n', namespace, name);
       addresses.set(
         name,
@@ -63,6 +65,14 @@ export async function runPods(cluster: Cluster, wishes: readonly PodWish[]): Pro
     }),
   );
   return addresses;
+}
+
+/** Why it does not run: what Kubernetes says of it, and the last its node's programs said. */
+async function historyOf(cluster: Cluster, pod: string, namespace: string): Promise<string> {
+  const { stdout } = await cluster.tryKubectl('describe', 'pod', '-n', namespace, pod);
+  const node = cluster.nodes.find(({ name }) => stdout.includes(`${name}/`));
+  if (node === undefined) return stdout;
+  return [stdout, 'containerd:', endOf(node.log('containerd')), 'kubelet:', endOf(node.log('kubelet'))].join('\n');
 }
 
 /**
