@@ -65,7 +65,8 @@ install_packages() {
 	test) wanted="$wanted_run $wanted_test $wanted_cluster" ;;
 	cluster) wanted="$wanted_run $wanted_cluster" ;;
 	bench) wanted="$wanted_run $wanted_bench" ;;
-	*) stop "purpose \"$purpose\": run, test, bench or cluster expected" ;;
+	cluster-bench) wanted="$wanted_run $wanted_cluster $wanted_bench" ;;
+	*) stop "purpose \"$purpose\": run, test, bench, cluster or cluster-bench expected" ;;
 	esac
 	missing=$(missing_packages)
 	[ -n "$missing" ] || {

@@ -9,7 +9,14 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 file=$1
 shift
 case $file in
-test/bench/*) purpose=bench ;;
+test/bench/*)
+	# Some workloads run against a real API server or a whole cluster; without a name all are run.
+	case " $* " in
+	*" nodes "* | *" pods "* | *" scale "* | "  ") purpose=cluster-bench ;;
+	*" W"* | *" policy "* | *" flows "*) purpose=bench ;;
+	*) purpose=cluster-bench ;;
+	esac
+	;;
 test/cluster/run.ts) purpose=cluster ;;
 test/* | setup/check.ts | bpf/gen/*) purpose=test ;;
 *) purpose=run ;;

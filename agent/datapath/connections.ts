@@ -2,8 +2,8 @@
 import { type MapHandle, mapEntries, mapSweep, type ProgramHandle } from '../../native/index.ts';
 import { formatAddress } from '../model/address.ts';
 import type { ConnectionRow, ConnectionSide, EventListener } from './datapath.ts';
-import { sampleClock } from './jiffies.ts';
 import * as abi from './layout.gen.ts';
+import { sampleClock } from './program/jiffies.ts';
 
 /** Offset of `expires` in struct conntrack_entry: its first field. */
 const EXPIRES_OFFSET = 0;

@@ -15,7 +15,7 @@ import {
   sysctlGet,
   sysctlSet,
 } from '../../native/index.ts';
-import { hasIpv6 } from '../datapath/node.ts';
+import { hasIpv6 } from '../datapath/wiring/node.ts';
 import { WeirError } from '../errors.ts';
 import { familyOf } from '../model/address.ts';
 import type { DesiredDevice } from './desired.ts';

@@ -5,7 +5,7 @@
  */
 import type { Config } from '../config.ts';
 import type { NodeAttachment } from '../datapath/datapath.ts';
-import { prepareNode } from '../datapath/node.ts';
+import { prepareNode } from '../datapath/wiring/node.ts';
 import type { NodeRecord, Problem } from '../model/object.ts';
 import type { Logger } from '../run/log.ts';
 import { describe } from './describe.ts';

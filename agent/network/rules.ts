@@ -10,7 +10,7 @@ import { type Family, familyOf, type Prefix } from '../model/address.ts';
 import type { NodeRecord } from '../model/object.ts';
 import { NFT_TABLE, TUNNEL_DEVICE } from './names.ts';
 
-/** Devices of pods, the tunnel's and the router's: see HOST_INTERFACE_PREFIX in datapath/wiring.ts. */
+/** Devices of pods, the tunnel's and the router's: see HOST_INTERFACE_PREFIX in datapath/wiring/wiring.ts. */
 const OWN_DEVICES = '"weir*"';
 
 export interface RulesInput {

@@ -3,13 +3,13 @@
  * in one) and under pins of the bench; otherwise everything up to the encoded rows.
  */
 
-import { createApplier } from '../../agent/datapath/apply.ts';
-import { changesOf, NO_ROWS } from '../../agent/datapath/changes.ts';
 import type { DatapathDelta } from '../../agent/datapath/datapath.ts';
-import { heldIn } from '../../agent/datapath/held.ts';
-import type { Op } from '../../agent/datapath/plan.ts';
-import { Retired } from '../../agent/datapath/retired.ts';
-import * as rows from '../../agent/datapath/rows.ts';
+import * as rows from '../../agent/datapath/map/rows.ts';
+import { createApplier } from '../../agent/datapath/plan/apply.ts';
+import { changesOf, NO_ROWS } from '../../agent/datapath/plan/changes.ts';
+import { heldIn } from '../../agent/datapath/plan/held.ts';
+import type { Op } from '../../agent/datapath/plan/plan.ts';
+import { Retired } from '../../agent/datapath/plan/retired.ts';
 import type { PolicyDelta } from '../../agent/model/verdict.ts';
 import type { Engine } from '../../agent/policy/engine.ts';
 import { prepare } from '../../agent/realize/prepare.ts';

@@ -67,12 +67,13 @@ try {
   }
 } finally {
   await bench.close();
+  // Also what was measured before a workload failed.
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(figures, null, 2)}\n`);
 }
 console.log(`\n${table(figures)}\n`);
 console.log(
   'ratio: more is better, 1 is equal; spread: its interquartile range; noise: the same of the baseline against itself',
 );
-if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(figures, null, 2)}\n`);
 const missed = figures.filter((figure) => figure.met === false);
 console.log(
   `bench: ${figures.length} figures, ${missed.length} goals missed, ${Math.round((performance.now() - started) / 1000)} s`,

@@ -9,7 +9,7 @@
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { cgroupDirectory } from '../../agent/datapath/cgroup.ts';
+import { cgroupDirectory } from '../../agent/datapath/program/cgroup.ts';
 import type { KubernetesObject } from '../../agent/kubernetes/client.ts';
 import type { NodeRecord } from '../../agent/model/object.ts';
 import { Testbed } from '../kit/netns.ts';

@@ -59,13 +59,28 @@ export const RULES: readonly ImportRule[] = [
   { of: LAYOUT, may: [], why: 'it is generated from bpf/abi' },
   { of: INTERFACE, may: ['agent/model/', LAYOUT], why: 'it is the interface others see instead of the kernel' },
   {
+    of: 'agent/datapath/plan/',
+    may: [...FLOOR, INTERFACE],
+    why: 'the order of the writes is decided without the kernel',
+  },
+  {
+    of: 'agent/datapath/map/',
+    may: [...FLOOR, 'agent/datapath/plan/', INTERFACE, LAYOUT, 'native/'],
+    why: 'maps know what is planned, and no program',
+  },
+  {
+    of: 'agent/datapath/program/',
+    may: [...FLOOR, 'agent/datapath/map/', INTERFACE, LAYOUT, 'native/'],
+    why: 'programs use maps, and know no pod',
+  },
+  {
     of: 'agent/datapath/',
     may: [...FLOOR, 'native/'],
     why: 'it makes the kernel hold what was decided, and decides nothing about policy',
   },
   {
     of: 'agent/network/',
-    may: [...FLOOR, INTERFACE, LAYOUT, 'agent/datapath/node.ts', 'native/'],
+    may: [...FLOOR, INTERFACE, LAYOUT, 'agent/datapath/wiring/node.ts', 'native/'],
     why: "it makes the node's own devices, routes and rules, and knows neither pods nor policy",
   },
   {
@@ -105,7 +120,7 @@ export const RULES: readonly ImportRule[] = [
   },
   {
     of: 'agent/cli/check/gather-node.ts',
-    may: [...FLOOR, 'agent/cli/', 'agent/datapath/requirements.ts', 'agent/network/', 'native/'],
+    may: [...FLOOR, 'agent/cli/', 'agent/datapath/program/requirements.ts', 'agent/network/', 'native/'],
     why: 'it looks at the machine as the agent does; loaded only by weir check on a node',
   },
   {

@@ -2,8 +2,8 @@
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
-import { cgroupDirectory } from '../../agent/datapath/cgroup.ts';
 import type { DatapathRows, ServiceRow } from '../../agent/datapath/datapath.ts';
+import { cgroupDirectory } from '../../agent/datapath/program/cgroup.ts';
 import { type Address, parseAddress } from '../../agent/model/address.ts';
 import { privileged } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';

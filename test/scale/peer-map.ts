@@ -1,8 +1,8 @@
 /** The kernel's table of who lives at an address, read beside the agent that writes it. */
 import { join } from 'node:path';
 import * as abi from '../../agent/datapath/layout.gen.ts';
-import { KernelMap } from '../../agent/datapath/maps.ts';
-import { decodePeer, encodePeerKey } from '../../agent/datapath/rows.ts';
+import { KernelMap } from '../../agent/datapath/map/maps.ts';
+import { decodePeer, encodePeerKey } from '../../agent/datapath/map/rows.ts';
 import type { Address } from '../../agent/model/address.ts';
 import { closeFd, openPinned } from '../../native/index.ts';
 

@@ -1,10 +1,10 @@
 /** Numbers that must not come twice, and changes that only look additive. */
 import * as assert from 'uvu/assert';
-import { changesOf, NO_POLICY_ROWS, NO_ROWS } from '../../agent/datapath/changes.ts';
 import type { DatapathDelta, DatapathRows } from '../../agent/datapath/datapath.ts';
-import { heldIn } from '../../agent/datapath/held.ts';
 import { numbersAbove } from '../../agent/datapath/numbers.ts';
-import { plan } from '../../agent/datapath/plan.ts';
+import { changesOf, NO_POLICY_ROWS, NO_ROWS } from '../../agent/datapath/plan/changes.ts';
+import { heldIn } from '../../agent/datapath/plan/held.ts';
+import { plan } from '../../agent/datapath/plan/plan.ts';
 import { type Address, type Prefix, parseAddress, parsePrefix } from '../../agent/model/address.ts';
 import { FIRST_POLICY, NO_VERDICT, type PolicyRow } from '../../agent/model/verdict.ts';
 import { suite } from '../kit/suite.ts';

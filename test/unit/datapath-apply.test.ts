@@ -1,12 +1,12 @@
 /** The executor on tables in memory: full tables, a kernel under pressure, rows that are wanted again. */
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
-import { createApplier } from '../../agent/datapath/apply.ts';
-import { changesOf, difference, NO_POLICY_ROWS, NO_ROWS } from '../../agent/datapath/changes.ts';
 import type { ApplyResult, DatapathRows } from '../../agent/datapath/datapath.ts';
-import type { Op } from '../../agent/datapath/plan.ts';
-import { Retired } from '../../agent/datapath/retired.ts';
-import { type Tables, WriteFailure } from '../../agent/datapath/tables.ts';
+import { createApplier } from '../../agent/datapath/plan/apply.ts';
+import { changesOf, difference, NO_POLICY_ROWS, NO_ROWS } from '../../agent/datapath/plan/changes.ts';
+import type { Op } from '../../agent/datapath/plan/plan.ts';
+import { Retired } from '../../agent/datapath/plan/retired.ts';
+import { type Tables, WriteFailure } from '../../agent/datapath/plan/tables.ts';
 import { POLICY_LOCKDOWN } from '../../agent/model/verdict.ts';
 import type { Clock } from '../../agent/run/clock.ts';
 import { suite } from '../kit/suite.ts';

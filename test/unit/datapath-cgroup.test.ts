@@ -1,6 +1,6 @@
 /** Which control groups' processes reach Services at connect time, on machines that mount them in every known way. */
 import * as assert from 'uvu/assert';
-import { cgroup2Mount, cgroupDirectory } from '../../agent/datapath/cgroup.ts';
+import { cgroup2Mount, cgroupDirectory } from '../../agent/datapath/program/cgroup.ts';
 import { suite } from '../kit/suite.ts';
 
 const test = suite('cgroup2 mount');

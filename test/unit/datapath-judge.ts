@@ -4,9 +4,9 @@
  */
 
 import type { DatapathRows, EndpointRow, NodeRow, PeerRow, RangeRow } from '../../agent/datapath/datapath.ts';
-import type { Held } from '../../agent/datapath/held.ts';
-import { heldIn } from '../../agent/datapath/held.ts';
-import type { Op } from '../../agent/datapath/plan.ts';
+import type { Held } from '../../agent/datapath/plan/held.ts';
+import { heldIn } from '../../agent/datapath/plan/held.ts';
+import type { Op } from '../../agent/datapath/plan/plan.ts';
 import { type Address, prefixContains, prefixLength } from '../../agent/model/address.ts';
 import type {
   AddressClassRow,

@@ -1,11 +1,11 @@
 /** Nodes of the tunnel as rows: the order of their writes, their form in the kernel, and what the programs know of their own. */
 import * as assert from 'uvu/assert';
-import { changesOf, difference, NO_POLICY_ROWS, NO_ROWS } from '../../agent/datapath/changes.ts';
 import type { DatapathRows, NodeAttachment, NodeRow } from '../../agent/datapath/datapath.ts';
-import { heldIn } from '../../agent/datapath/held.ts';
 import { NodeFlags } from '../../agent/datapath/layout.gen.ts';
-import { plan } from '../../agent/datapath/plan.ts';
-import { decodeTunnelNode, encodeNodeState, encodeTunnelNode } from '../../agent/datapath/rows.ts';
+import { decodeTunnelNode, encodeNodeState, encodeTunnelNode } from '../../agent/datapath/map/rows.ts';
+import { changesOf, difference, NO_POLICY_ROWS, NO_ROWS } from '../../agent/datapath/plan/changes.ts';
+import { heldIn } from '../../agent/datapath/plan/held.ts';
+import { plan } from '../../agent/datapath/plan/plan.ts';
 import type { Address, Prefix } from '../../agent/model/address.ts';
 import { suite } from '../kit/suite.ts';
 

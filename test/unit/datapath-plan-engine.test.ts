@@ -4,9 +4,9 @@
  */
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
-import { changesOf } from '../../agent/datapath/changes.ts';
 import type { DatapathDelta, EndpointRow, PeerRow } from '../../agent/datapath/datapath.ts';
-import { plan } from '../../agent/datapath/plan.ts';
+import { changesOf } from '../../agent/datapath/plan/changes.ts';
+import { plan } from '../../agent/datapath/plan/plan.ts';
 import { type Address, parseAddress } from '../../agent/model/address.ts';
 import type { Labels } from '../../agent/model/labels.ts';
 import type { Document } from '../../agent/model/object.ts';

@@ -1,9 +1,16 @@
 /** When established connections are judged again, and what a plan looks like. */
 import * as assert from 'uvu/assert';
-import { changesOf, difference, merge, NO_CHANGES, NO_POLICY_ROWS, NO_ROWS } from '../../agent/datapath/changes.ts';
 import type { DatapathDelta, DatapathRows, EndpointRow, PeerRow } from '../../agent/datapath/datapath.ts';
-import { heldIn } from '../../agent/datapath/held.ts';
-import { type Op, plan } from '../../agent/datapath/plan.ts';
+import {
+  changesOf,
+  difference,
+  merge,
+  NO_CHANGES,
+  NO_POLICY_ROWS,
+  NO_ROWS,
+} from '../../agent/datapath/plan/changes.ts';
+import { heldIn } from '../../agent/datapath/plan/held.ts';
+import { type Op, plan } from '../../agent/datapath/plan/plan.ts';
 import { type Address, type Prefix, parseAddress, parsePrefix } from '../../agent/model/address.ts';
 import { NO_VERDICT, type PolicyDirectionRow, type PolicyRow, type VerdictRow } from '../../agent/model/verdict.ts';
 import { suite } from '../kit/suite.ts';

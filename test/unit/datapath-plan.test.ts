@@ -5,9 +5,9 @@
  */
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
-import { difference } from '../../agent/datapath/changes.ts';
 import type { DatapathRows } from '../../agent/datapath/datapath.ts';
-import { type Op, type Plan, plan } from '../../agent/datapath/plan.ts';
+import { difference } from '../../agent/datapath/plan/changes.ts';
+import { type Op, type Plan, plan } from '../../agent/datapath/plan/plan.ts';
 import { suite } from '../kit/suite.ts';
 import {
   ADDRESSES,

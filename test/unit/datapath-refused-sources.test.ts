@@ -1,9 +1,9 @@
 /** Whom the uplinks refuse, over what an earlier agent has left: nothing is let in again before it is known that it may. */
 import * as assert from 'uvu/assert';
 import { DropReason, type RangeKey } from '../../agent/datapath/layout.gen.ts';
-import type { NodeMaps } from '../../agent/datapath/maps.ts';
-import { createRefusedSources } from '../../agent/datapath/refused-sources.ts';
-import { decodeRangeKey, encodeRangeKey } from '../../agent/datapath/rows.ts';
+import type { NodeMaps } from '../../agent/datapath/map/maps.ts';
+import { createRefusedSources } from '../../agent/datapath/map/refused-sources.ts';
+import { decodeRangeKey, encodeRangeKey } from '../../agent/datapath/map/rows.ts';
 import type { Prefix } from '../../agent/model/address.ts';
 import { suite } from '../kit/suite.ts';
 

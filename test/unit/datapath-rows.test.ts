@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import * as abi from '../../agent/datapath/layout.gen.ts';
-import * as rows from '../../agent/datapath/rows.ts';
+import * as rows from '../../agent/datapath/map/rows.ts';
 import {
   type Address,
   formatAddress,

@@ -3,10 +3,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
-import { createGracePeriods } from '../../agent/datapath/grace-period.ts';
-import { hzBetween } from '../../agent/datapath/jiffies.ts';
-import { openPins } from '../../agent/datapath/pins.ts';
-import { chooseAttachMode, requireFeatures } from '../../agent/datapath/requirements.ts';
+import { createGracePeriods } from '../../agent/datapath/program/grace-period.ts';
+import { hzBetween } from '../../agent/datapath/program/jiffies.ts';
+import { openPins } from '../../agent/datapath/program/pins.ts';
+import { chooseAttachMode, requireFeatures } from '../../agent/datapath/program/requirements.ts';
 import { suite } from '../kit/suite.ts';
 
 const ALL = { tcx: true, ringbuf: true, btf: true, redirectPeer: true, jiffies64: true, setRetval: true };

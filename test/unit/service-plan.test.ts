@@ -1,15 +1,15 @@
 /** Between any two writes a packet to a Service finds the whole old set of backends or the whole new one, or a refusal. */
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
-import { difference, keyText, NO_CHANGES, NO_ROWS } from '../../agent/datapath/changes.ts';
 import type { ServiceBackend, ServiceFrontend, ServiceRow } from '../../agent/datapath/datapath.ts';
+import { difference, keyText, NO_CHANGES, NO_ROWS } from '../../agent/datapath/plan/changes.ts';
 import {
   type HeldServices,
   planServices,
   type ServiceDeletion,
   type ServiceOp,
   servicesChanged,
-} from '../../agent/datapath/service-plan.ts';
+} from '../../agent/datapath/plan/service-plan.ts';
 import { type Address, parseAddress } from '../../agent/model/address.ts';
 import { suite } from '../kit/suite.ts';
 

@@ -1,7 +1,7 @@
 /** Looks at the machine the command runs on. Each fact by itself: one that cannot be found out hides no other. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
-import { requireFeatures } from '../../datapath/requirements.ts';
+import { requireFeatures } from '../../datapath/program/requirements.ts';
 import { WeirError } from '../../errors.ts';
 import { listChains } from '../../network/nft.ts';
 import { findObstacles } from '../../network/obstacles.ts';

@@ -2,12 +2,12 @@
  * Executes plans on the tables: retries what the kernel may grant in a moment, locks down a policy that does not fit, and
  * deletes what was retired after its grace period. Calls must not overlap: kernel.ts queues them.
  */
-import { WeirError } from '../errors.ts';
-import { POLICY_LOCKDOWN, type PolicyId } from '../model/verdict.ts';
-import { backoffMs } from '../run/backoff.ts';
-import type { Clock } from '../run/clock.ts';
+import { WeirError } from '../../errors.ts';
+import { POLICY_LOCKDOWN, type PolicyId } from '../../model/verdict.ts';
+import { backoffMs } from '../../run/backoff.ts';
+import type { Clock } from '../../run/clock.ts';
+import type { ApplyResult, DatapathRows } from '../datapath.ts';
 import { type Changes, difference, merge, NO_CHANGES } from './changes.ts';
-import type { ApplyResult, DatapathRows } from './datapath.ts';
 import { holdBack, policiesNeeding } from './lockdown.ts';
 import { type Deletion, type Op, plan } from './plan.ts';
 import type { Retired } from './retired.ts';

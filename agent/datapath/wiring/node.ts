@@ -1,7 +1,7 @@
 /** What the node itself needs once, before pods: forwarding; and which addresses it answers to. The rest belongs to a pod. */
 import { existsSync } from 'node:fs';
-import { batch, linkList, sysctlGet, sysctlSet } from '../../native/index.ts';
-import type { Family, Prefix } from '../model/address.ts';
+import { batch, linkList, sysctlGet, sysctlSet } from '../../../native/index.ts';
+import type { Family, Prefix } from '../../model/address.ts';
 
 /**
  * Switches forwarding on in the namespace (`netns`: a path; absent: this process's own). IPv6 forwarding turns a host into

@@ -1,5 +1,5 @@
 /** The policy tables as apply.ts needs them: looked up by key, read as a whole, and written by a plan's operations. */
-import type { DatapathRows, EndpointRow } from './datapath.ts';
+import type { DatapathRows, EndpointRow } from '../datapath.ts';
 import type { Held } from './held.ts';
 import type { Op } from './plan.ts';
 import type { ServiceDeletion } from './service-plan.ts';

@@ -22,9 +22,9 @@ import {
   programInfo,
   queryClsact,
   queryTcx,
-} from '../../native/index.ts';
+} from '../../../native/index.ts';
+import type { DeviceHook, DeviceProgram } from '../datapath.ts';
 import { FILTER, once } from './attach.ts';
-import type { DeviceHook, DeviceProgram } from './datapath.ts';
 import { HeldLinks } from './held-links.ts';
 import type { DevicePin, Pins } from './pins.ts';
 import type { AttachMode } from './requirements.ts';

@@ -3,8 +3,8 @@
  * another, and what two changes in a row come to. Pure.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { type Address, familyOf, type Prefix } from '../model/address.ts';
-import type { IdentityNumber } from '../model/identity.ts';
+import { type Address, familyOf, type Prefix } from '../../model/address.ts';
+import type { IdentityNumber } from '../../model/identity.ts';
 import type {
   AddressClassRow,
   IdentityClassRow,
@@ -14,7 +14,7 @@ import type {
   PolicyRows,
   VerdictKey,
   VerdictRow,
-} from '../model/verdict.ts';
+} from '../../model/verdict.ts';
 import type {
   DatapathDelta,
   DatapathRows,
@@ -24,7 +24,7 @@ import type {
   RangeRow,
   ServiceFrontend,
   ServiceRow,
-} from './datapath.ts';
+} from '../datapath.ts';
 
 /** Rows to write (replacing those of the same key) and keys to delete in one table. No key is in both. */
 export interface Change<Row, Key> {

@@ -16,7 +16,7 @@ import {
   netnsCookie,
   pin,
   programInfo,
-} from '../../native/index.ts';
+} from '../../../native/index.ts';
 import { HeldLinks } from './held-links.ts';
 import type { Loaded } from './loader.ts';
 import type { Pins } from './pins.ts';

@@ -1,9 +1,9 @@
 /** What the kernel holds now, as far as a plan needs to know: looked up by key, never as a whole. */
-import type { Address, Prefix } from '../model/address.ts';
-import type { IdentityNumber } from '../model/identity.ts';
-import type { AddressClassRow, IdentityClassRow, PolicyRow, VerdictKey, VerdictRow } from '../model/verdict.ts';
+import type { Address, Prefix } from '../../model/address.ts';
+import type { IdentityNumber } from '../../model/identity.ts';
+import type { AddressClassRow, IdentityClassRow, PolicyRow, VerdictKey, VerdictRow } from '../../model/verdict.ts';
+import type { DatapathRows, EndpointRow, PeerRow, RangeRow } from '../datapath.ts';
 import { type AddressClassKey, type IdentityClassKey, keyText } from './changes.ts';
-import type { DatapathRows, EndpointRow, PeerRow, RangeRow } from './datapath.ts';
 import type { HeldServices } from './service-plan.ts';
 
 export interface Held extends HeldServices {

@@ -2,19 +2,19 @@
  * The node's own devices as the datapath needs them: programs on uplinks and tunnel, what those and from_pod are told about
  * the node, and whom the uplinks refuse. Nothing of it is loaded before it is asked for: a node that is alone has none.
  */
-import type { LoadedObject, ProgramHandle } from '../../native/index.ts';
-import { linkGet } from '../../native/index.ts';
-import { WeirError } from '../errors.ts';
-import type { Prefix } from '../model/address.ts';
-import type { DeviceProgram, NodeAttachment } from './datapath.ts';
-import type { DevicePrograms, Wanted } from './device-programs.ts';
-import * as abi from './layout.gen.ts';
-import type { Loaded } from './loader.ts';
-import type { NodeMaps } from './maps.ts';
+import type { LoadedObject, ProgramHandle } from '../../../native/index.ts';
+import { linkGet } from '../../../native/index.ts';
+import { WeirError } from '../../errors.ts';
+import type { Prefix } from '../../model/address.ts';
+import type { DeviceProgram, NodeAttachment } from '../datapath.ts';
+import * as abi from '../layout.gen.ts';
+import type { NodeMaps } from '../map/maps.ts';
+import { createRefusedSources } from '../map/refused-sources.ts';
+import * as rows from '../map/rows.ts';
+import type { DevicePrograms, Wanted } from '../program/device-programs.ts';
+import type { Loaded } from '../program/loader.ts';
+import type { SocketPrograms } from '../program/socket-programs.ts';
 import { localPrefixes } from './node.ts';
-import { createRefusedSources } from './refused-sources.ts';
-import * as rows from './rows.ts';
-import type { SocketPrograms } from './socket-programs.ts';
 
 /** The one slot of `node_state`. */
 const ONLY = 0;

@@ -2,9 +2,9 @@
  * What to do when a policy does not fit: it is held back as a whole, its endpoints are pointed to the lockdown policy,
  * and the rest of the change goes on. Pure. Source: design.md, "Fail closed, by construction".
  */
-import { POLICY_LOCKDOWN, type PolicyId, type PolicyRow, type SetId } from '../model/verdict.ts';
+import { POLICY_LOCKDOWN, type PolicyId, type PolicyRow, type SetId } from '../../model/verdict.ts';
+import type { EndpointRow } from '../datapath.ts';
 import type { Change, Changes } from './changes.ts';
-import type { EndpointRow } from './datapath.ts';
 import type { Op } from './plan.ts';
 import type { Tables } from './tables.ts';
 

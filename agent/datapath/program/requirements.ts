@@ -1,7 +1,7 @@
 /** What the programs need of the kernel, said in words before a load fails in the verifier's. */
 import { release } from 'node:os';
-import type { Features } from '../../native/index.ts';
-import { WeirError } from '../errors.ts';
+import type { Features } from '../../../native/index.ts';
+import { WeirError } from '../../errors.ts';
 
 const NEEDED: readonly { readonly feature: keyof Features; readonly what: string; readonly since: string }[] = [
   {

@@ -1,5 +1,5 @@
 /** Links are pinned for the time after us, and held open in ours: then wiped pins take no program off. */
-import { closeFd, type LinkHandle, openPinned, pin, unpin } from '../../native/index.ts';
+import { closeFd, type LinkHandle, openPinned, pin, unpin } from '../../../native/index.ts';
 
 export class HeldLinks {
   readonly #held = new Map<string, LinkHandle>();

@@ -1,11 +1,11 @@
 /** The tables of Services over the kernel's maps: see service-plan.ts for what may be seen between two writes. */
-import { KernelError } from '../../native/index.ts';
-import type { Address } from '../model/address.ts';
-import { keyText } from './changes.ts';
-import type { ServiceBackend, ServiceFrontend, ServiceRow } from './datapath.ts';
+import { KernelError } from '../../../native/index.ts';
+import type { Address } from '../../model/address.ts';
+import type { ServiceBackend, ServiceFrontend, ServiceRow } from '../datapath.ts';
+import { keyText } from '../plan/changes.ts';
+import type { BackendSet, HeldServices, ServiceDeletion, SlotsId } from '../plan/service-plan.ts';
 import type { PolicyMaps } from './maps.ts';
 import * as rows from './rows.ts';
-import type { BackendSet, HeldServices, ServiceDeletion, SlotsId } from './service-plan.ts';
 
 const NOT_READ = 1;
 

@@ -1,14 +1,14 @@
 /** {@link Tables} over the kernel's maps: operations become map writes, neighbours of one kind go together. */
-import { KernelError } from '../../native/index.ts';
-import type { Address } from '../model/address.ts';
-import { POLICY_LOCKDOWN, type PolicyRow } from '../model/verdict.ts';
-import type { NodeRow } from './datapath.ts';
-import * as abi from './layout.gen.ts';
+import { KernelError } from '../../../native/index.ts';
+import type { Address } from '../../model/address.ts';
+import { POLICY_LOCKDOWN, type PolicyRow } from '../../model/verdict.ts';
+import type { NodeRow } from '../datapath.ts';
+import * as abi from '../layout.gen.ts';
+import type { Op } from '../plan/plan.ts';
+import { type Tables, WriteFailure } from '../plan/tables.ts';
 import type { PolicyMaps } from './maps.ts';
-import type { Op } from './plan.ts';
 import * as rows from './rows.ts';
 import { serviceTables } from './service-tables.ts';
-import { type Tables, WriteFailure } from './tables.ts';
 
 const FREE_SLOT: abi.Endpoint = abi.endpoint.decode(new Uint8Array(abi.endpoint.size));
 /** A budget that was never refilled is full. */

@@ -2,8 +2,8 @@
  * The programs' maps as typed Maps: keys and values are the structs of layout.gen.ts, never bytes. Each call is one or a
  * few system calls on the JS thread. Errors are native's KernelError: E2BIG or ENOSPC full, ENOMEM, EBUSY.
  */
-import * as native from '../../native/index.ts';
-import * as abi from './layout.gen.ts';
+import * as native from '../../../native/index.ts';
+import * as abi from '../layout.gen.ts';
 
 /** What a map needs of a layout.gen.ts codec. */
 interface Layout<T> {

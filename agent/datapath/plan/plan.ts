@@ -14,8 +14,8 @@
  * - A node of the tunnel is known before an address names it, and as long as one does.
  * - What only departed policies used is deleted when no packet can still be reading it: {@link Plan.later}.
  */
-import type { Address, Prefix } from '../model/address.ts';
-import type { IdentityNumber } from '../model/identity.ts';
+import type { Address, Prefix } from '../../model/address.ts';
+import type { IdentityNumber } from '../../model/identity.ts';
 import type {
   AddressClassRow,
   IdentityClassRow,
@@ -24,9 +24,9 @@ import type {
   SetId,
   VerdictKey,
   VerdictRow,
-} from '../model/verdict.ts';
+} from '../../model/verdict.ts';
+import type { EndpointRow, NodeRow, PeerRow, RangeRow } from '../datapath.ts';
 import type { AddressClassKey, Changes, IdentityClassKey } from './changes.ts';
-import type { EndpointRow, NodeRow, PeerRow, RangeRow } from './datapath.ts';
 import { notAdditive } from './epoch.ts';
 import type { Held } from './held.ts';
 import { planServices, type ServiceDeletion, type ServiceOp } from './service-plan.ts';

@@ -2,8 +2,8 @@
  * Whom the uplinks take nothing from: configured deny ranges, and the node's own addresses and pods, which nobody outside
  * has. One table for both, so that a packet costs one lookup; a prefix in both is the node's.
  */
-import type { Prefix } from '../model/address.ts';
-import { DropReason } from './layout.gen.ts';
+import type { Prefix } from '../../model/address.ts';
+import { DropReason } from '../layout.gen.ts';
 import type { NodeMaps } from './maps.ts';
 import { decodeRangeKey, encodeRangeKey } from './rows.ts';
 

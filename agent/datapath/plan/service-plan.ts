@@ -6,10 +6,10 @@
  *         || (grace) backends nothing leads to any more
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { Address } from '../model/address.ts';
+import type { Address } from '../../model/address.ts';
+import type { ServiceBackend, ServiceFrontend, ServiceRow } from '../datapath.ts';
 import type { Changes } from './changes.ts';
 import { keyText } from './changes.ts';
-import type { ServiceBackend, ServiceFrontend, ServiceRow } from './datapath.ts';
 
 /** Id of a set of backends; 0: the empty one. */
 export type SlotsId = number;

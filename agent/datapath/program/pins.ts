@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { WeirError } from '../errors.ts';
+import { WeirError } from '../../errors.ts';
 
 /** linux/magic.h */
 const BPF_FS_MAGIC = 0xcafe4a11;

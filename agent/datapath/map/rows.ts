@@ -13,7 +13,7 @@ import {
   type Prefix,
   prefixAddress,
   prefixLength,
-} from '../model/address.ts';
+} from '../../model/address.ts';
 import type {
   Action,
   AddressClassRow,
@@ -25,8 +25,7 @@ import type {
   TierVerdicts,
   VerdictKey,
   VerdictRow,
-} from '../model/verdict.ts';
-import type { AddressClassKey, IdentityClassKey } from './changes.ts';
+} from '../../model/verdict.ts';
 import type {
   EndpointRow,
   NodeAttachment,
@@ -36,8 +35,9 @@ import type {
   RangeRow,
   ServiceBackend,
   ServiceFrontend,
-} from './datapath.ts';
-import * as abi from './layout.gen.ts';
+} from '../datapath.ts';
+import * as abi from '../layout.gen.ts';
+import type { AddressClassKey, IdentityClassKey } from '../plan/changes.ts';
 
 /** Host-side veth of an endpoint: the programs find the slot by subtracting the base (bpf/abi/endpoint.h). */
 export function ifindexOf(endpointId: number): number {

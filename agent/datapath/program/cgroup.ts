@@ -1,6 +1,6 @@
 /** The cgroup2 directory whose processes' sockets are translated. */
 import { readFile } from 'node:fs/promises';
-import { WeirError } from '../errors.ts';
+import { WeirError } from '../../errors.ts';
 
 /** The directory that was set, else where cgroup2 is mounted. @throws CONFIG_INVALID when it is mounted nowhere. */
 export async function cgroupDirectory(set: string): Promise<string> {

@@ -1,8 +1,8 @@
 /** Looks at every attachment and puts back what is gone: hooks wiped by other software, pins removed by hand. */
-import { linkList } from '../../native/index.ts';
-import { type Attachment, DIRECTIONS } from './attach.ts';
-import type { Repair } from './datapath.ts';
-import { ifindexOf } from './rows.ts';
+import { linkList } from '../../../native/index.ts';
+import type { Repair } from '../datapath.ts';
+import { ifindexOf } from '../map/rows.ts';
+import { type Attachment, DIRECTIONS } from '../program/attach.ts';
 
 export interface RepairTarget {
   readonly id: number;

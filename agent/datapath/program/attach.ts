@@ -16,11 +16,11 @@ import {
   pin,
   queryClsact,
   queryTcx,
-} from '../../native/index.ts';
+} from '../../../native/index.ts';
+import { ifindexOf } from '../map/rows.ts';
 import { HeldLinks } from './held-links.ts';
 import type { Direction, Pins } from './pins.ts';
 import type { AttachMode } from './requirements.ts';
-import { ifindexOf } from './rows.ts';
 
 export const DIRECTIONS = ['ingress', 'egress'] as const satisfies readonly Direction[];
 

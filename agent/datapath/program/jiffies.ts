@@ -1,7 +1,7 @@
 /** The kernel's jiffies, which only a BPF program can read, and how many there are in a second. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type ProgramHandle, testRun } from '../../native/index.ts';
-import { WeirError } from '../errors.ts';
+import { type ProgramHandle, testRun } from '../../../native/index.ts';
+import { WeirError } from '../../errors.ts';
 
 /** What CONFIG_HZ can be (kernel/Kconfig.hz). */
 const HZ_CHOICES = [100, 250, 300, 1000];

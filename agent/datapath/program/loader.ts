@@ -16,13 +16,13 @@ import {
   type ProgramHandle,
   pin,
   unpin,
-} from '../../native/index.ts';
-import { WeirError } from '../errors.ts';
-import { RESERVED_IDENTITIES } from '../model/identity.ts';
+} from '../../../native/index.ts';
+import { WeirError } from '../../errors.ts';
+import { RESERVED_IDENTITIES } from '../../model/identity.ts';
+import { backend, CONFIG_GLOBALS, type DatapathConfig, MAPS, type MapName, socketPeerKey } from '../layout.gen.ts';
+import type { MapHandles } from '../map/maps.ts';
 import type { HookPrograms } from './attach.ts';
 import { measureHz } from './jiffies.ts';
-import { backend, CONFIG_GLOBALS, type DatapathConfig, MAPS, type MapName, socketPeerKey } from './layout.gen.ts';
-import type { MapHandles } from './maps.ts';
 import type { Pins } from './pins.ts';
 
 const objectPath = (name: string): string => fileURLToPath(new URL(`../../bpf/build/${name}.bpf.o`, import.meta.url));

@@ -2,11 +2,11 @@
  * What CNI CHECK asks: is everything there that wiring made? What others added is theirs, and so is the MTU: the `tuning`
  * plugin changes it without a word in prevResult.
  */
-import { batch, linkGet } from '../../native/index.ts';
-import { bitsOf, familyOf } from '../model/address.ts';
-import { type Attachment, DIRECTIONS } from './attach.ts';
-import type { PodWiring } from './datapath.ts';
-import { ifindexOf } from './rows.ts';
+import { batch, linkGet } from '../../../native/index.ts';
+import { bitsOf, familyOf } from '../../model/address.ts';
+import type { PodWiring } from '../datapath.ts';
+import { ifindexOf } from '../map/rows.ts';
+import { type Attachment, DIRECTIONS } from '../program/attach.ts';
 import { GATEWAY, hostPrefix } from './wiring.ts';
 
 /** Each thing that is missing or changed, as one sentence. */

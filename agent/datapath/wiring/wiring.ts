@@ -16,15 +16,15 @@ import {
   linkDelete,
   linkGet,
   type NetlinkOp,
-} from '../../native/index.ts';
-import { WeirError } from '../errors.ts';
-import { type Address, bitsOf, familyOf } from '../model/address.ts';
-import type { Attachment } from './attach.ts';
-import { DIRECTIONS } from './attach.ts';
-import type { PodWiring, WiredPod } from './datapath.ts';
-import { GATEWAY_IPV6, GATEWAY_MAC } from './layout.gen.ts';
+} from '../../../native/index.ts';
+import { WeirError } from '../../errors.ts';
+import { type Address, bitsOf, familyOf } from '../../model/address.ts';
+import type { PodWiring, WiredPod } from '../datapath.ts';
+import { GATEWAY_IPV6, GATEWAY_MAC } from '../layout.gen.ts';
+import { addressOf, formatMac, ifindexOf } from '../map/rows.ts';
+import type { Attachment } from '../program/attach.ts';
+import { DIRECTIONS } from '../program/attach.ts';
 import { hasIpv6 } from './node.ts';
-import { addressOf, formatMac, ifindexOf } from './rows.ts';
 
 /** Names of the node's ends start with this; a device in our way is only removed if it has such a name. */
 export const HOST_INTERFACE_PREFIX = 'weir';

@@ -4,9 +4,9 @@
  * entry".
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { PolicyId, SetId } from '../model/verdict.ts';
+import type { PolicyId, SetId } from '../../model/verdict.ts';
+import type { PeerRow } from '../datapath.ts';
 import type { Changes } from './changes.ts';
-import type { PeerRow } from './datapath.ts';
 import type { Held } from './held.ts';
 import { servicesChanged } from './service-plan.ts';
 
