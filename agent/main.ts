@@ -5,14 +5,16 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import packageJson from '../package.json' with { type: 'json' };
-import type { HubbleOptions, HubbleServer } from './api/hubble/server.ts';
-import { listen } from './api/listener.ts';
+import type { NodeLabels } from './api/hubble/flow-message.ts';
+import { openHubble } from './api/hubble/open.ts';
+import type { HubbleServer } from './api/hubble/server.ts';
 import { createMetrics } from './api/metrics.ts';
-import { createApi } from './api/server.ts';
+import { openApis } from './api/open.ts';
 import { openDeleteQueue } from './cni/replay.ts';
 import type { CniReadiness } from './cni/request.ts';
 import { startCniServer } from './cni/server.ts';
-import { type Config, describeSettings, readConfig } from './config.ts';
+import { type Config, readConfig } from './config/config.ts';
+import { describeSettings } from './config/reference.ts';
 import { createKernelDatapath } from './datapath/kernel.ts';
 import { cgroupDirectory } from './datapath/program/cgroup.ts';
 import { localPrefixes } from './datapath/wiring/node.ts';
@@ -20,7 +22,7 @@ import { createEndpoints } from './endpoint/lifecycle.ts';
 import { netnsExists } from './endpoint/netns.ts';
 import { openRecordStore } from './endpoint/record-store.ts';
 import { asWeirError, ERRORS, WeirError } from './errors.ts';
-import type { FlowArchive } from './flow/archive/archive.ts';
+import { archiveProblems, openArchive } from './flow/archive/open.ts';
 import { FlowHistory } from './flow/history.ts';
 import { HubbleMetrics } from './flow/metrics/hubble-metrics.ts';
 import { readMetricSpecifications } from './flow/metrics/specification.ts';
@@ -203,50 +205,18 @@ async function run(config: Config, log: Logger): Promise<void> {
   // in a cluster agents say where they are; manifests say it for them
   const { withAgent, records: nodeRecords } = realizer.desired.nodes;
   const agents = config.source === 'kubernetes' ? withAgent : nodeRecords;
-  const network =
-    config.apiTlsListen &&
-    (await (
-      await import('./api/cluster.ts')
-    ).openCluster({
-      config,
-      port: config.apiTlsListen.port,
-      agents,
-      log: log.with({ part: 'api' }),
-    }));
-  const peers = network?.peers;
-  const api = await createApi({ state: view, metrics, log: log.with({ part: 'api' }), peers });
-  log.info('the API listens', { at: await listen(api, { kind: 'unix', path: config.apiSocket }) });
-  const openApi = config.listen && (await createApi({ state: view, metrics, log: log.with({ part: 'api' }), peers }));
-  if (config.listen && openApi) {
-    log.info('the API listens', { at: await listen(openApi, { kind: 'tcp', ...config.listen }) });
-  }
-  const narrowApis = await Promise.all(
-    [
-      { serves: 'health', at: config.healthListen } as const,
-      { serves: 'metrics', at: config.metricsListen } as const,
-    ].map(async ({ serves, at }) => {
-      if (at === undefined) return undefined;
-      const narrow = await createApi({ state: view, metrics, log: log.with({ part: 'api' }), serves });
-      log.info(`${serves} can be asked for`, { at: await listen(narrow, { kind: 'tcp', ...at }) });
-      return narrow;
-    }),
-  );
-  const tlsApi =
-    network &&
-    (await createApi({
-      state: view,
-      metrics,
-      log: log.with({ part: 'api' }),
-      peers,
-      guarded: { credentials: network.credentials, judge: joined.access },
-    }));
-  if (tlsApi && config.apiTlsListen) {
-    log.info('the API listens, with TLS', { at: await listen(tlsApi, { kind: 'tcp', ...config.apiTlsListen }) });
-  }
+  const apis = await openApis({
+    config,
+    state: view,
+    metrics,
+    agents,
+    judge: joined.access,
+    log: log.with({ part: 'api' }),
+  });
   const nodeLabels = () => realizer.desired.inventory.nodes.get(config.nodeName)?.labels ?? NO_LABELS;
   hubble = await openHubble(
     config,
-    { flows, startedAt, nodes: realizer.desired.nodes.withAgent, state: view, nodeLabels },
+    { flows, startedAt, nodes: withAgent, state: view, nodeLabels, version: packageJson.version },
     log.with({ part: 'hubble' }),
   );
 
@@ -325,8 +295,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-  await Promise.all([api, openApi, tlsApi, ...narrowApis, hubble, ...exports, cni].map((server) => server?.close()));
-  network?.close();
+  await Promise.all([apis, hubble, ...exports, cni].map((server) => server?.close()));
   await Promise.all([sourceEnded, ...chores]);
   await keepRuleHits();
   realizer.stop();
@@ -340,60 +309,13 @@ async function run(config: Config, log: Logger): Promise<void> {
   log.info('stopped');
 }
 
-/** Flows on disk, where they are asked for. */
-async function openArchive(config: Config, log: Logger): Promise<FlowArchive | undefined> {
-  if (config.flowHistoryDirectory === '') return undefined;
-  const { FlowArchive } = await import('./flow/archive/archive.ts');
-  return FlowArchive.open({
-    directory: config.flowHistoryDirectory,
-    maxBytes: config.flowHistoryMaxMiB * 2 ** 20,
-    maxAgeMs: config.flowHistoryMaxHours * 3600_000,
-    log,
-  });
-}
-
-function archiveProblems(archive: FlowArchive | undefined): Problem[] {
-  const failure = archive?.stats().failure;
-  if (failure === undefined) return [];
-  const message = `flows cannot be written to disk: ${failure}`;
-  return [{ severity: 'warning', code: 'flow-history', message, path: [], place: '', line: undefined }];
-}
-
 /** Where flows go as they happen, if anywhere; only then it is loaded. */
-async function openExports(config: Config, history: FlowHistory, nodeLabels: HubbleOptions['nodeLabels'], log: Logger) {
+async function openExports(config: Config, history: FlowHistory, nodeLabels: () => NodeLabels, log: Logger) {
   if (!config.exportFile && !config.exportOtlpUrl) return [];
   const { nodeName: node, clusterName: cluster } = config;
   const teller = { node, run: history.run, cluster, version: packageJson.version, nodeLabels };
   const { openExports: open } = await import('./export/open.ts');
   return open({ config, history, teller, log });
-}
-
-/** Hubble's gRPC API where it is asked for; only then its libraries are loaded. */
-async function openHubble(
-  config: Config,
-  told: Pick<HubbleOptions, 'flows' | 'startedAt' | 'nodes' | 'state' | 'nodeLabels'>,
-  log: Logger,
-): Promise<HubbleServer | undefined> {
-  if (!config.hubbleSocket && !config.hubbleListen) return undefined;
-  const { startHubble } = await import('./api/hubble/server.ts');
-  const server = await startHubble({
-    ...told,
-    node: config.nodeName,
-    cluster: config.clusterName,
-    version: packageJson.version,
-    log,
-    socket: config.hubbleSocket || undefined,
-    tls: config.hubbleListen && {
-      ...config.hubbleListen,
-      files: {
-        certificate: config.hubbleTlsCertFile,
-        key: config.hubbleTlsKeyFile,
-        clientCa: config.hubbleTlsClientCaFile,
-      },
-    },
-  });
-  log.info('the Hubble API listens', { at: server.at.join(', ') });
-  return server;
 }
 
 if (process.argv.slice(2).some((word) => word === '--help' || word === '-h')) {

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { createMetrics } from '../agent/api/metrics.ts';
 import { createApi } from '../agent/api/server.ts';
 import type { State } from '../agent/api/state.ts';
-import { settingsReference } from '../agent/config.ts';
+import { settingsReference } from '../agent/config/reference.ts';
 import { DROP_REASONS } from '../agent/flow/drop-reason.ts';
 import { FlowHistory } from '../agent/flow/history.ts';
 import { RECORD_BYTES } from '../agent/flow/store.ts';

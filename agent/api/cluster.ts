@@ -1,5 +1,5 @@
 /** What the API with TLS stands on: certificates, and the agents of the other nodes. Loaded only where it is asked for. */
-import type { Config } from '../config.ts';
+import type { Config } from '../config/config.ts';
 import type { Logger } from '../run/log.ts';
 import { type HubbleNode, serverName } from './hubble/peers.ts';
 import { type Peer, Peers } from './peers.ts';

@@ -3,7 +3,7 @@
  * are queued one behind the other; wiring of different pods goes on beside them, as each pod has its own devices.
  */
 import { features, mapEntries, type RingConsumer, ringConsumer } from '../../native/index.ts';
-import type { Config } from '../config.ts';
+import type { Config } from '../config/config.ts';
 import { type Clock, systemClock } from '../run/clock.ts';
 import type { Logger } from '../run/log.ts';
 import { createConnections } from './connections.ts';

@@ -1,6 +1,6 @@
 /** The exports that settings ask for. */
 import type { HubbleTeller } from '../api/hubble/flow-message.ts';
-import type { Config } from '../config.ts';
+import type { Config } from '../config/config.ts';
 import type { FlowHistory } from '../flow/history.ts';
 import type { Logger } from '../run/log.ts';
 import { type Exporter, type Place, startExport } from './export.ts';

@@ -4,7 +4,7 @@
  * go-cni), and looks again whenever the folder changes.
  */
 import { join } from 'node:path';
-import type { Config } from '../config.ts';
+import type { Config } from '../config/config.ts';
 
 /** Where everything is, on the host. The agent sees the host's folders at the same paths. */
 export interface CniFiles {

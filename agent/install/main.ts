@@ -2,7 +2,7 @@
  * weir-install: what the chart's Jobs and hooks run, and what a person runs by hand on a node where Helm is gone. What each
  * verb does is told by --help.
  */
-import { readConfig } from '../config.ts';
+import { readConfig } from '../config/config.ts';
 import { asWeirError, WeirError } from '../errors.ts';
 import { createClient, type KubernetesClient } from '../kubernetes/client.ts';
 import { connect } from '../kubernetes/connection.ts';

@@ -8,7 +8,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { linkDelete, linkList } from '../../native/index.ts';
-import type { Config } from '../config.ts';
+import type { Config } from '../config/config.ts';
 import { createDevicePrograms } from '../datapath/program/device-programs.ts';
 import { openPins } from '../datapath/program/pins.ts';
 import { HOST_INTERFACE_PREFIX } from '../datapath/wiring/wiring.ts';

@@ -2,7 +2,7 @@
  * What an agent has by where it runs: alone with a directory of manifests (standalone.ts), or as one node of a Kubernetes
  * cluster (kubernetes.ts). main.ts puts the same parts together either way.
  */
-import type { Config } from '../config.ts';
+import type { Config } from '../config/config.ts';
 import type { AskAccess } from '../kubernetes/access.ts';
 import type { Address, Prefix } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';

@@ -3,7 +3,7 @@
  * what there is, decide (desired.ts), plan the difference (plan.ts), execute (kernel.ts), and say what was done and what
  * could not be.
  */
-import type { Config } from '../config.ts';
+import type { Config } from '../config/config.ts';
 import type { NodeAttachment } from '../datapath/datapath.ts';
 import { prepareNode } from '../datapath/wiring/node.ts';
 import type { NodeRecord, Problem } from '../model/object.ts';

@@ -1,5 +1,5 @@
 /** Keeps the node's own network as the cluster's nodes need it, and the programs on its own devices. Asked now and then. */
-import type { Config } from '../config.ts';
+import type { Config } from '../config/config.ts';
 import type { Datapath } from '../datapath/datapath.ts';
 import { routerAddress } from '../ipam/router.ts';
 import type { Address, Prefix } from '../model/address.ts';

@@ -2,7 +2,7 @@
 
 import * as assert from 'uvu/assert';
 import { parseAllDocuments, parse as parseYaml } from 'yaml';
-import { readConfig } from '../../agent/config.ts';
+import { readConfig } from '../../agent/config/config.ts';
 import { type CommandResult, tryCommand } from '../kit/command.ts';
 import { privileged } from '../kit/privileged.ts';
 import { stockProgram } from '../kit/stock.ts';

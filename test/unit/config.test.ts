@@ -2,13 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import * as assert from 'uvu/assert';
-import {
-  type Config,
-  type ConfigSources,
-  describeSettings,
-  readConfig,
-  settingsReference,
-} from '../../agent/config.ts';
+import { type Config, readConfig } from '../../agent/config/config.ts';
+import { describeSettings, settingsReference } from '../../agent/config/reference.ts';
+import type { ConfigSources } from '../../agent/config/written.ts';
 import { WeirError } from '../../agent/errors.ts';
 import { suite } from '../kit/suite.ts';
 

@@ -1,18 +1,7 @@
-/**
- * The agent's settings. Each is declared once, below, with its sentence. Flags win over WEIR_* variables, variables over
- * the file named by --config, the file over the defaults. All errors are reported at once, before anything starts.
- */
-import { readFileSync } from 'node:fs';
-import { hostname } from 'node:os';
-import { join } from 'node:path';
-import { LineCounter, parseDocument } from 'yaml';
-import { WeirError } from './errors.ts';
-import { didYouMean } from './model/did-you-mean.ts';
-import { describeFlags, type Flag, parseFlags } from './run/flags.ts';
-import { LOG_FORMATS, LOG_LEVELS } from './run/log.ts';
+/** The agent's settings, each declared once, with its sentence. What they are made of is in run/settings.ts. */
+import { LOG_FORMATS, LOG_LEVELS } from '../run/log.ts';
 import {
-  Expected,
-  flagName,
+  type Expected,
   integer,
   name,
   oneOf,
@@ -24,8 +13,7 @@ import {
   type Setting,
   text,
   toggle,
-  variableName,
-} from './run/settings.ts';
+} from '../run/settings.ts';
 
 /** Everything that can be set. The key gives the flag and the variable: podCidrV4, --pod-cidr-v4, WEIR_POD_CIDR_V4. */
 export const SETTINGS = {
@@ -232,203 +220,7 @@ export const SETTINGS = {
 } as const satisfies Record<string, Setting<unknown>>;
 
 export type SettingName = keyof typeof SETTINGS;
-type Values = { readonly [K in SettingName]: Exclude<ReturnType<(typeof SETTINGS)[K]['read']>, Expected> };
-/** Settings as read, with the computed ones filled in: names and sockets are never empty. */
-export type Config = Values & {
-  readonly listen: ListenAddress | undefined;
-  readonly hubbleListen: ListenAddress | undefined;
-  readonly apiTlsListen: ListenAddress | undefined;
-  readonly healthListen: ListenAddress | undefined;
-  readonly metricsListen: ListenAddress | undefined;
-};
+/** As read, each by itself. */
+export type Values = { readonly [K in SettingName]: Exclude<ReturnType<(typeof SETTINGS)[K]['read']>, Expected> };
 
-export interface ListenAddress {
-  readonly host: string;
-  readonly port: number;
-}
-
-export interface ConfigSources {
-  /** Words after the program's name. */
-  readonly args: readonly string[];
-  readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Reads the file named by --config; the disk by default. */
-  readonly readFile?: (path: string) => string;
-}
-
-const CONFIG_FLAG: Flag = {
-  name: 'config',
-  value: 'FILE',
-  sentence: 'YAML or JSON file of settings, named as the flags without dashes: podCidrV4, ...',
-};
-const KEYS = Object.keys(SETTINGS) as SettingName[];
-const FLAGS: readonly Flag[] = [
-  CONFIG_FLAG,
-  ...KEYS.map((key) => {
-    const setting: Setting<unknown> = SETTINGS[key];
-    const fallback = setting.fallback === '' ? '' : ` [${setting.fallback}]`;
-    return {
-      name: flagName(key),
-      ...(setting.value === undefined ? {} : { value: setting.value }),
-      sentence: setting.sentence + fallback,
-    };
-  }),
-];
-
-/** Reads all settings; CONFIG_INVALID with every error, one a line, in the message. The result is frozen. */
-export function readConfig(sources: ConfigSources): Config {
-  const errors: string[] = [];
-  const written = collect(sources, errors);
-  const values: Record<string, unknown> = {};
-  for (const key of KEYS) {
-    const setting: Setting<unknown> = SETTINGS[key];
-    const { value, place } = written.get(key) ?? { value: setting.fallback, place: 'the default' };
-    const read = setting.read(value);
-    if (read instanceof Expected) errors.push(`${place}: expected ${read.what}, got ${JSON.stringify(value)}`);
-    else values[key] = read;
-  }
-  const config = complete(values as Values, errors);
-  if (errors.length === 0) return Object.freeze(config);
-  throw new WeirError('CONFIG_INVALID', 'read settings', errors.join('\n'));
-}
-
-/** The flags for --help. */
-export function describeSettings(): string {
-  return describeFlags(FLAGS);
-}
-
-/** docs/reference/settings.md. */
-export function settingsReference(): string {
-  const rows = KEYS.map((key) => {
-    const { fallback, sentence }: Setting<unknown> = SETTINGS[key];
-    const cells = [
-      `\`${key}\``,
-      `\`--${flagName(key)}\``,
-      `\`${variableName(key)}\``,
-      fallback === '' ? '' : `\`${fallback}\``,
-      sentence,
-    ];
-    return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
-  });
-  return `${[
-    '# Settings of weir-agent',
-    '',
-    'Generated from agent/config.ts by docs/generate.ts; do not edit. Flags win over variables, variables over the file',
-    'named by `--config` (YAML or JSON, keys as in the first column), the file over the defaults.',
-    '',
-    '| in a file | flag | variable | default | meaning |',
-    '|---|---|---|---|---|',
-    ...rows,
-  ].join('\n')}\n`;
-}
-
-type Written = Map<SettingName, { readonly value: string; readonly place: string }>;
-
-function collect(sources: ConfigSources, errors: string[]): Written {
-  const flags = parseFlags(sources.args, FLAGS);
-  errors.push(...flags.errors);
-  if (flags.words.length > 0) errors.push(`unexpected ${JSON.stringify(flags.words[0])}: every setting is a flag`);
-
-  const written: Written = new Map();
-  const file = flags.values.get('config')?.[0] ?? sources.environment.WEIR_CONFIG;
-  if (file) collectFile(file, sources.readFile ?? ((at) => readFileSync(at, 'utf8')), written, errors);
-  for (const key of KEYS) {
-    const value = sources.environment[variableName(key)];
-    if (value !== undefined) written.set(key, { value, place: variableName(key) });
-  }
-  for (const key of KEYS) {
-    const value = flags.values.get(flagName(key))?.[0];
-    if (value !== undefined) written.set(key, { value, place: `--${flagName(key)}` });
-  }
-  const known = new Set(['WEIR_CONFIG', 'WEIR_SERVER', ...KEYS.map(variableName)]);
-  for (const variable of Object.keys(sources.environment)) {
-    // WEIR_TEST_* and the like belong to others; a near miss of one of ours is a mistake.
-    if (!variable.startsWith('WEIR_') || known.has(variable)) continue;
-    const hint = didYouMean(variable, known);
-    if (hint !== '') errors.push(`unknown variable ${variable}${hint}`);
-  }
-  return written;
-}
-
-function collectFile(file: string, readFile: (path: string) => string, written: Written, errors: string[]): void {
-  let content: string;
-  try {
-    content = readFile(file);
-  } catch (error) {
-    errors.push(`--config: cannot read ${file}: ${(error as Error).message}`);
-    return;
-  }
-  const lines = new LineCounter();
-  const document = parseDocument(content, { lineCounter: lines, prettyErrors: false });
-  for (const error of document.errors) errors.push(`${file}:${lines.linePos(error.pos[0]).line}: ${error.message}`);
-  if (document.errors.length > 0) return;
-  const settings: unknown = document.toJS() ?? {};
-  if (typeof settings !== 'object' || settings === null || Array.isArray(settings)) {
-    errors.push(`${file}: expected settings as "name: value"`);
-    return;
-  }
-  for (const [key, value] of Object.entries(settings)) {
-    const place = `${file}: ${key}`;
-    if (!(key in SETTINGS)) errors.push(`${file}: unknown setting ${key}${didYouMean(key, KEYS)}`);
-    else if (Array.isArray(value)) written.set(key as SettingName, { value: value.join(' '), place });
-    else if (typeof value === 'object') errors.push(`${place}: expected a single value`);
-    else written.set(key as SettingName, { value: String(value), place });
-  }
-}
-
-/** Fills in what follows from other settings and checks what no setting can check alone. */
-function complete(values: Values, errors: string[]): Config {
-  if (errors.length === 0 && !values.podCidrV4 && !values.podCidrV6) {
-    errors.push('--pod-cidr-v4 and --pod-cidr-v6 are both none: pods need addresses of at least one family');
-  }
-  return {
-    ...values,
-    nodeName: values.nodeName || hostname().toLowerCase(),
-    cniSocket: values.cniSocket || join(values.runDirectory ?? '', 'cni.sock'),
-    apiSocket: values.apiSocket || join(values.runDirectory ?? '', 'api.sock'),
-    listen: readListenAddress(values, errors),
-    hubbleListen: readTlsAddress('hubbleListenAddress', '0.0.0.0:4244 or [::]:4244', values, errors),
-    apiTlsListen: readTlsAddress('apiTlsListenAddress', '0.0.0.0:4243 or [::]:4243', values, errors),
-    healthListen: readAddress('--health-listen-address', values.healthListenAddress, '127.0.0.1:9879', errors),
-    metricsListen: readAddress('--metrics-listen-address', values.metricsListenAddress, '0.0.0.0:9962', errors),
-  };
-}
-
-function readListenAddress(values: Values, errors: string[]): ListenAddress | undefined {
-  const address = readAddress('--listen-address', values.listenAddress, '127.0.0.1:4240 or [::1]:4240', errors);
-  if (address === undefined) return undefined;
-  const { host } = address;
-  const loopback = host === 'localhost' || host === '::1' || /^127\.[0-9]+\.[0-9]+\.[0-9]+$/.test(host);
-  if (!loopback && !values.listenUnsafe) {
-    errors.push(
-      `--listen-address: ${host} is not loopback and the API has no authentication; add --listen-unsafe to allow it`,
-    );
-  }
-  return address;
-}
-
-function readTlsAddress(
-  name: 'hubbleListenAddress' | 'apiTlsListenAddress',
-  example: string,
-  values: Values,
-  errors: string[],
-): ListenAddress | undefined {
-  const address = readAddress(`--${flagName(name)}`, values[name], example, errors);
-  const files = ['hubbleTlsCertFile', 'hubbleTlsKeyFile', 'hubbleTlsClientCaFile'] as const;
-  const missing = files.filter((file) => values[file] === '').map((file) => `--${flagName(file)}`);
-  if (address !== undefined && missing.length > 0) {
-    errors.push(`--${flagName(name)}: TLS with client certificates needs ${missing.join(', ')} too`);
-  }
-  return address;
-}
-
-function readAddress(flag: string, written: string, example: string, errors: string[]): ListenAddress | undefined {
-  if (!written) return undefined;
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):([0-9]{1,5})$/.exec(written);
-  const host = match?.[1] ?? match?.[2];
-  const port = Number(match?.[3]);
-  if (host === undefined || port > 65535) {
-    errors.push(`${flag}: expected ADDRESS:PORT such as ${example}, got ${JSON.stringify(written)}`);
-    return undefined;
-  }
-  return { host, port };
-}
+export const SETTING_NAMES = Object.keys(SETTINGS) as SettingName[];
