@@ -24,13 +24,18 @@ export async function contest(
 ): Promise<Contest> {
   const result = { ours: [] as Sample[], baseline: [] as Sample[], again: [] as Sample[] };
   const further = new Map<string, Sample[]>(others.map(({ name }) => [name, []]));
+  const started = performance.now();
   for (let round = 0; round <= rounds; round++) {
     const before = await baseline.run();
     const mine = await ours.run();
     const after = await baseline.run();
     const rest: [string, Sample][] = [];
     for (const other of others) rest.push([other.name, await other.run()]);
-    if (round === 0) continue; // Caches, neighbours, clock speed.
+    if (round === 0) {
+      const seconds = Math.round((rounds * (performance.now() - started)) / 1000);
+      console.log(`  ${ours.name} beside ${baseline.name}: ${rounds} rounds, about ${seconds} s`);
+      continue; // Caches, neighbours, clock speed.
+    }
     result.ours.push(mine);
     result.baseline.push(round % 2 === 0 ? before : after);
     result.again.push(round % 2 === 0 ? after : before);
