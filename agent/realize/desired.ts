@@ -42,6 +42,8 @@ export interface DesiredOptions {
   readonly onDocument: (document: Document, result: DocumentResult) => void;
   /** A pod came or changed. */
   readonly onPod: (pod: Pod) => void;
+  /** A node came, moved or went: its addresses, or those of its pods. */
+  readonly onNodes?: () => void;
   /** An endpoint has a new identity, or its pod changed. */
   readonly onEndpoint: (member: Member) => void;
 }
@@ -54,7 +56,7 @@ export interface Desired {
   readonly nodes: Pick<NodeTable, 'records' | 'withAgent' | 'apiServers'>;
   readonly denied: Pick<DenyLists, 'prefixes'>;
   readonly remote: Pick<RemoteEndpoints, 'find' | 'list' | 'size'>;
-  readonly services: Pick<ServiceTable, 'rows' | 'addressesWithoutSelector'>;
+  readonly services: Pick<ServiceTable, 'rows' | 'addressesWithoutSelector' | 'ownerOf' | 'revision'>;
   /** Takes one change of the source over. */
   take(change: SourceChange): void;
   addEndpoint(record: EndpointRecord, pod: Pod | undefined): void;
@@ -96,6 +98,7 @@ export function createDesired(options: DesiredOptions): Desired {
     underlay: options.underlay ?? 'auto',
     setHostLabels: (labels) => engine.upsertIdentity(RESERVED_IDENTITIES.host, labels),
     onNumber: (name) => remote.renumber(name),
+    onChange: options.onNodes,
   });
   const remote = createRemoteEndpoints({
     nodeName: options.nodeName,

@@ -24,6 +24,8 @@ export interface NodeTableOptions {
   readonly setHostLabels: (labels: Labels) => void;
   /** The number of a node came, changed or went: what is behind its tunnel is to be claimed again. */
   readonly onNumber: (name: string) => void;
+  /** Where a node is, or its pods, is another now. */
+  readonly onChange?: (() => void) | undefined;
 }
 
 export interface NodeTable {
@@ -46,12 +48,20 @@ export interface NodeTable {
   take(): { readonly set: NodeRow[]; readonly remove: number[] };
 }
 
+/** Of the last ones that are remembered: far more than are taken out of service at a time, far less than the kernel's table holds. */
+const FORMER_PREFIXES = 1024;
+
 export function createNodeTable(options: NodeTableOptions): NodeTable {
   const { nodeName, peers, ranges } = options;
   const nodes = new Map<string, Node>();
   const written = new Map<string, NodeRecord>();
   const numbers = createNumbers(4095);
   const given = new Map<number, NodeRow>();
+  /**
+   * Pod CIDRs that no node has any more, oldest first. A Node can be deleted while its machine still runs pods: what they
+   * send is nobody's until another node has the prefix, and not the world's.
+   */
+  const former = new Set<Prefix>();
   let apiServers: readonly Address[] = [];
   let local: ReadonlySet<Address> = new Set();
   let hostRunsApiServer = false;
@@ -108,9 +118,23 @@ export function createNodeTable(options: NodeTableOptions): NodeTable {
     make();
     if (name === nodeName) claimAll();
     else claim(name);
-    if ([before, recordOf(name)].some((record) => record && apiServers.some((address) => isAt(record, address)))) {
+    const after = recordOf(name);
+    if ([before, after].some((record) => record && apiServers.some((address) => isAt(record, address)))) {
       claimApiServers();
     }
+    if (JSON.stringify(before) === JSON.stringify(after)) return;
+    if (name !== nodeName) remember(before?.podCidrs ?? [], after?.podCidrs ?? []);
+    options.onChange?.();
+  }
+
+  function remember(before: readonly Prefix[], after: readonly Prefix[]): void {
+    for (const prefix of [...after, ...before]) former.delete(prefix);
+    for (const prefix of before) if (!after.includes(prefix)) former.add(prefix);
+    for (const prefix of former) {
+      if (former.size <= FORMER_PREFIXES) break;
+      former.delete(prefix);
+    }
+    ranges.claim('nodes that went', RANGE_RANK.cluster, unmanaged([...former]));
   }
 
   /** Is the address the node's own, or of its pods? */

@@ -1,7 +1,7 @@
 /** Other nodes, their pods, and API servers as claims on addresses. */
 import * as assert from 'uvu/assert';
 import { type Address, type Prefix, parseAddress, parsePrefix } from '../../agent/model/address.ts';
-import { OUTSIDE_API_SERVER } from '../../agent/model/identity.ts';
+import { OUTSIDE_API_SERVER, RESERVED_IDENTITIES } from '../../agent/model/identity.ts';
 import type { Labels } from '../../agent/model/labels.ts';
 import type { Node, PublishedEndpoint } from '../../agent/model/object.ts';
 import { createNamedPorts } from '../../agent/realize/named-ports.ts';
@@ -25,6 +25,7 @@ function build({ tunnel = true } = {}) {
   const peers = createPeerTable();
   const ranges = createRangeTable();
   const labels: Labels[] = [];
+  const changes = { count: 0 };
   const nodes = createNodeTable({
     nodeName: 'n1',
     peers,
@@ -33,6 +34,9 @@ function build({ tunnel = true } = {}) {
     underlay: 'auto',
     setHostLabels: (now) => labels.push(now),
     onNumber: (name) => remote.renumber(name),
+    onChange() {
+      changes.count += 1;
+    },
   });
   const remote = createRemoteEndpoints({
     nodeName: 'n1',
@@ -40,7 +44,7 @@ function build({ tunnel = true } = {}) {
     namedPorts: createNamedPorts(() => {}),
     numberOf: nodes.numberOf,
   });
-  return { peers, ranges, nodes, remote, labels };
+  return { peers, ranges, nodes, remote, labels, changes };
 }
 
 const endpoint = (uid: string, address: string, identity: number): PublishedEndpoint => ({
@@ -51,6 +55,72 @@ const endpoint = (uid: string, address: string, identity: number): PublishedEndp
   uid,
   namedPorts: [],
   workload: undefined,
+});
+
+test('whoever looks after routes hears of what moves them, and of nothing else', () => {
+  const { nodes, changes } = build();
+  const told = (change: () => void): number => {
+    const before = changes.count;
+    change();
+    return changes.count - before;
+  };
+  const { labels: _, ...record } = { ...node(2), routerAddresses: ['10.1.2.1', 'fd00:1:2::1'].map(at) };
+  assert.is(
+    told(() => nodes.upsert(node(2))),
+    1,
+    'it joins',
+  );
+  assert.is(
+    told(() => nodes.upsert({ ...node(2), labels: { new: 'label' } })),
+    0,
+    'a label of its',
+  );
+  assert.is(
+    told(() => nodes.upsertRecord(record)),
+    0,
+    'its agent says the same',
+  );
+  assert.is(
+    told(() => nodes.upsertRecord({ ...record, routerAddresses: [at('10.1.2.9')] })),
+    1,
+    'its router',
+  );
+  assert.is(
+    told(() => nodes.upsert(node(2, 4))),
+    1,
+    'it loses an address',
+  );
+  assert.is(
+    told(() => nodes.remove('n2')),
+    1,
+    'known by its agent alone, with another address',
+  );
+  assert.is(
+    told(() => nodes.removeRecord('n2')),
+    1,
+    'it leaves',
+  );
+});
+
+test('what was a pod’s of a node that went is nobody’s, not the world’s, until another node has it', () => {
+  const { nodes, ranges } = build();
+  const held = () => ranges.rows().map(({ prefix, node = 0 }) => `${prefix} ${node}`);
+  nodes.upsert(node(1));
+  nodes.upsert(node(2, 4));
+  assert.equal(held(), ['10.1.2.0/24 1', 'fd00:1:2::/64 1']);
+  nodes.remove('n2');
+  assert.equal(held(), ['10.1.2.0/24 0', 'fd00:1:2::/64 0']);
+  assert.ok(ranges.rows().every(({ kind, identity }) => kind === 'pod' && identity === RESERVED_IDENTITIES.unmanaged));
+  nodes.upsert({ ...node(3), podCidrs: node(2).podCidrs });
+  assert.equal(held(), ['10.1.2.0/24 2', 'fd00:1:2::/64 2'], 'given to another');
+  nodes.upsert(node(3));
+  assert.equal(held().sort(), ['10.1.2.0/24 0', '10.1.3.0/24 2', 'fd00:1:2::/64 0', 'fd00:1:3::/64 2']);
+  for (let i = 0; i < 1100; i++) {
+    const podCidrs = [parsePrefix(`10.${2 + (i >> 8)}.${i & 255}.0/24`) as Prefix];
+    nodes.upsert({ ...node(4), podCidrs });
+  }
+  nodes.remove('n4');
+  assert.is(held().length, 1024 + 2, 'the last ones');
 });
 
 test('a node is remote-node at its addresses, and at its router addresses through the tunnel', () => {
