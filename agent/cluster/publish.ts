@@ -36,6 +36,8 @@ export interface Publisher {
    * within the time, which is logged. To be called after announce() with the pod.
    */
   announced(uid: string, withinMs: number): Promise<boolean>;
+  /** Resolves when the API server has accepted all that was announced before, however long that takes. */
+  told(): Promise<void>;
   /** Of the watch: slices of all nodes. */
   take(changes: readonly WatchChange<SliceObject>[]): void;
   synced(): void;
@@ -58,6 +60,9 @@ export function createPublisher(options: PublisherOptions): Publisher {
   let lastSince = 0;
   let waiting: { readonly uid: string; readonly done: (accepted: boolean) => void }[] = [];
   let failure: WeirError | undefined;
+  /** How many announcements there were that changed something, and how many of the first of them are accepted. */
+  const count = { announced: 0, accepted: 0 };
+  let untold: { readonly count: number; readonly done: () => void }[] = [];
 
   const isOurs = (slice: SliceObject): boolean => slice.spec.node === nodeName && isOurName(slice.metadata.name);
   const isOurName = (name: string): boolean =>
@@ -79,6 +84,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
 
   async function publish(): Promise<void> {
     if (!isListed || !wanted) return;
+    const { announced } = count;
     // A slice that names another node now was changed by somebody: nothing in it is as it should be.
     const present = [...slices].map(([name, { spec }]) => ({
       name,
@@ -90,6 +96,9 @@ export function createPublisher(options: PublisherOptions): Publisher {
     }
     failure = undefined;
     settle();
+    count.accepted = announced;
+    for (const one of untold) if (one.count <= announced) one.done();
+    untold = untold.filter((one) => one.count > announced);
   }
 
   async function carryOut(write: SliceWrite): Promise<void> {
@@ -166,6 +175,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   function announce(endpoints: readonly PublishedEndpoint[]): void {
     if (!isListed) {
       early = endpoints;
+      count.announced += 1;
       return;
     }
     const known = new Map(
@@ -179,7 +189,9 @@ export function createPublisher(options: PublisherOptions): Publisher {
         return before && sameEntry(before, entry);
       });
     wanted = next;
-    if (!isSame) loop.trigger();
+    if (isSame) return;
+    count.announced += 1;
+    loop.trigger();
   }
 
   return {
@@ -201,6 +213,12 @@ export function createPublisher(options: PublisherOptions): Publisher {
       waiting.push(entry);
       settle();
       return answer.promise;
+    },
+    async told() {
+      if (count.accepted === count.announced) return;
+      const answer = Promise.withResolvers<void>();
+      untold.push({ count: count.announced, done: answer.resolve });
+      await answer.promise;
     },
     take(changes) {
       let isChanged = false;

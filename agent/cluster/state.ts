@@ -58,7 +58,7 @@ export interface ClusterStateOptions {
 
 export interface ClusterState {
   readonly identities: Pick<Identities, 'acquire' | 'release' | 'collect' | 'size'>;
-  readonly endpoints: Pick<Publisher, 'announce' | 'announced' | 'pending'>;
+  readonly endpoints: Pick<Publisher, 'announce' | 'announced' | 'told' | 'pending'>;
   /** Where this node is reached; nothing is written before the first call. */
   describe(addresses: NodeAddresses): void;
   /** What the agent says of itself: to be called every few seconds. */

@@ -46,7 +46,7 @@ export function reserve(request: AddRequest, registry: Registry, options: Endpoi
     hostInterface: hostInterfaceName(request.containerId, request.interfaceName),
     network: request.network,
   };
-  const entry: Entry = { record, phase: 'adding' };
+  const entry: Entry = { record, phase: 'adding', isAdmitted: false };
   registry.add(entry);
   return entry;
 }
@@ -80,6 +80,7 @@ export async function setUp(
   const pod = await orAborted(podAnswer, progress.signal);
   await at('pod known');
   progress.doing = 'waiting for the identity and policy of the endpoint to be in force';
+  entry.isAdmitted = true;
   await orAborted(realize.admit(record, pod), progress.signal);
   await at('admitted');
   progress.signal.throwIfAborted();

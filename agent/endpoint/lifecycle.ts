@@ -105,7 +105,7 @@ export function createEndpoints(options: EndpointsOptions): Endpoints {
       return;
     }
     await at('record removed');
-    pool.release(record.addresses, attachmentKey(record));
+    pool.release(record.addresses, attachmentKey(record), entry.isAdmitted ? realize.told?.() : undefined);
     registry.delete(entry);
     await at('freed');
   }

@@ -16,6 +16,8 @@ export interface Realize {
   admit(record: EndpointRecord, pod: Pod | undefined): Promise<void>;
   /** Resolves when nothing in the kernel names the endpoint any more; an id that was never admitted is fine. */
   withdraw(id: number): Promise<void>;
+  /** Resolves when other nodes can know of all endpoints that were withdrawn before. Absent: there are none. */
+  told?(): Promise<void>;
 }
 
 /** Points between two effects, in order. A test stops or fails the work at each. */

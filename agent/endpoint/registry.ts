@@ -17,6 +17,8 @@ export interface Entry {
   readonly record: RecordedEndpoint;
   /** 'removing' stays while something of it could not be removed yet; its id and addresses are not given away. */
   phase: 'adding' | 'ready' | 'removing';
+  /** Other nodes may have heard of it. */
+  isAdmitted: boolean;
 }
 
 export interface Registry {

@@ -52,7 +52,7 @@ export async function restoreEndpoints(registry: Registry, options: EndpointsOpt
       if (outcome === 'outside')
         report('warning', 'address-outside', record, `${address} is not in the pod CIDRs any more`);
     }
-    registry.add({ record, phase: 'ready' });
+    registry.add({ record, phase: 'ready', isAdmitted: true });
     endpoints.push(record);
   }
 
@@ -60,7 +60,7 @@ export async function restoreEndpoints(registry: Registry, options: EndpointsOpt
   async function dropRecord(record: RecordedEndpoint, why: string): Promise<void> {
     if (await drop(record, why, () => store.remove(record))) return;
     for (const address of record.addresses) pool.restore(address, attachmentKey(record));
-    registry.add({ record, phase: 'removing' });
+    registry.add({ record, phase: 'removing', isAdmitted: true });
   }
 
   async function drop(what: Dropped, why: string, forget: () => void): Promise<boolean> {

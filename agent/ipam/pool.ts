@@ -3,7 +3,9 @@
  * durable record of an allocation is the endpoint's own (endpoint/record-store.ts), from which the pool is filled again.
  *
  * Addresses go round: the next one given is the lowest free one after the last given, so that a freed address rests for
- * as long as the prefix allows. A late DELETE or a client's cache then meets no new owner (faults.md 21).
+ * as long as the prefix allows. A late DELETE or a client's cache then meets no new owner (faults.md 21). However small the
+ * prefix, it rests for `restMs`: other nodes hear a moment after the API server that its old owner is gone, and until then
+ * would take the new one for it.
  */
 import { WeirError } from '../errors.ts';
 import { type Address, type Family, familyOf, type Prefix } from '../model/address.ts';
@@ -13,7 +15,7 @@ export interface PoolUse {
   readonly family: Family;
   readonly prefixes: readonly Prefix[];
   readonly used: number;
-  /** Addresses that can still be given. A bigint where IPv6 has more than a number counts exactly. */
+  /** Addresses that can be given now. A bigint where IPv6 has more than a number counts exactly. */
   readonly free: bigint;
 }
 
@@ -27,10 +29,19 @@ export interface Pool {
    * conflict; 'taken': it belongs to another owner, who keeps it.
    */
   restore(address: Address, owner: string): Restored;
-  /** Frees what `owner` owns of these addresses; those of others are left alone. Returns how many were freed. */
-  release(addresses: readonly Address[], owner: string): number;
+  /**
+   * Frees what `owner` owns of these addresses; those of others are left alone. Returns how many were freed. Their rest
+   * begins when `told` resolves: other nodes can know then that they are nobody's. Absent: none ever knew of them.
+   */
+  release(addresses: readonly Address[], owner: string, told?: Promise<void>): number;
   ownerOf(address: Address): string | undefined;
   use(): PoolUse[];
+}
+
+export interface Rest {
+  readonly restMs: number;
+  /** Milliseconds that only grow. */
+  readonly now: () => number;
 }
 
 interface FamilyPool {
@@ -42,9 +53,13 @@ interface FamilyPool {
   next: bigint;
 }
 
+const NO_REST: Rest = { restMs: 0, now: () => 0 };
+
 /** @throws CONFIG_INVALID for a prefix without room, for overlapping prefixes, and for none at all. */
-export function createPool(podCidrs: readonly Prefix[]): Pool {
+export function createPool(podCidrs: readonly Prefix[], { restMs, now }: Rest = NO_REST): Pool {
   const owners = new Map<Address, string>();
+  /** Addresses that are free and must not be given yet, with the time when they may; undefined: not even told. */
+  const resting = new Map<Address, { until: number | undefined }>();
   const families = ([4, 6] as const).flatMap((family) => {
     const blocks = podCidrs.filter((prefix) => familyOf(prefix) === family).map(blockOf);
     const capacity = blocks.reduce((sum, block) => sum + block.size, 0n);
@@ -54,21 +69,40 @@ export function createPool(podCidrs: readonly Prefix[]): Pool {
   for (const { blocks } of families) refuseOverlap(blocks);
 
   function nextFree(pool: FamilyPool): Address {
-    // At most `used` + 1 positions are looked at before a free one is found, if there is one.
-    if (BigInt(pool.used) < pool.capacity) {
+    // At most those used and resting and one more are looked at before a free one is found, if there is one.
+    if (freeOf(pool) > 0n) {
       for (let position = pool.next; ; position = (position + 1n) % pool.capacity) {
         const address = addressAt(pool.blocks, position);
-        if (owners.has(address)) continue;
+        if (owners.has(address) || resting.has(address)) continue;
         pool.next = (position + 1n) % pool.capacity;
         return address;
       }
     }
     const prefixes = pool.blocks.map((block) => block.prefix).join(', ');
+    const rests = restingOf(pool);
+    const why = rests === 0 ? '' : `, ${rests} of pods that went within the last ${restMs / 1000} s`;
     throw new WeirError(
       'IPAM_EXHAUSTED',
       'allocate an address',
-      `no free IPv${pool.family} address in ${prefixes}: ${pool.used} used, 0 free`,
+      `no free IPv${pool.family} address in ${prefixes}: ${pool.used} used${why}, 0 free`,
     );
+  }
+
+  function restingOf({ family }: FamilyPool): number {
+    return [...resting.keys()].filter((address) => familyOf(address) === family).length;
+  }
+
+  function freeOf(pool: FamilyPool): bigint {
+    for (const [address, { until }] of resting) if (until !== undefined && until <= now()) resting.delete(address);
+    return pool.capacity - BigInt(pool.used + restingOf(pool));
+  }
+
+  function rest(address: Address, told: Promise<void>): void {
+    const entry: { until: number | undefined } = { until: undefined };
+    resting.set(address, entry);
+    void told.then(() => {
+      entry.until = now() + restMs;
+    });
   }
 
   function familyPool(address: Address): FamilyPool | undefined {
@@ -89,17 +123,19 @@ export function createPool(podCidrs: readonly Prefix[]): Pool {
       if (!pool || position === undefined) return 'outside';
       const known = owners.get(address);
       if (known !== undefined) return known === owner ? 'restored' : 'taken';
+      resting.delete(address);
       owners.set(address, owner);
       pool.used += 1;
       // Nobody wrote down which was the last one given; after the highest is the best guess.
       if (position >= pool.next) pool.next = (position + 1n) % pool.capacity;
       return 'restored';
     },
-    release(addresses, owner) {
+    release(addresses, owner, told) {
       let freed = 0;
       for (const address of addresses) {
         if (owners.get(address) !== owner) continue;
         owners.delete(address);
+        if (told && restMs > 0) rest(address, told);
         (familyPool(address) as FamilyPool).used -= 1;
         freed += 1;
       }
@@ -107,11 +143,11 @@ export function createPool(podCidrs: readonly Prefix[]): Pool {
     },
     ownerOf: (address) => owners.get(address),
     use: () =>
-      families.map(({ family, blocks, capacity, used }) => ({
-        family,
-        prefixes: blocks.map((block) => block.prefix),
-        used,
-        free: capacity - BigInt(used),
+      families.map((pool) => ({
+        family: pool.family,
+        prefixes: pool.blocks.map((block) => block.prefix),
+        used: pool.used,
+        free: freeOf(pool),
       })),
   };
 }

@@ -19,6 +19,7 @@ export function announcing(realizer: Realizer, joined: Joined): Realize {
   return {
     podOf: realizer.podOf,
     withdraw: realizer.withdraw,
+    told: joined.told,
     async admit(record, pod) {
       await realizer.admit(record, pod);
       await joined.announced(record.id);

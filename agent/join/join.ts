@@ -53,6 +53,8 @@ export interface Joined {
   announce(endpoints: readonly AnnouncedEndpoint[]): void;
   /** Resolves when other nodes can know of the endpoint, or after a bounded time, which is said in the log. */
   announced(endpointId: number): Promise<void>;
+  /** Resolves when other nodes can know of all that was announced before, however long that takes. */
+  told(): Promise<void>;
   /**
    * What the agent says of itself, for people and for the cluster's chores, which ask again in between. To be called now
    * and then.

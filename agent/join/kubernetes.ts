@@ -78,6 +78,7 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
       const uid = uids.get(id);
       if (uid !== undefined) await state.endpoints.announced(uid, ANNOUNCE_MS);
     },
+    told: state.endpoints.told,
     report(read) {
       ask = read;
       const { self, ...said } = read();

@@ -22,6 +22,7 @@ export async function standAlone({ config }: JoinOptions): Promise<Joined> {
     onRenumbered: () => {},
     announce: () => {},
     announced: async () => {},
+    told: async () => {},
     report: () => {},
     ready: async () => {},
     close: async () => {},

@@ -193,6 +193,29 @@ publishing('announced() gives up in time, and says so', async () => {
   assert.match(lines.join(''), /other nodes may not know of a pod yet: its entry is not accepted uid=uid-1/);
 });
 
+publishing('told() resolves when what went is gone for everybody, however long that takes', async () => {
+  const { api, clock, publisher, published, pass } = world();
+  publisher.announce([endpoint(1), endpoint(2)]);
+  await pass(0);
+  await publisher.told(); // Nothing is open.
+  publisher.announce([endpoint(2)]);
+  let isTold = false;
+  void publisher.told().then(() => {
+    isTold = true;
+  });
+  clock.advance(100);
+  for (let i = 0; i < 5; i++) {
+    for (const call of api.calls) call.fail();
+    await new Promise(setImmediate);
+    clock.advance(1000);
+    assert.not(isTold, 'the API server is away');
+    assert.equal(published(), ['node-1-0: web-1 web-2']);
+  }
+  await pass(20_000);
+  assert.equal(published(), ['node-1-0: web-2']);
+  assert.ok(isTold);
+});
+
 publishing('a restart writes nothing, removes what is gone, and keeps the order of endpoints', async () => {
   const first = world();
   first.publisher.announce([1, 2, 3, 4].map((n) => endpoint(n)));

@@ -47,6 +47,47 @@ edges('a freed address comes last, not next', () => {
     ['10.0.0.3', '10.0.0.4', '10.0.0.5', '10.0.0.6', '10.0.0.2'] as Address[],
   );
 });
+edges('a freed address rests, from when others were told that its pod is gone', async () => {
+  let now = 0;
+  const small = createPool(
+    ['10.0.0.0/29', 'fd00::/64'].map((text) => parsePrefix(text) as Prefix),
+    {
+      restMs: 5000,
+      now: () => now,
+    },
+  );
+  const held = ['a', 'b', 'c', 'd', 'e'].map((owner) => small.allocate(owner));
+  const told = Promise.withResolvers<void>();
+  small.release(held[0] as Address[], 'a', told.promise);
+  small.release(held[1] as Address[], 'b', Promise.resolve());
+  await Promise.resolve();
+  assert.match(
+    code(() => small.allocate('f')),
+    /^IPAM_EXHAUSTED: no free IPv4 .*: 3 used, 2 of pods that went within the last 5 s, 0 free$/,
+  );
+  assert.is(small.use()[0]?.free, 0n);
+  now = 5000;
+  assert.equal(small.allocate('f')[0], '10.0.0.3' as Address);
+  now = 60_000;
+  assert.match(
+    code(() => small.allocate('g')),
+    /IPAM_EXHAUSTED/,
+    'the API server does not know that a is gone',
+  );
+  told.resolve();
+  await told.promise;
+  now = 64_999;
+  assert.match(
+    code(() => small.allocate('g')),
+    /IPAM_EXHAUSTED/,
+  );
+  now = 65_000;
+  assert.is(small.use()[0]?.free, 1n);
+  assert.equal(small.allocate('g'), ['10.0.0.2', 'fd00::8'] as Address[]);
+  assert.is(small.restore(held[1]?.[0] as Address, 'b'), 'taken');
+  small.release(held[2] as Address[], 'c');
+  assert.equal(small.allocate('h')[0], held[2]?.[0], 'of c nobody had heard');
+});
 edges('several prefixes of a family are one pool', () => {
   const two = pool('10.0.0.0/30', '10.9.0.0/30');
   assert.equal([two.allocate('a'), two.allocate('b')].flat(), ['10.0.0.2', '10.9.0.2'] as Address[]);
