@@ -4,7 +4,7 @@
  */
 import type { NodeRow } from '../datapath/datapath.ts';
 import { routerAddress } from '../ipam/router.ts';
-import { type Address, type Family, familyOf, prefixContains } from '../model/address.ts';
+import { type Address, type Family, familyOf, type Prefix, prefixContains } from '../model/address.ts';
 import { type IdentityNumber, OUTSIDE_API_SERVER, RESERVED_IDENTITIES, reservedLabels } from '../model/identity.ts';
 import type { Labels } from '../model/labels.ts';
 import type { Node, NodeRecord } from '../model/object.ts';
