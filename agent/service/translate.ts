@@ -6,12 +6,16 @@ import type { ServiceBackend, ServiceRow } from '../datapath/datapath.ts';
 import { familyOf } from '../model/address.ts';
 import type { EndpointSlice, Service, ServiceEndpoint, ServicePort } from '../model/object.ts';
 
+/** With one of these, whatever its value, a Service is another proxy's or nobody's: kubernetes.io "Well-Known Labels". */
+const NOT_OURS = ['service.kubernetes.io/service-proxy-name', 'service.kubernetes.io/headless'];
+
 /**
- * A row per cluster address and TCP or UDP port; none for a headless Service. A port without an endpoint gives a row
+ * A row per cluster address and TCP or UDP port; none for a headless Service, or one that a label gives away. A port without an endpoint gives a row
  * without backends, whose clients are refused at once.
  * @param slices those of the Service, in any order
  */
 export function serviceRows(service: Service, slices: readonly EndpointSlice[], nodeName: string): ServiceRow[] {
+  if (NOT_OURS.some((label) => Object.hasOwn(service.labels, label))) return [];
   return service.clusterIps.flatMap((address) =>
     service.ports.flatMap((port) => {
       const { protocol } = port;

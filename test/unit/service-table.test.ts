@@ -63,6 +63,20 @@ test('a headless Service has no rows; a port without endpoints has one without b
   );
 });
 
+test('a Service that a label gives to another proxy, or calls headless, has no rows while it has the label', () => {
+  const slices = [slice([endpoint('10.1.0.1')])];
+  for (const label of ['service.kubernetes.io/service-proxy-name', 'service.kubernetes.io/headless']) {
+    const table = createServiceTable('n1');
+    for (const one of slices) table.upsertSlice(one);
+    table.upsertService(service());
+    assert.is(table.take().set.length, 2);
+    table.upsertService(service({ labels: { [label]: '' } }));
+    assert.is(table.take().remove.length, 2, label);
+    table.upsertService(service());
+    assert.is(table.take().set.length, 2);
+  }
+});
+
 test('a slice serves the port of the same name and protocol, and no other', () => {
   const other = slice([endpoint('10.1.0.9')], { ports: [{ name: 'metrics', protocol: 'TCP', port: 9090 }] });
   const udp = slice([endpoint('10.1.0.8')], { ports: [{ name: 'http', protocol: 'UDP', port: 8080 }] });
