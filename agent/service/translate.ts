@@ -1,6 +1,7 @@
 /**
  * Which places the virtual addresses of a Service stand for. Sources: kubernetes.io "Virtual IPs and Service Proxies";
- * discovery.k8s.io/v1 EndpointConditions; KEP-1669 for endpoints that are ending.
+ * discovery.k8s.io/v1 EndpointConditions and EndpointHints; KEP-1669 for endpoints that are ending, KEP-3015 for trafficDistribution.
+ * Of its hints those for nodes are kept to; those for zones are not yet.
  */
 import type { ServiceBackend, ServiceRow } from '../datapath/datapath.ts';
 import { familyOf } from '../model/address.ts';
@@ -21,13 +22,13 @@ export function serviceRows(service: Service, slices: readonly EndpointSlice[], 
       const { protocol } = port;
       if (protocol === 'SCTP') return [];
       const candidates = slices.flatMap((slice) => placesOf(slice, port, familyOf(address)));
-      const local = service.localOnly
-        ? candidates.filter(({ endpoint }) => endpoint.nodeName === nodeName)
-        : candidates;
+      const chosen = service.localOnly
+        ? serving(candidates.filter(({ endpoint }) => endpoint.nodeName === nodeName))
+        : near(serving(candidates), nodeName);
       return [
         {
           frontend: { address, protocol, port: port.port },
-          backends: inOrder(serving(local)),
+          backends: inOrder(chosen.map(({ backend }) => backend)),
           affinitySeconds: service.affinitySeconds,
         },
       ];
@@ -54,10 +55,16 @@ function placesOf(slice: EndpointSlice, port: ServicePort, family: 4 | 6): Place
 }
 
 /** Those that are ready; where there are none, those that still serve while they end. */
-function serving(places: readonly Place[]): ServiceBackend[] {
+function serving(places: readonly Place[]): readonly Place[] {
   const ready = places.filter(({ endpoint }) => endpoint.ready);
-  const chosen = ready.length > 0 ? ready : places.filter(({ endpoint }) => endpoint.serving && endpoint.terminating);
-  return chosen.map(({ backend }) => backend);
+  return ready.length > 0 ? ready : places.filter(({ endpoint }) => endpoint.serving && endpoint.terminating);
+}
+
+/** Those meant for this node's clients. All, where none is, or where one says nothing: hints that are not complete are none. */
+function near(places: readonly Place[], nodeName: string): readonly Place[] {
+  if (places.some(({ endpoint }) => endpoint.forNodes.length === 0)) return places;
+  const meant = places.filter(({ endpoint }) => endpoint.forNodes.includes(nodeName));
+  return meant.length > 0 ? meant : places;
 }
 
 /** Each once, in an order that does not depend on that of the slices: the same set gives the same row. */

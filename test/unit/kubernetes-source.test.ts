@@ -93,7 +93,7 @@ delivery('an object that cannot be read keeps what it had, and its problem goes 
   assert.equal(of.take([gone('n')]).problems.get('Namespace n'), []);
 });
 
-delivery('an EndpointSlice with what is and is not said of readiness', () => {
+delivery('an EndpointSlice with what is and is not said of readiness, and for whom it is', () => {
   const of = new Delivery(collection('EndpointSlice'));
   const endpoint = (address: string, conditions?: object) => ({
     addresses: [address],
@@ -110,6 +110,7 @@ delivery('an EndpointSlice with what is and is not said of readiness', () => {
       endpoint('10.0.0.2', { ready: false }),
       endpoint('10.0.0.3', { ready: false, serving: true, terminating: true }),
       { ...endpoint('10.0.0.4'), nodeName: 'n2', targetRef: { kind: 'Pod', name: 'web-1', namespace: 'shop' } },
+      { ...endpoint('10.0.0.5'), hints: { forZones: [{ name: 'z' }], forNodes: [{ name: 'n1' }, { name: 'n2' }] } },
     ],
   };
   const [change] = of.take([upsert(slice)]).changes;
@@ -134,7 +135,12 @@ delivery('an EndpointSlice with what is and is not said of readiness', () => {
       ['10.0.0.2', false, false, false, '', ''],
       ['10.0.0.3', false, true, true, '', ''],
       ['10.0.0.4', true, true, false, 'n2', 'shop/web-1'],
+      ['10.0.0.5', true, true, false, '', ''],
     ],
+  );
+  assert.equal(
+    endpoints.map(({ forNodes }) => forNodes),
+    [[], [], [], [], ['n1', 'n2']],
   );
 });
 delivery.run();

@@ -28,6 +28,7 @@ const endpoint = (at: string, over: Partial<ServiceEndpoint> = {}): ServiceEndpo
   serving: true,
   terminating: false,
   nodeName: 'n1',
+  forNodes: [],
   pod: '',
   ...over,
 });
@@ -98,6 +99,18 @@ test('internalTrafficPolicy Local keeps to endpoints of this node, even if that 
   assert.equal(backends(service({ localOnly: true }), [slice([far])]), []);
 });
 
+test('trafficDistribution PreferSameNode: the endpoints meant for this node, and all where that is none or not known of each', () => {
+  const here = endpoint('10.1.0.1', { forNodes: ['n1'] });
+  const far = endpoint('10.1.0.2', { nodeName: 'n2', forNodes: ['n2', 'n3'] });
+  const unsaid = endpoint('10.1.0.3', { nodeName: 'n2' });
+  assert.equal(backends(service(), [slice([here, far])]), ['10.1.0.1 8080']);
+  assert.equal(backends(service(), [slice([far])]), ['10.1.0.2 8080']);
+  assert.equal(backends(service(), [slice([here, far, unsaid])]).length, 3);
+  const ending = endpoint('10.1.0.1', { ready: false, terminating: true, forNodes: ['n1'] });
+  assert.equal(backends(service(), [slice([ending, far])]), ['10.1.0.2 8080']);
+  assert.equal(backends(service({ localOnly: true }), [slice([far])]), []);
+});
+
 test('SCTP is left out, affinity is carried along', () => {
   const sctp = service({ ports: [{ name: 'http', protocol: 'SCTP', port: 80, targetPort: 80 }] });
   assert.equal(serviceRows(sctp, [], 'n1'), []);
@@ -126,6 +139,22 @@ test('two Services with one address: the first keeps it, the second has it when 
     table.take().remove.map((frontend) => frontend.address),
     ['10.96.0.1'],
   );
+});
+
+test('a virtual address is told by the name of the Service that connections go to', () => {
+  const table = createServiceTable('n1');
+  const frontend = { address: address('10.96.0.1'), protocol: 'TCP', port: 80 } as const;
+  assert.is(table.ownerOf(frontend), undefined);
+  table.upsertService(service());
+  table.upsertService(service({ name: 'late' }));
+  const before = table.revision;
+  assert.equal(table.ownerOf(frontend), { namespace: 'default', name: 'web' });
+  assert.is(table.ownerOf({ ...frontend, port: 81 }), undefined);
+  assert.is(table.ownerOf({ ...frontend, protocol: 'UDP' }), undefined);
+  assert.is(table.revision, before, 'asking changes nothing');
+  table.removeService('default', 'web');
+  assert.ok(table.revision > before);
+  assert.equal(table.ownerOf(frontend), { namespace: 'default', name: 'late' });
 });
 
 test('what take() tells adds up to what is there, whatever comes and goes', () => {

@@ -43,6 +43,11 @@ function readEndpoint(field: Field): ServiceEndpoint {
     serving: conditions.at('serving').boolean() ?? ready,
     terminating: conditions.at('terminating').boolean() ?? false,
     nodeName: field.at('nodeName').text() ?? '',
+    forNodes: field
+      .at('hints')
+      .at('forNodes')
+      .items()
+      .map((hint) => hint.at('name').text() ?? ''),
     pod: isPod ? `${target.at('namespace').text() ?? ''}/${target.at('name').text() ?? ''}` : '',
   };
 }
