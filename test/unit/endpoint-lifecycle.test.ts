@@ -3,7 +3,8 @@ import * as assert from 'uvu/assert';
 import { createExclusive } from '../../agent/endpoint/exclusive.ts';
 import { ADD_STEPS, REMOVE_STEPS, type Step } from '../../agent/endpoint/options.ts';
 import { ERRORS, type ErrorCode, WeirError } from '../../agent/errors.ts';
-import type { Address } from '../../agent/model/address.ts';
+import { createPool } from '../../agent/ipam/pool.ts';
+import type { Address, Prefix } from '../../agent/model/address.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 import { type Agent, container, createWorld, podNamed, type World } from './endpoint-world.ts';
@@ -161,6 +162,27 @@ add('an exhausted pool says how many are used, and recovers when one is freed', 
     await agent.endpoints.del({ containerId: 'c', interfaceName: 'eth0' });
     const { record } = await agent.endpoints.add(container(world, 'f'));
     assert.is(record.addresses[0], '10.7.0.4');
+  }),
+);
+
+add('an address rests when others may have heard of its pod, and not when none has', () =>
+  inWorld(async (world) => {
+    const pool = createPool(['10.7.0.0/30' as Prefix], { restMs: 5000, now: () => 0 });
+    const told = Promise.withResolvers<void>();
+    const realize = {
+      podOf: async (namespace: string, name: string) => world.pods.get(`${namespace}/${name}`),
+      admit: async () => {},
+      withdraw: async () => {},
+      told: () => told.promise,
+    };
+    const agent = await world.boot({ pool, realize });
+    const stranger = { ...container(world, 'a'), pod: { namespace: 'default', name: 'nobody', uid: '' } };
+    for (let i = 0; i < 3; i++) await refused(agent.endpoints.add(stranger), 'POD_UNKNOWN', /does not know/);
+    await agent.endpoints.add(container(world, 'b'));
+    await agent.endpoints.del({ containerId: 'b', interfaceName: 'eth0' });
+    assert.is(pool.use()[0]?.used, 0);
+    await refused(agent.endpoints.add(container(world, 'c')), 'IPAM_EXHAUSTED', /1 of pods that went/);
+    told.resolve();
   }),
 );
 
