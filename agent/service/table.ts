@@ -10,6 +10,10 @@ export interface ServiceTable {
   upsertSlice(slice: EndpointSlice): void;
   removeSlice(ref: Pick<ObjectRef, 'namespace' | 'name'>): void;
   rows(): ServiceRow[];
+  /** The Service that has the virtual address: of several, the one that connections go to. */
+  ownerOf(frontend: ServiceFrontend): { readonly namespace: string; readonly name: string } | undefined;
+  /** Grows when an answer of {@link ownerOf} may have changed. */
+  readonly revision: number;
   /** Every endpoint of the Service if it has no selector; [] of others. */
   addressesWithoutSelector(namespace: string, name: string): Address[];
   /** What changed since the last call. */
@@ -27,6 +31,7 @@ export function createServiceTable(nodeName: string): ServiceTable {
   const given = new Map<string, ServiceRow>();
   const dirty = new Set<string>();
   const touched = new Set<string>();
+  let revision = 0;
 
   function refresh(key: string): void {
     const service = services.get(key);
@@ -56,6 +61,7 @@ export function createServiceTable(nodeName: string): ServiceTable {
   }
 
   function settle(): void {
+    if (dirty.size > 0) revision++;
     for (const key of dirty) refresh(key);
     dirty.clear();
   }
@@ -93,6 +99,16 @@ export function createServiceTable(nodeName: string): ServiceTable {
     rows() {
       settle();
       return [...owners.keys()].map(rowAt).filter((row) => row !== undefined);
+    },
+    ownerOf(frontend) {
+      settle();
+      const [owner] = owners.get(frontendKey(frontend)) ?? [];
+      const service = owner === undefined ? undefined : services.get(owner);
+      return service && { namespace: service.namespace, name: service.name };
+    },
+    get revision() {
+      settle();
+      return revision;
     },
     addressesWithoutSelector(namespace, name) {
       const key = `${namespace}/${name}`;
