@@ -3,6 +3,7 @@
  * that one may. Answers are kept for a while, so that a scrape a second is not two calls a second.
  */
 import { createHash } from 'node:crypto';
+import { WeirError } from '../errors.ts';
 import { type Clock, systemClock } from '../run/clock.ts';
 import type { KubernetesClient } from './client.ts';
 import { collectionPath, type Resource } from './path.ts';
@@ -14,6 +15,14 @@ const ACCESS_REVIEWS: Resource = { apiVersion: 'authorization.k8s.io/v1', plural
 const KEEP_MS = { allowed: 60_000, refused: 5_000 } as const;
 const KEPT_MAX = 1000;
 const DEADLINE_MS = 5000;
+/**
+ * Questions to the API server, far below what the agent's client may ask in all: whoever guesses tokens takes nothing from the
+ * agent's own calls, nor from those whose token was known before.
+ */
+const RATES = {
+  stranger: { perSecond: 5, burst: 20 },
+  known: { perSecond: 10, burst: 40 },
+} as const;
 
 export type Verdict = 'allowed' | 'unknown token' | 'not allowed';
 
@@ -33,9 +42,15 @@ interface UserInfo {
 
 export type AskAccess = (question: AccessQuestion) => Promise<Verdict>;
 
-/** Rejects with an ApiError when the API server does not answer: then nobody knows, and nobody is let in. */
+/**
+ * Rejects with an ApiError when the API server does not answer: then nobody knows, and nobody is let in; with BUSY when too many
+ * tokens are tried.
+ */
 export function createAccess(client: Pick<KubernetesClient, 'create'>, clock: Clock = systemClock): AskAccess {
   const kept = new Map<string, { readonly verdict: Promise<Verdict>; until: number }>();
+  /** Tokens that the API server knew, the last asked for at the end. */
+  const known = new Set<string>();
+  const buckets = { stranger: new Bucket(RATES.stranger, clock), known: new Bucket(RATES.known, clock) };
 
   async function review({ token, path, verb }: AccessQuestion): Promise<Verdict> {
     const limits = { deadlineMs: DEADLINE_MS };
@@ -58,18 +73,29 @@ export function createAccess(client: Pick<KubernetesClient, 'create'>, clock: Cl
     return may.status?.allowed === true ? 'allowed' : 'not allowed';
   }
 
-  return (question) => {
-    const key = createHash('sha256').update(`${question.verb} ${question.path} ${question.token}`).digest('base64');
+  return async (question) => {
+    const token = hash(question.token);
+    const key = hash(`${question.verb} ${question.path} ${question.token}`);
     const now = clock.nowMs();
     const before = kept.get(key);
     if (before !== undefined && before.until > now) return before.verdict;
+    if (!buckets[known.has(token) ? 'known' : 'stranger'].take()) {
+      throw new WeirError(
+        'BUSY',
+        'ask the API server about a token',
+        'too many tokens are tried; try again in a second',
+      );
+    }
     const entry = { verdict: review(question), until: Number.POSITIVE_INFINITY };
     kept.delete(key); // to the end of the map's order
     kept.set(key, entry);
-    if (kept.size > KEPT_MAX) kept.delete(kept.keys().next().value as string);
+    if (kept.size > KEPT_MAX) kept.delete(oldestOf(kept));
     entry.verdict.then(
       (verdict) => {
         entry.until = clock.nowMs() + (verdict === 'allowed' ? KEEP_MS.allowed : KEEP_MS.refused);
+        known.delete(token);
+        if (verdict !== 'unknown token') known.add(token);
+        if (known.size > KEPT_MAX) known.delete(oldestOf(known));
       },
       () => {
         if (kept.get(key) === entry) kept.delete(key);
@@ -77,4 +103,38 @@ export function createAccess(client: Pick<KubernetesClient, 'create'>, clock: Cl
     );
     return entry.verdict;
   };
+}
+
+/** So many by the second, and at once after a quiet time. */
+class Bucket {
+  readonly #rate: { readonly perSecond: number; readonly burst: number };
+  readonly #clock: Clock;
+  #left: number;
+  #atMs: number;
+
+  constructor(rate: { readonly perSecond: number; readonly burst: number }, clock: Clock) {
+    this.#rate = rate;
+    this.#clock = clock;
+    this.#left = rate.burst;
+    this.#atMs = clock.nowMs();
+  }
+
+  take(): boolean {
+    const { perSecond, burst } = this.#rate;
+    const now = this.#clock.nowMs();
+    this.#left = Math.min(burst, this.#left + ((now - this.#atMs) / 1000) * perSecond);
+    this.#atMs = now;
+    if (this.#left < 1) return false;
+    this.#left--;
+    return true;
+  }
+}
+
+function hash(text: string): string {
+  return createHash('sha256').update(text).digest('base64');
+}
+
+/** Of a map or a set, what stands in it longest. */
+function oldestOf(kept: { keys(): IterableIterator<string> }): string {
+  return kept.keys().next().value as string;
 }
