@@ -121,6 +121,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     log: log.with({ part: 'realize' }),
     lastValid: lastValid.documents,
     keepDocuments: (documents) => writeLastValid(config.stateDirectory, documents),
+    onAddresses: (change) => hubble?.addressesChanged(change),
     onRevision() {
       joined.announce(announcedEndpoints(realizer));
       hubble?.changed();
@@ -216,7 +217,15 @@ async function run(config: Config, log: Logger): Promise<void> {
   const nodeLabels = () => realizer.desired.inventory.nodes.get(config.nodeName)?.labels ?? NO_LABELS;
   hubble = await openHubble(
     config,
-    { flows, startedAt, nodes: withAgent, state: view, nodeLabels, version: packageJson.version },
+    {
+      flows,
+      startedAt,
+      nodes: withAgent,
+      state: view,
+      names: realizer.names,
+      nodeLabels,
+      version: packageJson.version,
+    },
     log.with({ part: 'hubble' }),
   );
 

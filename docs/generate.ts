@@ -48,6 +48,8 @@ function idleState(): State {
     policy: () => undefined,
     isThere: () => false,
     revision: 0,
+    serviceAt: () => undefined,
+    serviceRevision: 0,
   };
   return {
     endpoints: () => [],

@@ -1,6 +1,7 @@
 /** GET /v1/endpoints, /v1/endpoints/{id}: the pods wired on this node. */
 import type { FastifyInstance } from 'fastify';
 import { WeirError } from '../errors.ts';
+import { AGGREGATION_LEVELS, type AggregationLevel } from '../model/aggregation.ts';
 import type { Endpoint, EndpointState } from '../model/endpoint.ts';
 import { formatLabels } from '../model/labels.ts';
 import type { NamedPort } from '../model/object.ts';
@@ -25,6 +26,7 @@ export interface EndpointAnswer {
   readonly mac: string;
   readonly namedPorts: readonly NamedPort[];
   readonly revision: number;
+  readonly aggregation?: AggregationLevel;
 }
 
 export interface EndpointsAnswer {
@@ -41,24 +43,32 @@ export const ENDPOINT_STATES = [
 ] as const satisfies readonly EndpointState[];
 
 const ENFORCEMENT = oneOf(['enabled', 'disabled'], 'enabled: what no rule allows is denied');
-const ENDPOINT = record("A pod's connection to this node.", {
-  id: integer('1 to 4095'),
-  policy: record('Enforcement', { ingress: ENFORCEMENT, egress: ENFORCEMENT }),
-  identity: integer('Security identity'),
-  labels: list(text(''), 'Labels with their source: "k8s:app=frontend"'),
-  addresses: list(text('')),
-  state: oneOf(ENDPOINT_STATES, ''),
-  namespace: text(''),
-  podName: text(''),
-  podUid: text("'' where the source has none"),
-  containerId: text("The runtime's id of the pod's sandbox"),
-  interfaceName: text('Inside the pod'),
-  hostInterface: text('On the node'),
-  netns: text("Path of the pod's network namespace"),
-  mac: text("Of the pod's interface"),
-  namedPorts: list(record('', { name: text(''), protocol: oneOf(['TCP', 'UDP', 'SCTP'], ''), port: integer('') })),
-  revision: integer('Policy revision in force for it; 0 before the first'),
-});
+const ENDPOINT = record(
+  "A pod's connection to this node.",
+  {
+    id: integer('1 to 4095'),
+    policy: record('Enforcement', { ingress: ENFORCEMENT, egress: ENFORCEMENT }),
+    identity: integer('Security identity'),
+    labels: list(text(''), 'Labels with their source: "k8s:app=frontend"'),
+    addresses: list(text('')),
+    state: oneOf(ENDPOINT_STATES, ''),
+    namespace: text(''),
+    podName: text(''),
+    podUid: text("'' where the source has none"),
+    containerId: text("The runtime's id of the pod's sandbox"),
+    interfaceName: text('Inside the pod'),
+    hostInterface: text('On the node'),
+    netns: text("Path of the pod's network namespace"),
+    mac: text("Of the pod's interface"),
+    namedPorts: list(record('', { name: text(''), protocol: oneOf(['TCP', 'UDP', 'SCTP'], ''), port: integer('') })),
+    revision: integer('Policy revision in force for it; 0 before the first'),
+    aggregation: oneOf(
+      AGGREGATION_LEVELS,
+      "How much is told of its connections, as its pod asks; absent: the node's setting",
+    ),
+  },
+  ['aggregation'],
+);
 
 export function endpointRoutes(app: FastifyInstance, state: State): void {
   app.get(
@@ -113,5 +123,6 @@ function presentEndpoint(endpoint: Endpoint): EndpointAnswer {
     mac: endpoint.mac,
     namedPorts: endpoint.namedPorts.map(({ name, protocol, port }) => ({ name, protocol, port })),
     revision: endpoint.revision,
+    ...(endpoint.aggregation && { aggregation: endpoint.aggregation }),
   };
 }

@@ -106,6 +106,17 @@ const SIDED_FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
         pods.some((one) => pod !== '' && one.namespace === namespace && pod.startsWith(one.prefix)),
       ),
   }),
+  service: field({
+    schema: written(PATTERNS.pod, POD),
+    description:
+      'Service that the connection goes through, as "namespace/prefix" of its name; without "namespace/": in namespace default',
+    parse: parsePod,
+    expected: POD,
+    clause: (services: PodPrefix[], where) =>
+      filter.byService(where, ({ namespace, name }) =>
+        services.some((one) => one.namespace === namespace && name.startsWith(one.prefix)),
+      ),
+  }),
   namespace: field<string, string>({
     schema: WORD,
     description: 'Namespace',

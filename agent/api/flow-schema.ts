@@ -22,6 +22,11 @@ const PARTY = record(
   ['ID', 'namespace', 'pod_name', 'workloads'],
 );
 
+const SERVICE = record(
+  'The Service that the connection goes through: on the side of the flow that stands for it, the other one is its client.',
+  { name: text(''), namespace: text('') },
+);
+
 const PORTS = { source_port: integer(''), destination_port: integer('') };
 const ICMP = record('', { type: integer(''), code: integer('') });
 const TRAFFIC = record('Sent by this side of the connection so far.', {
@@ -59,6 +64,10 @@ const WEIR = record(
     initiator: TRAFFIC,
     responder: TRAFFIC,
     durationNs: text("From the connection's start to this event"),
+    service: record('The virtual address the initiator asked for, if this node has translated it.', {
+      address: text(''),
+      port: integer(''),
+    }),
     length: integer('IP length of the packet that made the event'),
     expired: flag('The end came by timeout'),
     revoked: flag('A policy change ended the connection'),
@@ -76,7 +85,7 @@ const WEIR = record(
     'durationNs',
     'expired',
     'revoked',
-  ].concat('wouldDeny', 'related', 'fragment'),
+  ].concat('service', 'wouldDeny', 'related', 'fragment'),
 );
 
 export const FLOW_SCHEMA: Schema = {
@@ -89,7 +98,16 @@ export const FLOW_SCHEMA: Schema = {
       verdict: oneOf(VERDICTS, ''),
       drop_reason: integer("Hubble's number"),
       drop_reason_desc: text("Hubble's name"),
-      IP: record('', { source: text(''), destination: text(''), ipVersion: oneOf(['IPv4', 'IPv6'], '') }),
+      IP: record(
+        '',
+        {
+          source: text(''),
+          destination: text(''),
+          ipVersion: oneOf(['IPv4', 'IPv6'], ''),
+          source_xlated: text('Of a reply through a Service: the virtual address, which its client sees as its source'),
+        },
+        ['source_xlated'],
+      ),
       l4: record(
         'Exactly one field.',
         {
@@ -114,6 +132,16 @@ export const FLOW_SCHEMA: Schema = {
         sub_type: integer('Of a drop: drop_reason; of a trace: the observation point'),
       }),
       traffic_direction: oneOf(['INGRESS', 'EGRESS'], "Where it was decided, from the pod's view"),
+      destination_service: SERVICE,
+      source_service: SERVICE,
+      policy_match_type: integer(
+        "What the verdict's rule looks at: 1 the peer, 2 peer and port, 3 port, 4 nothing, 5 peer and protocol, 6 protocol; 0: no rule",
+      ),
+      interface: record(
+        'Where the packet was seen.',
+        { index: integer(''), name: text("Of a pod's interface, its name on the node") },
+        ['name'],
+      ),
       Summary: text(''),
       egress_allowed_by: list(POLICY),
       ingress_allowed_by: list(POLICY),
@@ -127,6 +155,10 @@ export const FLOW_SCHEMA: Schema = {
       'drop_reason_desc',
       'IP',
       'l4',
+      'destination_service',
+      'source_service',
+      'policy_match_type',
+      'interface',
       'egress_allowed_by',
       'ingress_allowed_by',
       'egress_denied_by',

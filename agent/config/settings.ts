@@ -1,4 +1,5 @@
 /** The agent's settings, each declared once, with its sentence. What they are made of is in run/settings.ts. */
+import { AGGREGATION_LEVELS } from '../model/aggregation.ts';
 import { LOG_FORMATS, LOG_LEVELS } from '../run/log.ts';
 import {
   type Expected,
@@ -212,7 +213,7 @@ export const SETTINGS = {
     5,
     [0, 3600],
     'SECONDS',
-    'A connection with traffic is reported at most this often; 0: with every packet.',
+    'How often a connection with traffic is told of at the level medium; 0: with every packet.',
   ),
 
   logLevel: oneOf(LOG_LEVELS, 'info', 'Least severe messages that are logged.'),
@@ -222,5 +223,10 @@ export const SETTINGS = {
 export type SettingName = keyof typeof SETTINGS;
 /** As read, each by itself. */
 export type Values = { readonly [K in SettingName]: Exclude<ReturnType<(typeof SETTINGS)[K]['read']>, Expected> };
+  flowAggregation: oneOf(
+    AGGREGATION_LEVELS,
+    'medium',
+    'How much is told of connections that are allowed: every packet (none), their beginning and end (maximum), or signs of life between. A pod may ask for another level by the annotation weir.dev/flow-aggregation.',
+  ),
 
 export const SETTING_NAMES = Object.keys(SETTINGS) as SettingName[];

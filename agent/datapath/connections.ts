@@ -120,6 +120,7 @@ export function endOf(tuple: Tuple, entry: abi.ConntrackEntry, nowNs: bigint): a
   const initiatorIsLow = (entry.flags & abi.ConntrackFlags.CONNTRACK_INITIATOR_IS_LOW) !== 0;
   const [source, destination] = initiatorIsLow ? [tuple.low, tuple.high] : [tuple.high, tuple.low];
   const revoked = (entry.flags & abi.ConntrackFlags.CONNTRACK_REVOKED) !== 0 ? abi.EventFlags.EVENT_REVOKED : 0;
+  const isThroughService = (entry.flags & abi.ConntrackFlags.CONNTRACK_THROUGH_SERVICE) !== 0;
   const { SIDE_INITIATOR, SIDE_RESPONDER } = abi.Side;
   const judged = (of: readonly number[]): number[] => [of[SIDE_RESPONDER] ?? 0, of[SIDE_INITIATOR] ?? 0]; // ingress, egress
   const startedHere = (entry.endpoint[SIDE_INITIATOR] ?? 0) !== 0;
@@ -147,6 +148,8 @@ export function endOf(tuple: Tuple, entry: abi.ConntrackEntry, nowNs: bigint): a
     rule: judged(entry.rule),
     length: 0,
     ifindex: 0,
+    service: isThroughService ? entry.service.address : new Uint8Array(16),
+    servicePort: isThroughService ? entry.service.port : 0,
   };
 }
 

@@ -3,6 +3,7 @@
  * and wiring there touch anything. All methods are serialised inside; each resolves when the kernel has it.
  */
 import type { Address, Prefix } from '../model/address.ts';
+import type { AggregationLevel } from '../model/aggregation.ts';
 import type { IdentityNumber } from '../model/identity.ts';
 import type { PolicyDelta, PolicyId, PolicyRows } from '../model/verdict.ts';
 
@@ -13,6 +14,8 @@ export interface EndpointRow {
   readonly policy: PolicyId;
   readonly mac: string;
   readonly addresses: readonly Address[];
+  /** How much is told of its connections; absent: as the node's setting says. */
+  readonly aggregation?: AggregationLevel;
 }
 
 export type PeerKind = 'outside' | 'node' | 'pod';

@@ -23,6 +23,7 @@ import { type LoadOptions, load } from './program/loader.ts';
 import { openPins } from './program/pins.ts';
 import { chooseAttachMode, requireFeatures } from './program/requirements.ts';
 import { createSocketPrograms } from './program/socket-programs.ts';
+import { countUnreadable } from './unreadable-events.ts';
 import { checkPod } from './wiring/check.ts';
 import { prepareNode } from './wiring/node.ts';
 import { createAttachedNode } from './wiring/node-attachment.ts';
@@ -45,7 +46,7 @@ type Settings = Pick<
   | 'eventQueueRecords'
   | 'reportIntervalSeconds'
 > &
-  Partial<Pick<Config, 'services'>>;
+  Partial<Pick<Config, 'services' | 'flowAggregation'>>;
 
 export interface KernelDatapathOptions {
   readonly config: Settings;
@@ -91,6 +92,7 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
   const loaded = await load({
     pins,
     reportIntervalSeconds: config.reportIntervalSeconds,
+    ...(config.flowAggregation && { aggregation: config.flowAggregation }),
     newConnectionsPerSecond: config.newConnectionsPerSecond,
     newConnectionBurst: config.newConnectionsBurst,
     services: config.services ?? false,
@@ -222,7 +224,7 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
           maxBatchRecords: EVENT_BATCH_RECORDS,
           maxDelayMs: EVENT_DELAY_MS,
         },
-        report,
+        countUnreadable(report, () => ring?.stats().badSize ?? 0),
       );
     },
     counters: () => readCounters(loaded.maps.counters, loaded.maps.drops),

@@ -80,6 +80,35 @@ function each<T>(values: readonly T[], length: number, where: string, write: (on
 
 // ---- enums ----
 
+/** How much is said of a connection that is allowed. A drop is always an event of its own. */
+export const Aggregation = {
+  /** of a pod: as the node's setting says */
+  AGGREGATION_OF_NODE: 0,
+  /** every packet */
+  AGGREGATION_NONE: 1,
+  /** as medium, with every TCP flag that is new, and every second */
+  AGGREGATION_LOW: 2,
+  /** its beginning, first reply, SYN and FIN, a sign of life per interval, its end */
+  AGGREGATION_MEDIUM: 3,
+  /** its beginning and its end */
+  AGGREGATION_MAXIMUM: 4,
+} as const;
+export type Aggregation = (typeof Aggregation)[keyof typeof Aggregation];
+export const aggregationName: Readonly<Record<number, string>> = {
+  0: 'AGGREGATION_OF_NODE',
+  1: 'AGGREGATION_NONE',
+  2: 'AGGREGATION_LOW',
+  3: 'AGGREGATION_MEDIUM',
+  4: 'AGGREGATION_MAXIMUM',
+};
+export const AGGREGATION_DOC: Readonly<Record<number, string>> = {
+  0: "of a pod: as the node's setting says",
+  1: "every packet",
+  2: "as medium, with every TCP flag that is new, and every second",
+  3: "its beginning, first reply, SYN and FIN, a sign of life per interval, its end",
+  4: "its beginning and its end",
+};
+
 export const ClassNumbers = {
   CLASS_ANY: 0,
 } as const;
@@ -769,6 +798,8 @@ export interface ConntrackEntry {
   /** all flags seen, by sender */
   tcpFlags: Uint8Array;
   service: ConntrackService;
+  /** enum aggregation, what the pods here ask for; 0 = the node's */
+  aggregation: number;
 }
 export const conntrackEntry: Codec<ConntrackEntry> = codec<ConntrackEntry>(120, {
   write(value, view, at) {
@@ -786,7 +817,7 @@ export const conntrackEntry: Codec<ConntrackEntry> = codec<ConntrackEntry>(120, 
     set16(view, at + 92, value.flags, HOST, 'ConntrackEntry.flags');
     setBytes(view, at + 94, 2, value.tcpFlags, 'ConntrackEntry.tcpFlags');
     conntrackService.write(value.service, view, at + 96);
-    zero(view, at + 116, 4);
+    set32(view, at + 116, value.aggregation, HOST, 'ConntrackEntry.aggregation');
   },
   read(view, at) {
     return {
@@ -804,6 +835,7 @@ export const conntrackEntry: Codec<ConntrackEntry> = codec<ConntrackEntry>(120, 
       flags: view.getUint16(at + 92, HOST),
       tcpFlags: getBytes(view, at + 94, 2),
       service: conntrackService.read(view, at + 96),
+      aggregation: view.getUint32(at + 116, HOST),
     };
   },
 });
@@ -897,8 +929,8 @@ export interface Endpoint {
   policy: number;
   /** host-side veth; 0 = this index is free */
   ifindex: number;
-  /** reserved, 0 */
-  flags: number;
+  /** enum aggregation (event.h) of its connections; 0 = the node's */
+  aggregation: number;
   /** the pod's own MAC */
   mac: Uint8Array;
   /** 0 = the pod has no IPv4 address; host order */
@@ -911,7 +943,7 @@ export const endpoint: Codec<Endpoint> = codec<Endpoint>(44, {
     set32(view, at + 0, value.identity, HOST, 'Endpoint.identity');
     set32(view, at + 4, value.policy, HOST, 'Endpoint.policy');
     set32(view, at + 8, value.ifindex, HOST, 'Endpoint.ifindex');
-    set32(view, at + 12, value.flags, HOST, 'Endpoint.flags');
+    set32(view, at + 12, value.aggregation, HOST, 'Endpoint.aggregation');
     setBytes(view, at + 16, 6, value.mac, 'Endpoint.mac');
     zero(view, at + 22, 2);
     set32(view, at + 24, value.ipv4, NETWORK, 'Endpoint.ipv4');
@@ -922,7 +954,7 @@ export const endpoint: Codec<Endpoint> = codec<Endpoint>(44, {
       identity: view.getUint32(at + 0, HOST),
       policy: view.getUint32(at + 4, HOST),
       ifindex: view.getUint32(at + 8, HOST),
-      flags: view.getUint32(at + 12, HOST),
+      aggregation: view.getUint32(at + 12, HOST),
       mac: getBytes(view, at + 16, 6),
       ipv4: view.getUint32(at + 24, NETWORK),
       ipv6: getBytes(view, at + 28, 16),
@@ -972,8 +1004,12 @@ export interface FlowEvent {
   length: number;
   /** device the program ran on */
   ifindex: number;
+  /** virtual address the initiator asked for, translated by this node; zeros: none */
+  service: Uint8Array;
+  /** host order */
+  servicePort: number;
 }
-export const flowEvent: Codec<FlowEvent> = codec<FlowEvent>(136, {
+export const flowEvent: Codec<FlowEvent> = codec<FlowEvent>(160, {
   write(value, view, at) {
     set64(view, at + 0, value.time, HOST, 'FlowEvent.time');
     set64(view, at + 8, value.created, HOST, 'FlowEvent.created');
@@ -998,6 +1034,9 @@ export const flowEvent: Codec<FlowEvent> = codec<FlowEvent>(136, {
     each(value.rule, 2, 'FlowEvent.rule', (one, i) => set32(view, at + 120 + 4 * i, one, HOST, 'FlowEvent.rule'));
     set32(view, at + 128, value.length, HOST, 'FlowEvent.length');
     set32(view, at + 132, value.ifindex, HOST, 'FlowEvent.ifindex');
+    setBytes(view, at + 136, 16, value.service, 'FlowEvent.service');
+    set16(view, at + 152, value.servicePort, NETWORK, 'FlowEvent.servicePort');
+    zero(view, at + 154, 6);
   },
   read(view, at) {
     return {
@@ -1024,6 +1063,8 @@ export const flowEvent: Codec<FlowEvent> = codec<FlowEvent>(136, {
       rule: Array.from({ length: 2 }, (_, i) => view.getUint32(at + 120 + 4 * i, HOST)),
       length: view.getUint32(at + 128, HOST),
       ifindex: view.getUint32(at + 132, HOST),
+      service: getBytes(view, at + 136, 16),
+      servicePort: view.getUint16(at + 152, NETWORK),
     };
   },
 });
@@ -1537,6 +1578,8 @@ export type MapName = keyof typeof MAPS;
 // ---- configuration ----
 /** Read-only globals of the programs, set before loading (bpf/config.h). */
 export interface DatapathConfig {
+  /** enum aggregation of connections whose pods do not ask for another */
+  aggregation: number;
   /** Jiffies per second of this kernel (CONFIG_HZ) */
   hz: number;
   /** Connections one pod may open at once */
@@ -1554,6 +1597,7 @@ export interface DatapathConfig {
 }
 /** Name of each global in the object, its bytes, and what it means. */
 export const CONFIG_GLOBALS = {
+  aggregation: { global: 'config_aggregation', size: 4, doc: "enum aggregation of connections whose pods do not ask for another" },
   hz: { global: 'config_hz', size: 4, doc: "Jiffies per second of this kernel (CONFIG_HZ)" },
   newConnectionBurst: { global: 'config_new_connection_burst', size: 4, doc: "Connections one pod may open at once" },
   newConnectionsPerSecond: { global: 'config_new_connections_per_second', size: 4, doc: "Connections one pod may open per second, sustained" },

@@ -7,7 +7,7 @@ import { Direction as DIRECTION, EventFlags, EventType, Family } from '../datapa
 import { type Address, formatAddress } from '../model/address.ts';
 import type { Labels } from '../model/labels.ts';
 import type { PolicyInfo, RuleInfo } from '../model/verdict.ts';
-import type { PartyName } from './names.ts';
+import type { PartyName, ServiceName } from './names.ts';
 import { AT, EVENT_SIZE, LITTLE_ENDIAN } from './record.ts';
 import { REFS, REFS_PER_RECORD, type RecordStore } from './store.ts';
 
@@ -15,6 +15,10 @@ import { REFS, REFS_PER_RECORD, type RecordStore } from './store.ts';
 export const SOURCE = 0;
 export const DESTINATION = 1;
 export type PacketSide = typeof SOURCE | typeof DESTINATION;
+/** The virtual address that the initiator asked for. */
+export const SERVICE = 2;
+/** Where a record has an address. */
+export type AddressPlace = PacketSide | typeof SERVICE;
 /** Index into `packets` and `bytes`. */
 export type ConnectionSide = 0 | 1;
 
@@ -132,14 +136,26 @@ export class StoredFlow {
   }
 
   /** One of four words of an address, network order as a number. */
-  addressWord(side: PacketSide, word: number): number {
-    return this.#view.getUint32(this.#addressAt(side) + 4 * word, false);
+  addressWord(place: AddressPlace, word: number): number {
+    return this.#view.getUint32(this.#addressAt(place) + 4 * word, false);
   }
   /** Text of an address; undefined for a frame that is not IP. */
-  address(side: PacketSide): Address | undefined {
+  address(place: AddressPlace): Address | undefined {
     const size = this.family === Family.FAMILY_IPV4 ? 4 : this.family === Family.FAMILY_IPV6 ? 16 : 0;
     if (size === 0) return undefined;
-    return formatAddress(new Uint8Array(this.#view.buffer, this.#addressAt(side), size));
+    return formatAddress(new Uint8Array(this.#view.buffer, this.#addressAt(place), size));
+  }
+  /** Was the virtual address of a Service asked for? Its words are those of {@link SERVICE}. */
+  get isThroughService(): boolean {
+    return this.servicePort !== 0;
+  }
+  /** Port that was asked for at the virtual address; 0: none was, or it was not translated here. */
+  get servicePort(): number {
+    return this.#view.getUint16(this.#base + AT.servicePort, false);
+  }
+  /** Index of the device the program ran on; 0: none did. */
+  get ifindex(): number {
+    return this.#u32(AT.ifindex);
   }
 
   /** The name this side had when the event arrived. */
@@ -149,6 +165,10 @@ export class StoredFlow {
   labels(side: PacketSide): Labels | undefined {
     return this.#store.tables.labels.get(this.#ref(side === SOURCE ? REFS.sourceLabels : REFS.destinationLabels));
   }
+  /** The Service the virtual address was when the event arrived. */
+  get service(): ServiceName | undefined {
+    return this.#store.tables.services.get(this.#ref(REFS.service));
+  }
   rule(direction: Direction): RuleInfo | undefined {
     return this.#store.tables.rules.get(this.#ref(REFS.rules + direction));
   }
@@ -156,8 +176,8 @@ export class StoredFlow {
     return this.#store.tables.policies.get(this.#ref(REFS.policies + direction));
   }
 
-  #addressAt(side: PacketSide): number {
-    return this.#base + (side === SOURCE ? AT.source : AT.destination);
+  #addressAt(place: AddressPlace): number {
+    return this.#base + (place === SOURCE ? AT.source : place === DESTINATION ? AT.destination : AT.service);
   }
   #ref(which: number): number {
     return this.#store.refs[this.#slot * REFS_PER_RECORD + which] as number;

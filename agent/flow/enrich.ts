@@ -3,25 +3,28 @@
  * for what was asked before: endpoints, identities, rules and policies are found by number, remote addresses by their
  * bytes in a small cache.
  */
-import { EventType, Family } from '../datapath/layout.gen.ts';
+import { DropReason, EventType, Family } from '../datapath/layout.gen.ts';
+import type { Address } from '../model/address.ts';
 import { RESERVED_IDENTITIES } from '../model/identity.ts';
 import type { Labels } from '../model/labels.ts';
-import { DESTINATION, type PacketSide, SOURCE, type StoredFlow } from './decode.ts';
-import type { NameEntry } from './name-table.ts';
-import type { Names, PartyName } from './names.ts';
+import { AddressCache } from './address-cache.ts';
+import { type AddressPlace, DESTINATION, type PacketSide, SERVICE, SOURCE, type StoredFlow } from './decode.ts';
+import type { NameEntry, NameTable } from './name-table.ts';
+import type { Names, PartyName, ServiceName } from './names.ts';
 import { REFS, REFS_PER_RECORD, type RecordStore } from './store.ts';
 
-/** Addresses remembered; a power of two. */
-const CACHE_SLOTS = 8192;
-const WORDS_PER_ADDRESS = 4;
+/** Drops of what was sent to a virtual address and not translated. */
+const SERVICE_REASONS: readonly number[] = [
+  DropReason.DROP_SERVICE_NO_BACKEND,
+  DropReason.DROP_SERVICE_NO_PORT,
+  DropReason.DROP_SERVICE_CLASH,
+];
 
 export class Enricher {
   readonly #store: RecordStore;
   readonly #names: Names;
-  readonly #cacheWords = new Uint32Array(CACHE_SLOTS * WORDS_PER_ADDRESS);
-  readonly #cacheFamily = new Uint8Array(CACHE_SLOTS);
-  readonly #cacheEntry: (NameEntry<PartyName> | undefined)[] = new Array(CACHE_SLOTS).fill(undefined);
-  #cacheRevision = Number.NaN;
+  readonly #parties = new AddressCache<NameEntry<PartyName>>();
+  readonly #services = new AddressCache<NameEntry<ServiceName>>();
 
   constructor(store: RecordStore, names: Names) {
     this.#store = store;
@@ -37,6 +40,7 @@ export class Enricher {
     refs[at + REFS.destination] = this.#party(flow, DESTINATION);
     refs[at + REFS.sourceLabels] = this.#labels(flow, SOURCE);
     refs[at + REFS.destinationLabels] = this.#labels(flow, DESTINATION);
+    refs[at + REFS.service] = this.#service(flow);
     for (const direction of [0, 1] as const) {
       const rule = flow.ruleId(direction);
       const ruleInfo = rule === 0 ? undefined : this.#names.rule(rule);
@@ -73,40 +77,58 @@ export class Enricher {
   }
 
   #partyByAddress(flow: StoredFlow, side: PacketSide): number {
-    const { family, sequence } = flow;
+    const { family } = flow;
     if (family !== Family.FAMILY_IPV4 && family !== Family.FAMILY_IPV6) return 0;
-    if (this.#cacheRevision !== this.#names.revision) {
-      this.#cacheRevision = this.#names.revision;
-      this.#cacheFamily.fill(0);
-    }
-    const slot = addressHash(flow, side) & (CACHE_SLOTS - 1);
-    if (this.#cacheFamily[slot] === family && this.#isCached(slot, flow, side)) {
-      const entry = this.#cacheEntry[slot];
+    const { parties } = this.#store.tables;
+    this.#parties.asOf(this.#names.revision);
+    return this.#byAddress(this.#parties, parties, flow, side, family, this.#findParty);
+  }
+  readonly #findParty = (_: StoredFlow, address: Address) => this.#names.nameOfAddress(address);
+
+  /** What was asked for; of a packet that no Service took, that is where it went. */
+  #service(flow: StoredFlow): number {
+    const isRefused = flow.isDrop && SERVICE_REASONS.includes(flow.reason);
+    if (!flow.isThroughService && !isRefused) return 0;
+    const place = flow.isThroughService ? SERVICE : DESTINATION;
+    const about = (askedPort(flow) * 256 + flow.protocol) * 16 + flow.family;
+    const { services } = this.#store.tables;
+    this.#services.asOf(this.#names.serviceRevision);
+    return this.#byAddress(this.#services, services, flow, place, about, this.#findService);
+  }
+  readonly #findService = (flow: StoredFlow, address: Address) =>
+    this.#names.serviceAt(address, askedPort(flow), flow.protocol);
+
+  /** Number of the name, 0 for none. `about`: see {@link AddressCache}. */
+  #byAddress<Name extends object>(
+    cache: AddressCache<NameEntry<Name>>,
+    table: NameTable<Name>,
+    flow: StoredFlow,
+    place: AddressPlace,
+    about: number,
+    find: (flow: StoredFlow, address: Address) => Name | undefined,
+  ): number {
+    const { sequence } = flow;
+    const slot = cache.slot(flow, place, about);
+    if (cache.has(slot, flow, place, about)) {
+      const entry = cache.get(slot);
       if (entry === undefined) return 0;
       if (entry.live) {
         entry.lastSequence = sequence;
         return entry.ref;
       }
     }
-    const address = flow.address(side);
-    const name = address && this.#names.nameOfAddress(address);
-    const entry = name && this.#store.tables.parties.intern(address, name, sequence, this.#store.oldest);
+    const address = flow.address(place);
+    const name = address && find(flow, address);
+    const entry = name && table.intern(`${about} ${address}`, name, sequence, this.#store.oldest);
     // a name refused by a full table is asked for again, so that it is counted and can come back
     if (name !== undefined && entry === undefined) return 0;
-    this.#cacheFamily[slot] = family;
-    this.#cacheEntry[slot] = entry;
-    for (let word = 0; word < WORDS_PER_ADDRESS; word++) {
-      this.#cacheWords[slot * WORDS_PER_ADDRESS + word] = flow.addressWord(side, word);
-    }
+    cache.put(slot, flow, place, about, entry);
     return entry?.ref ?? 0;
   }
+}
 
-  #isCached(slot: number, flow: StoredFlow, side: PacketSide): boolean {
-    for (let word = 0; word < WORDS_PER_ADDRESS; word++) {
-      if (this.#cacheWords[slot * WORDS_PER_ADDRESS + word] !== flow.addressWord(side, word)) return false;
-    }
-    return true;
-  }
+function askedPort(flow: StoredFlow): number {
+  return flow.isThroughService ? flow.servicePort : flow.port(DESTINATION);
 }
 
 function isWorld(identity: number): boolean {
@@ -115,15 +137,4 @@ function isWorld(identity: number): boolean {
     identity === RESERVED_IDENTITIES['world-ipv6'] ||
     identity === RESERVED_IDENTITIES.world
   );
-}
-
-/** Spreads neighbouring addresses; MurmurHash3's finaliser over the four words. */
-function addressHash(flow: StoredFlow, side: PacketSide): number {
-  let hash = 0;
-  for (let word = 0; word < WORDS_PER_ADDRESS; word++) {
-    hash = Math.imul(hash ^ flow.addressWord(side, word), 0x85ebca6b);
-    hash ^= hash >>> 13;
-  }
-  hash = Math.imul(hash, 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
 }

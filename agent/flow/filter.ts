@@ -4,10 +4,10 @@
  */
 import { EventType } from '../datapath/layout.gen.ts';
 import type { Labels } from '../model/labels.ts';
-import { DESTINATION, type PacketSide, SOURCE, type StoredFlow } from './decode.ts';
+import { type AddressPlace, DESTINATION, type PacketSide, SERVICE, SOURCE, type StoredFlow } from './decode.ts';
 import type { FlowEventName, Verdict } from './flow.ts';
 import type { LabelMatcher } from './label-selector.ts';
-import type { PartyName } from './names.ts';
+import type { PartyName, ServiceName } from './names.ts';
 
 export type Clause = (flow: StoredFlow) => boolean;
 
@@ -119,6 +119,21 @@ export const byName = (where: Where, matches: (name: PartyName) => boolean): Cla
   });
 };
 
+/** Of replies the source stands for the Service, of all else the destination. */
+export const byService = (where: Where, matches: (name: ServiceName) => boolean): Clause => {
+  const remembered = remember(matches);
+  return atSide(where, (flow, side) => {
+    const service = side === (flow.isReply ? SOURCE : DESTINATION) ? flow.service : undefined;
+    return service !== undefined && remembered(service);
+  });
+};
+
+/** The virtual address a reply's source becomes. */
+export const bySourceXlated =
+  (ranges: readonly AddressRange[]): Clause =>
+  (flow) =>
+    flow.isReply && flow.isThroughService && ranges.some((range) => isInside(flow, SERVICE, range));
+
 export const byLabels = (where: Where, matchers: readonly LabelMatcher[]): Clause => {
   const remembered = remember((labels: Labels) => matchers.some((matches) => matches(labels)));
   return atSide(where, (flow, side) => {
@@ -145,10 +160,10 @@ function remember<T extends object>(judge: (value: T) => boolean): (value: T) =>
   };
 }
 
-function isInside(flow: StoredFlow, side: PacketSide, range: AddressRange): boolean {
+function isInside(flow: StoredFlow, place: AddressPlace, range: AddressRange): boolean {
   if (flow.family !== range.family) return false;
   for (let word = 0; word < 4; word++) {
-    if ((flow.addressWord(side, word) & (range.masks[word] as number)) >>> 0 !== range.words[word]) return false;
+    if ((flow.addressWord(place, word) & (range.masks[word] as number)) >>> 0 !== range.words[word]) return false;
   }
   return true;
 }

@@ -12,10 +12,15 @@ export const FLOW_EVENTS = ['new', 'reply', 'update', 'end', 'drop', 'audit'] as
 /** What was seen: a connection allowed, its first reply, a sign of life, its end with totals, a drop, an audited verdict. */
 export type FlowEventName = (typeof FLOW_EVENTS)[number];
 
+/** Names of `policy_match_type`, by number, as Hubble writes them; what each looks at: match-type.ts. */
+export const MATCH_NAMES = ['none', 'L3-Only', 'L3-L4', 'L4-Only', 'all', 'L3-Proto', 'Proto-Only'] as const;
+
 export interface FlowIp {
   readonly source: string;
   readonly destination: string;
   readonly ipVersion: 'IPv4' | 'IPv6';
+  /** Of a reply through a Service: the source its client sees, the virtual address. */
+  readonly source_xlated?: string;
 }
 
 export interface Ports {
@@ -54,6 +59,18 @@ export interface FlowEndpoint {
   readonly labels: readonly string[];
   readonly pod_name?: string;
   readonly workloads?: readonly Workload[];
+}
+
+/** The Service that a connection goes through. */
+export interface FlowService {
+  readonly name: string;
+  readonly namespace: string;
+}
+
+export interface FlowInterface {
+  readonly index: number;
+  /** Of a pod's interface, its name on the node. */
+  readonly name?: string;
 }
 
 /** A policy that decided. `revision` is that of the compiled policy the packet met. */
@@ -114,6 +131,8 @@ export interface WeirFlow {
   readonly responder?: Traffic;
   /** From the connection's start to this event. */
   readonly durationNs?: string;
+  /** The virtual address the initiator asked for, if this node has translated it. */
+  readonly service?: { readonly address: string; readonly port: number };
   /** IP length of the packet that made the event; 0 for an end by timeout. */
   readonly length: number;
   /** The end came by timeout, not by close. */
@@ -146,6 +165,14 @@ export interface Flow {
   /** type: 1 drop, 4 trace, 5 policy-verdict; sub_type: the drop reason, or the trace's observation point. */
   readonly event_type: { readonly type: number; readonly sub_type: number };
   readonly traffic_direction: 'INGRESS' | 'EGRESS';
+  /** Of what was sent to a Service's virtual address; `destination` is its backend. */
+  readonly destination_service?: FlowService;
+  /** Of a reply: the Service its client had asked. */
+  readonly source_service?: FlowService;
+  /** By what the verdict's rule matched, in Hubble's numbers: 1 L3, 2 L3 and port, 3 port, 4 all, 5 L3 and protocol, 6 protocol. */
+  readonly policy_match_type?: number;
+  /** Where the packet was seen. */
+  readonly interface?: FlowInterface;
   readonly Summary: string;
   readonly egress_allowed_by?: readonly FlowPolicy[];
   readonly ingress_allowed_by?: readonly FlowPolicy[];

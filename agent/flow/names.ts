@@ -23,6 +23,14 @@ export interface PartyName {
   readonly workload: { readonly kind: string; readonly name: string } | undefined;
   /** All addresses of it. */
   readonly addresses: readonly Address[];
+  /** The node's name of its interface; absent for what is elsewhere. */
+  readonly interface?: string;
+}
+
+/** A Service, by one of its virtual addresses. */
+export interface ServiceName {
+  readonly namespace: string;
+  readonly name: string;
 }
 
 export interface Names {
@@ -30,6 +38,8 @@ export interface Names {
   endpointName(endpoint: number): PartyName | undefined;
   /** The pod (of any node) or node at this address. Not asked for identities of the world. */
   nameOfAddress(address: Address): PartyName | undefined;
+  /** The Service with this virtual address and port, or that had it last. `protocol`: IP protocol number. */
+  serviceAt(address: Address, port: number, protocol: number): ServiceName | undefined;
   identityLabels(identity: IdentityNumber): Labels | undefined;
   rule(rule: RuleId): RuleInfo | undefined;
   policy(policy: PolicyId): PolicyInfo | undefined;
@@ -37,4 +47,6 @@ export interface Names {
   isThere(pod: PartyName): boolean;
   /** Grows whenever an answer of {@link nameOfAddress} may have changed: answers are remembered until then. */
   readonly revision: number;
+  /** The same for {@link serviceAt}. */
+  readonly serviceRevision: number;
 }

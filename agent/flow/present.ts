@@ -1,14 +1,24 @@
 /** A stored record as the API shows it: {@link Flow}. */
-import { Direction, EventFlags, EventType } from '../datapath/layout.gen.ts';
+import { Direction, EndpointLimits, EventFlags, EventType } from '../datapath/layout.gen.ts';
 import { formatLabels, type Labels } from '../model/labels.ts';
 import { formatPath, type ObjectRef } from '../model/object.ts';
 import type { PolicyInfo, RuleInfo } from '../model/verdict.ts';
 import { formatTime } from './clock.ts';
 import { connectionId } from './connection-id.ts';
-import { DESTINATION, type PacketSide, SOURCE, type StoredFlow } from './decode.ts';
+import { DESTINATION, type PacketSide, SERVICE, SOURCE, type StoredFlow } from './decode.ts';
 import { dropReason } from './drop-reason.ts';
 import { eventName, verdictOf } from './filter.ts';
-import type { Flow, FlowEndpoint, FlowObject, FlowPolicy, FlowRule, WeirFlow } from './flow.ts';
+import type {
+  Flow,
+  FlowEndpoint,
+  FlowInterface,
+  FlowObject,
+  FlowPolicy,
+  FlowRule,
+  FlowService,
+  WeirFlow,
+} from './flow.ts';
+import { matchType } from './match-type.ts';
 import { decidingDirections, isolatedBy, reasonOf } from './reason.ts';
 import { layer4, summary } from './transport.ts';
 
@@ -26,13 +36,24 @@ export const TRACE = { toEndpoint: 0, toStack: 3 } as const;
 export function presentFlow(flow: StoredFlow, teller: Teller): Flow {
   const source = flow.address(SOURCE);
   const destination = flow.address(DESTINATION);
+  const xlated = sourceXlated(flow);
+  const device = deviceOf(flow);
+  const match = matchType(flow);
   const reason = dropReason(flow.reason).hubble;
   return {
     time: formatTime(flow.timeMs),
     uuid: flowUuid(teller.run, flow.sequence),
     verdict: verdictOf(flow.type),
     ...(flow.isDrop && { drop_reason: reason.number, drop_reason_desc: reason.name }),
-    ...(source && destination && { IP: { source, destination, ipVersion: flow.family === 4 ? 'IPv4' : 'IPv6' } }),
+    ...(source &&
+      destination && {
+        IP: {
+          source,
+          destination,
+          ipVersion: flow.family === 4 ? 'IPv4' : 'IPv6',
+          ...(xlated && { source_xlated: xlated }),
+        },
+      }),
     ...layer4(flow),
     source: party(flow, SOURCE),
     destination: party(flow, DESTINATION),
@@ -41,6 +62,9 @@ export function presentFlow(flow: StoredFlow, teller: Teller): Flow {
     is_reply: flow.isReply,
     event_type: messageType(flow),
     traffic_direction: flow.direction === Direction.DIRECTION_EGRESS ? 'EGRESS' : 'INGRESS',
+    ...servicesOf(flow),
+    ...(match !== undefined && { policy_match_type: match }),
+    ...(device && { interface: device }),
     Summary: summary(flow),
     ...deciders(flow),
     weir: weirPart(flow),
@@ -52,6 +76,29 @@ export function messageType(flow: StoredFlow): Flow['event_type'] {
   if (flow.type === EventType.EVENT_AUDIT) return { type: MESSAGE.policyVerdict, sub_type: 0 };
   const toPod = flow.endpoint(DESTINATION) !== 0 && !flow.has(EventFlags.EVENT_TO_HOST);
   return { type: MESSAGE.trace, sub_type: toPod ? TRACE.toEndpoint : TRACE.toStack };
+}
+
+/** The side that stands for the Service has it: the destination of what its client sends, the source of replies. */
+export function servicesOf(flow: StoredFlow): { source_service?: FlowService; destination_service?: FlowService } {
+  const { service } = flow;
+  if (service === undefined) return {};
+  const { name, namespace } = service;
+  return { [flow.isReply ? 'source_service' : 'destination_service']: { name, namespace } };
+}
+
+/** Hubble's IP.source_xlated: what a reply's source, a backend, becomes before its client sees it. */
+export function sourceXlated(flow: StoredFlow): string | undefined {
+  return flow.isReply && flow.isThroughService ? flow.address(SERVICE) : undefined;
+}
+
+/** Interfaces of pods are numbered by their endpoints, one of which is a side of the packet. */
+export function deviceOf(flow: StoredFlow): FlowInterface | undefined {
+  const { ifindex } = flow;
+  if (ifindex === 0) return undefined;
+  const endpoint = ifindex - EndpointLimits.ENDPOINT_IFINDEX_BASE;
+  const side = ([SOURCE, DESTINATION] as const).find((one) => flow.endpoint(one) === endpoint);
+  const name = side === undefined ? undefined : flow.name(side)?.interface;
+  return { index: ifindex, ...(name !== undefined && { name }) };
 }
 
 export function party(flow: StoredFlow, side: PacketSide): FlowEndpoint {
@@ -129,6 +176,7 @@ export function weirPart(flow: StoredFlow): WeirFlow {
   const rule = flow.rule(decided);
   const isolating = isolatedBy(flow);
   const duration = flow.durationNs;
+  const virtual = flow.isThroughService ? flow.address(SERVICE) : undefined;
   return {
     event,
     sequence: flow.sequence,
@@ -140,6 +188,7 @@ export function weirPart(flow: StoredFlow): WeirFlow {
     initiator: { packets: flow.packets(0), bytes: flow.bytes(0) },
     responder: { packets: flow.packets(1), bytes: flow.bytes(1) },
     ...(duration !== undefined && { durationNs: String(duration) }),
+    ...(virtual !== undefined && { service: { address: virtual, port: flow.servicePort } }),
     length: flow.length,
     ...(flow.has(EventFlags.EVENT_EXPIRED) && { expired: true }),
     ...(flow.has(EventFlags.EVENT_REVOKED) && { revoked: true }),

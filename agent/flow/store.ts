@@ -2,9 +2,9 @@
  * The last records, packed: three parallel rings in typed arrays, no object per event.
  *
  *     slot            0        1        2    ...   capacity-1        slot = sequence % capacity
- *     events     [ 136 bytes | 136 bytes | ...                ]      as the kernel sent them
+ *     events     [ 160 bytes | 160 bytes | ...                ]      as the kernel sent them
  *     times      [ ms        | ms        | ...                ]      wall time at arrival
- *     refs       [ 8 numbers | 8 numbers | ...                ]      into the name tables (name-table.ts)
+ *     refs       [ 9 numbers | 9 numbers | ...                ]      into the name tables (name-table.ts)
  *
  * Sequence numbers start at 1 and have no gaps; oldest <= held < next. Losses before the store stand in it as records
  * of type LOST_RECORD, where the events would have been.
@@ -14,7 +14,7 @@ import { labelsKey } from '../model/labels.ts';
 import type { PolicyInfo, RuleInfo } from '../model/verdict.ts';
 import { LossLog } from './loss-log.ts';
 import { NameTable } from './name-table.ts';
-import type { PartyName } from './names.ts';
+import type { PartyName, ServiceName } from './names.ts';
 import { EVENT_SIZE } from './record.ts';
 
 /** Which name each of a record's references is. Rules and policies: one per direction (enum direction). */
@@ -25,8 +25,9 @@ export const REFS = {
   destinationLabels: 3,
   rules: 4,
   policies: 6,
+  service: 8,
 } as const;
-export const REFS_PER_RECORD = 8;
+export const REFS_PER_RECORD = 9;
 
 /** Type byte of a record that counts losses: packets[0] in the ring, packets[1] in the queue. Not in enum event_type. */
 export const LOST_RECORD = 255;
@@ -37,7 +38,7 @@ export const RECORD_BYTES = EVENT_SIZE + Float64Array.BYTES_PER_ELEMENT + 4 * RE
 export const DEFAULT_STORE_BYTES = 32 << 20;
 
 export interface StoreOptions {
-  /** Memory of the rings, bytes; default 32 MiB (about 190,000 records). */
+  /** Memory of the rings, bytes; default 32 MiB (about 164,000 records). */
   readonly memoryBytes?: number;
   /** Most distinct names of each kind; default 32768. */
   readonly maxNames?: number;
@@ -48,6 +49,7 @@ export interface NameTables {
   readonly labels: NameTable<Labels>;
   readonly rules: NameTable<RuleInfo>;
   readonly policies: NameTable<PolicyInfo>;
+  readonly services: NameTable<ServiceName>;
 }
 
 export class RecordStore {
@@ -76,6 +78,7 @@ export class RecordStore {
       labels: new NameTable(names, (a, b) => labelsKey(a) === labelsKey(b)),
       rules: new NameTable(names, sameRule),
       policies: new NameTable(names, (a, b) => a.id === b.id && a.revision === b.revision),
+      services: new NameTable(names, (a, b) => a.namespace === b.namespace && a.name === b.name),
     };
   }
 
@@ -127,6 +130,7 @@ function sameParty(a: PartyName, b: PartyName): boolean {
     a.pod === b.pod &&
     a.namespace === b.namespace &&
     a.node === b.node &&
+    a.interface === b.interface &&
     a.workload?.kind === b.workload?.kind &&
     a.workload?.name === b.workload?.name &&
     a.addresses.join() === b.addresses.join()
@@ -135,6 +139,15 @@ function sameParty(a: PartyName, b: PartyName): boolean {
 
 function sameRule(a: RuleInfo, b: RuleInfo): boolean {
   return (
-    a.id === b.id && a.line === b.line && a.place === b.place && a.description === b.description && a.log === b.log
+    a.id === b.id &&
+    a.line === b.line &&
+    a.place === b.place &&
+    a.description === b.description &&
+    a.log === b.log &&
+    sameMatch(a.match, b.match)
   );
+}
+
+function sameMatch(a: RuleInfo['match'], b: RuleInfo['match']): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
 }

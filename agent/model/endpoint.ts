@@ -1,5 +1,6 @@
 /** A pod's connection to the node: what CNI ADD made and DEL removes. */
 import type { Address } from './address.ts';
+import type { AggregationLevel } from './aggregation.ts';
 import type { IdentityNumber } from './identity.ts';
 import type { Labels } from './labels.ts';
 import type { NamedPort } from './object.ts';
@@ -37,6 +38,8 @@ export interface Endpoint extends EndpointRecord {
   readonly namedPorts: readonly NamedPort[];
   /** The policy revision in force for it, 0 before the first. */
   readonly revision: number;
+  /** How much is told of its connections, as its pod asks; absent: as the node's setting says. */
+  readonly aggregation?: AggregationLevel;
   readonly ingressEnforced: boolean;
   readonly egressEnforced: boolean;
 }

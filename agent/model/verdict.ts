@@ -121,6 +121,14 @@ export interface PolicyDelta {
   readonly remove: PolicyRows;
 }
 
+/** What a rule looks at. */
+export interface RuleMatch {
+  /** Whoever the peer is. */
+  readonly anyPeer: boolean;
+  /** IP protocols, and whether only some of their ports (or ICMP types); undefined: whatever is sent. */
+  readonly protocols: readonly { readonly number: number; readonly ports: boolean }[] | undefined;
+}
+
 /** Where a rule stands, for people. Kept after the rule is gone, as long as events may name it. */
 export interface RuleInfo {
   readonly id: RuleId;
@@ -129,6 +137,7 @@ export interface RuleInfo {
   readonly direction: Direction;
   readonly action: Action;
   readonly audit: boolean;
+  readonly match: RuleMatch;
   /** Path of the rule in its document, e.g. ["spec", "ingress", 0]; empty for rules the agent itself adds. */
   readonly path: Path;
   readonly place: string;

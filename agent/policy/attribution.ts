@@ -1,8 +1,8 @@
 /** What events need to name: rules and policies, also those that are gone but that events on their way still mention. */
 import { formatPath, refKey } from '../model/object.ts';
-import type { PolicyId, PolicyInfo, RuleId, RuleInfo } from '../model/verdict.ts';
+import type { PolicyId, PolicyInfo, RuleId, RuleInfo, RuleMatch } from '../model/verdict.ts';
 import { ruleId } from './parse/rule-maker.ts';
-import type { ParsedDocument, PolicyRule } from './rule.ts';
+import type { ParsedDocument, PolicyRule, PortMatch } from './rule.ts';
 
 /** How many rules and policies are remembered after they are gone. */
 const HISTORY = 4096;
@@ -64,7 +64,17 @@ function sameRule(info: RuleInfo, rule: PolicyRule): boolean {
 
 function ruleInfo(rule: PolicyRule, audit: boolean): RuleInfo {
   const { id, tier, direction, action, path, place, line, description, log, document: policy } = rule;
-  return { id, policy, tier, direction, action, audit, path, place, line, description, log };
+  return { id, policy, tier, direction, action, audit, match: matchOf(rule), path, place, line, description, log };
+}
+
+function matchOf({ peers, ports }: PolicyRule): RuleMatch {
+  const numbers = new Set(ports?.flatMap((port) => (port.type === 'named' ? port.protocols : [port.protocol])));
+  const isWhole = (port: PortMatch, number: number): boolean =>
+    port.type === 'range' && port.protocol === number && port.first === 0 && port.last === 65535;
+  return {
+    anyPeer: peers.some(({ type }) => type === 'any'),
+    protocols: ports && [...numbers].map((number) => ({ number, ports: !ports.some((port) => isWhole(port, number)) })),
+  };
 }
 
 interface History<Info> {

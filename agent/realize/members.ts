@@ -1,5 +1,6 @@
 /** The endpoints of this node as the policy engine sees them: labels, identity, subject. Pure bookkeeping, no kernel. */
 import type { EndpointRow, PeerRow } from '../datapath/datapath.ts';
+import { askedAggregation } from '../model/aggregation.ts';
 import type { EndpointRecord, EndpointState } from '../model/endpoint.ts';
 import type { IdentityNumber } from '../model/identity.ts';
 import type { Labels } from '../model/labels.ts';
@@ -38,7 +39,15 @@ export function newMember(record: EndpointRecord, pod: Pod | undefined): Member 
 
 export function endpointRow(member: Member): EndpointRow {
   const { id, mac, addresses } = member.record;
-  return { id, mac, addresses, identity: member.identity, policy: member.policy };
+  const aggregation = askedAggregation(member.pod?.annotations ?? {});
+  return {
+    id,
+    mac,
+    addresses,
+    identity: member.identity,
+    policy: member.policy,
+    ...(aggregation && { aggregation }),
+  };
 }
 
 export function peerRows(member: Member): PeerRow[] {

@@ -2,7 +2,7 @@
  * Names for events, as they are now. What is gone is answered until its index or address is somebody else's, because
  * the end of a connection may be reported minutes after its pod was deleted.
  */
-import type { Names, PartyName } from '../flow/names.ts';
+import type { Names, PartyName, ServiceName } from '../flow/names.ts';
 import type { Address } from '../model/address.ts';
 import type { Pod, PublishedEndpoint } from '../model/object.ts';
 import type { Engine } from '../policy/engine.ts';
@@ -12,6 +12,10 @@ import { THIS_NODE } from './peer-table.ts';
 
 /** Addresses of pods that are gone, remembered; the oldest go first. */
 const GONE_ADDRESSES_MAX = 8192;
+/** Virtual addresses of Services that are gone, likewise. */
+const GONE_SERVICES_MAX = 8192;
+/** By IP protocol number: those that Services have here. */
+const SERVICE_PROTOCOLS: Readonly<Record<number, 'TCP' | 'UDP'>> = { 6: 'TCP', 17: 'UDP' };
 
 export function createNames(
   desired: Desired,
@@ -20,6 +24,7 @@ export function createNames(
 ): Names & { remember(member: Member): void } {
   const byEndpoint = new Map<number, PartyName>();
   const byAddress = new Map<Address, PartyName>();
+  const byFrontend = new Map<string, ServiceName>();
   /** The same object for the same pod object: see the contract of Names. */
   const ofPod = new WeakMap<Pod | PublishedEndpoint, PartyName>();
 
@@ -46,9 +51,7 @@ export function createNames(
   }
 
   function keepAddress(address: Address, name: PartyName): void {
-    byAddress.delete(address); // to the end of the map's order
-    byAddress.set(address, name);
-    if (byAddress.size > GONE_ADDRESSES_MAX) byAddress.delete(byAddress.keys().next().value as Address);
+    keep(byAddress, address, name, GONE_ADDRESSES_MAX);
   }
 
   function ownerName(address: Address): PartyName | undefined {
@@ -75,6 +78,7 @@ export function createNames(
         node: '',
         workload: pod?.workload,
         addresses: record.addresses,
+        interface: record.hostInterface,
       };
       byEndpoint.set(record.id, name);
       for (const address of record.addresses) keepAddress(address, name);
@@ -85,6 +89,16 @@ export function createNames(
       if (name) keepAddress(address, name);
       return name ?? byAddress.get(address);
     },
+    serviceAt(address, port, number) {
+      const protocol = SERVICE_PROTOCOLS[number];
+      if (protocol === undefined) return undefined;
+      const key = `${address} ${protocol} ${port}`;
+      const owner = desired.services.ownerOf({ address, protocol, port });
+      const before = byFrontend.get(key);
+      if (owner === undefined || (before?.name === owner.name && before.namespace === owner.namespace)) return before;
+      keep(byFrontend, key, owner, GONE_SERVICES_MAX);
+      return owner;
+    },
     isThere: ({ uid, addresses }) => addresses.some((address) => ownerName(address)?.uid === uid),
     identityLabels: (identity) => desired.identities.labels.get(identity),
     rule: (rule) => engine.rule(rule),
@@ -92,5 +106,15 @@ export function createNames(
     get revision() {
       return desired.peers.revision;
     },
+    get serviceRevision() {
+      return desired.services.revision;
+    },
   };
+}
+
+/** To the end of the map's order; what has stood longest gives way. */
+function keep<Key, Name>(names: Map<Key, Name>, key: Key, name: Name, most: number): void {
+  names.delete(key);
+  names.set(key, name);
+  if (names.size > most) names.delete(names.keys().next().value as Key);
 }

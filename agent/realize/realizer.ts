@@ -2,10 +2,10 @@
  * The loop of the down river: what the source says and what CNI asks is resolved (desired.ts) and applied to the
  * datapath one revision at a time. Everything that arrives while one revision is applied becomes the next.
  */
-import type { ApplyResult, Datapath } from '../datapath/datapath.ts';
+import type { ApplyResult, Datapath, PeerRow } from '../datapath/datapath.ts';
 import { asWeirError, WeirError } from '../errors.ts';
 import type { Names } from '../flow/names.ts';
-import type { Prefix } from '../model/address.ts';
+import type { Address, Prefix } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
 import type { Labels } from '../model/labels.ts';
 import { type Document, type Pod, type Problem, refKey } from '../model/object.ts';
@@ -25,6 +25,8 @@ export interface RealizerOptions extends Omit<DesiredOptions, 'onDocument' | 'on
   readonly lastValid: readonly Document[];
   /** Called after a revision whose documents changed: the last valid ones are to be kept on disk. */
   readonly keepDocuments: (documents: Document[]) => Promise<void>;
+  /** Called with each change of the addresses that are known, before it is in force. */
+  readonly onAddresses?: (change: { readonly set: readonly PeerRow[]; readonly remove: readonly Address[] }) => void;
   /** Called after each revision that is in force. */
   readonly onRevision?: () => void;
   /** Milliseconds since 1970, for annotations that name a time. */
@@ -125,6 +127,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
     const unresolved = await desired.resolve();
     await prepare(engine);
     const { delta, endpoints } = desired.delta();
+    options.onAddresses?.({ set: delta.setPeers, remove: delta.removePeers });
     const result = await write(() => (replaceNext ? datapath.replace(desired.everything()) : datapath.apply(delta)));
     replaceNext = false;
     failure = undefined;

@@ -2,6 +2,7 @@
 import type { AgentStatus, PolicyReport, State } from '../api/state.ts';
 import type { Datapath } from '../datapath/datapath.ts';
 import type { FlowHistory } from '../flow/history.ts';
+import { AGGREGATION_ANNOTATION, aggregationMistake, askedAggregation } from '../model/aggregation.ts';
 import type { Endpoint } from '../model/endpoint.ts';
 import { FIRST_POD_IDENTITY, type Identity } from '../model/identity.ts';
 import { type Problem, refKey } from '../model/object.ts';
@@ -45,6 +46,7 @@ export function createView(options: ViewOptions): State {
     const rows = new Map<number, PolicyRow>(engine.rows().policies.map((row) => [row.id, row]));
     return [...desired.members.values()].map((member) => {
       const row = rows.get(member.policy);
+      const aggregation = askedAggregation(member.pod?.annotations ?? {});
       const locked = realizer.lockedDown.has(member.policy) || member.policy === POLICY_LOCKDOWN;
       return {
         ...member.record,
@@ -53,9 +55,21 @@ export function createView(options: ViewOptions): State {
         identity: member.identity,
         namedPorts: member.namedPorts,
         revision: member.revision,
+        ...(aggregation && { aggregation }),
         ingressEnforced: locked || (row?.ingress.isolated ?? true),
         egressEnforced: locked || (row?.egress.isolated ?? true),
       };
+    });
+  }
+
+  /** Annotations of pods of this node that mean nothing. */
+  function podProblems(): Problem[] {
+    return [...desired.members.values()].flatMap(({ pod }) => {
+      const mistake = pod && aggregationMistake(pod.annotations);
+      if (mistake === undefined) return [];
+      const path = ['metadata', 'annotations', AGGREGATION_ANNOTATION];
+      const message = `annotation ${AGGREGATION_ANNOTATION} of Pod ${pod?.namespace}/${pod?.name}: ${mistake}`;
+      return [{ severity: 'warning', code: 'bad-annotation', message, path, place: '', line: undefined } as const];
     });
   }
 
@@ -88,7 +102,7 @@ export function createView(options: ViewOptions): State {
       pending: options.pending(),
       revision: realizer.revision(),
       source: { name: options.sourceName, synced: realizer.isSynced },
-      problems: [...own, ...options.problems(), ...source, ...documents],
+      problems: [...own, ...options.problems(), ...podProblems(), ...source, ...documents],
       attachments: { expected: 2 * desired.members.size, missing: options.unattached() },
       devices: datapath.devicePrograms?.() ?? [],
     };

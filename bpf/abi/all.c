@@ -61,6 +61,7 @@ EMIT(struct, connection_budget);
 /* event.h */
 EMIT(enum, event_type);
 EMIT(enum, event_flags);
+EMIT(enum, aggregation);
 EMIT(struct, flow_event);
 /* metrics.h */
 EMIT(enum, datapath_counter);

@@ -85,7 +85,7 @@ struct conntrack_entry {
 	__u16 flags __doc("enum conntrack_flags");
 	__u8 tcp_flags[SIDE_COUNT] __doc("all flags seen, by sender");
 	struct conntrack_service service;
-	__u32 pad;
+	__u32 aggregation __doc("enum aggregation, what the pods here ask for; 0 = the node's");
 };
 _Static_assert(sizeof(struct conntrack_entry) == 120, "abi");
 

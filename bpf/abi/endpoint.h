@@ -27,7 +27,7 @@ struct endpoint {
 	__u32 identity;
 	__u32 policy __doc("key of `policies`; 0 = none yet: everything is dropped (no_policy)");
 	__u32 ifindex __doc("host-side veth; 0 = this index is free");
-	__u32 flags __doc("reserved, 0");
+	__u32 aggregation __doc("enum aggregation (event.h) of its connections; 0 = the node's");
 	struct mac_address mac __doc("the pod's own MAC");
 	__u16 pad;
 	__be32 ipv4 __doc("0 = the pod has no IPv4 address");

@@ -23,6 +23,15 @@ enum event_flags {
 	EVENT_TO_HOST = 1 << 6, /* handed to the node's stack */
 };
 
+/* How much is said of a connection that is allowed. A drop is always an event of its own. */
+enum aggregation {
+	AGGREGATION_OF_NODE = 0, /* of a pod: as the node's setting says */
+	AGGREGATION_NONE = 1,    /* every packet */
+	AGGREGATION_LOW = 2,     /* as medium, with every TCP flag that is new, and every second */
+	AGGREGATION_MEDIUM = 3,  /* its beginning, first reply, SYN and FIN, a sign of life per interval, its end */
+	AGGREGATION_MAXIMUM = 4, /* its beginning and its end */
+};
+
 struct flow_event {
 	__u64 time __doc("CLOCK_MONOTONIC, ns");
 	__u64 created __doc("CLOCK_MONOTONIC, ns: when the connection began; 0 where there is none");
@@ -47,5 +56,9 @@ struct flow_event {
 	__u32 rule[2] __doc("rules that decided: [0] ingress, [1] egress; 0 = no rule");
 	__u32 length __doc("IP length of this packet, bytes");
 	__u32 ifindex __doc("device the program ran on");
+	struct ip_address
+		service __doc("virtual address the initiator asked for, translated by this node; zeros: none");
+	__be16 service_port;
+	__u16 pad[3];
 };
-_Static_assert(sizeof(struct flow_event) == 136, "abi");
+_Static_assert(sizeof(struct flow_event) == 160, "abi");

@@ -39,10 +39,28 @@ __force_inline struct passage *begin(const enum direction direction, __u32 own)
 	return p;
 }
 
-/* Signed: another CPU may have reported at a later jiffy than this packet came. */
-__force_inline bool is_report_due(const struct passage *p, const struct conntrack_entry *entry)
+/* The event this packet is worth, 0 for none (enum event_type). `after`: the entry's flags with this packet, `before`
+ * without it; `fresh`: TCP flags its sender has not sent before. */
+__force_inline __u32 worth(const struct passage *p, const struct conntrack_entry *entry, __u8 before, __u8 after,
+			   __u8 fresh)
 {
-	return (__s64)(p->now - entry->reported) >= (__s64)seconds(config_report_interval_seconds);
+	__u32 level = entry->aggregation ? entry->aggregation : config_aggregation;
+	__s64 interval = seconds(config_report_interval_seconds);
+	__u8 telling = TCP_SYN | TCP_FIN;
+
+	if (level == AGGREGATION_MAXIMUM)
+		return 0;
+	if ((after ^ before) & CONNTRACK_REPLIED)
+		return EVENT_REPLY;
+	if (level == AGGREGATION_NONE)
+		return EVENT_UPDATE;
+	if (level == AGGREGATION_LOW) {
+		telling = ~0;
+		if (interval > (__s64)seconds(1))
+			interval = seconds(1);
+	}
+	/* signed: another CPU may have reported at a later jiffy than this packet came */
+	return fresh & telling || (__s64)(p->now - entry->reported) >= interval ? EVENT_UPDATE : 0;
 }
 
 /* One more packet of an allowed connection. */
@@ -52,7 +70,7 @@ __force_inline void follow(struct __sk_buff *ctx, struct passage *p, struct conn
 	__u8 *flags = flag_byte(entry, 0), before = *flags, after = next_flags(p, before);
 	__u8 fresh = p->tcp_flags & ~entry->tcp_flags[sender];
 	__u64 expires = entry->expires;
-	__u32 event = 0;
+	__u32 event;
 
 	head_for(p, entry, sender ^ 1);
 	count_traffic(p, entry);
@@ -65,10 +83,7 @@ __force_inline void follow(struct __sk_buff *ctx, struct passage *p, struct conn
 		entry->tcp_flags[sender] |= fresh;
 	if (after != before)
 		*flags = after;
-	if ((after ^ before) & CONNTRACK_REPLIED)
-		event = EVENT_REPLY;
-	else if (fresh & (TCP_SYN | TCP_FIN) || is_report_due(p, entry))
-		event = EVENT_UPDATE;
+	event = worth(p, entry, before, after, fresh);
 	if (event) {
 		entry->reported = p->now;
 		emit(ctx, p, entry, event, 0);
@@ -141,6 +156,7 @@ __force_inline void record_judgement(struct passage *p, struct conntrack_entry *
 		if (party->endpoint && (!reason || p->decided != direction) && p->policy[direction])
 			flags |= judged_flag(side);
 	}
+	entry->aggregation = aggregation_of(p);
 	if (p->masquerade)
 		flags |= CONNTRACK_MASQUERADED;
 	*flag_byte(entry, 1) = flags >> 8;

@@ -214,6 +214,16 @@ __apart int set_own_key(void)
 	return 0;
 }
 
+/* What the pods here ask for; where both do, the one that wants to know more is heard (enum aggregation). */
+__force_inline __u32 aggregation_of(const struct passage *p)
+{
+	__u32 source = p->party[END_SOURCE].aggregation, destination = p->party[END_DESTINATION].aggregation;
+
+	if (!source || !destination)
+		return source | destination;
+	return source < destination ? source : destination;
+}
+
 /* Writes the entry of a connection that was just allowed. */
 __slow int conntrack_create(struct passage *p)
 {
@@ -230,6 +240,7 @@ __slow int conntrack_create(struct passage *p)
 		.rule = { p->rule[DIRECTION_EGRESS], p->rule[DIRECTION_INGRESS] },
 		.epoch = p->epoch,
 		.flags = flags,
+		.aggregation = aggregation_of(p),
 	};
 
 	if (p->party[initiator].endpoint)

@@ -25,6 +25,33 @@ __force_inline __u32 event_flags(const struct passage *p, const struct conntrack
 	return flags;
 }
 
+/* What the initiator asked for, where that was a Service. */
+__force_inline void name_service(struct flow_event *event, const struct passage *p, const struct conntrack_entry *entry)
+{
+	const struct translation_scratch *t;
+
+	if (entry) {
+		if (entry->flags & CONNTRACK_THROUGH_SERVICE) {
+			event->service = entry->service.address;
+			event->service_port = entry->service.port;
+		}
+		return;
+	}
+	if (!p->translation)
+		return;
+	t = this_translation();
+	if (!t)
+		return;
+	if (p->translation == TRANSLATION_TO_CLIENT ||
+	    (p->translation == TRANSLATION_WRITTEN && p->sender == SIDE_RESPONDER)) {
+		event->service = t->to.source;
+		event->service_port = t->to.source_port;
+	} else {
+		event->service = t->from.destination;
+		event->service_port = t->from.destination_port;
+	}
+}
+
 /* One record. With an entry: its identities, totals and rules; without: what the passage says, and this one packet.
  * EVENT_END also removes the entry, and says nothing when another CPU was faster. */
 __slow int emit(struct __sk_buff *ctx, struct passage *p, struct conntrack_entry *entry, __u32 type, __u32 flags)
@@ -53,6 +80,8 @@ __slow int emit(struct __sk_buff *ctx, struct passage *p, struct conntrack_entry
 	event->flags = flags | event_flags(p, entry, sender);
 	event->length = p->length;
 	event->ifindex = ctx->ifindex;
+	if (config_services)
+		name_service(event, p, entry);
 	if (entry) {
 		event->created = entry->created;
 		event->packets[SIDE_INITIATOR] = entry->packets[SIDE_INITIATOR];

@@ -66,10 +66,11 @@ union conntrack_key {
 /* One end of the connection, as policy sees it. */
 struct party {
 	__u32 identity;
-	__u32 endpoint; /* index of the pod on this node, 0 = elsewhere */
-	__u32 policy;   /* of that pod */
-	__u32 kind;     /* enum peer_kind */
-	__u32 node;     /* whose tunnel leads there, 0 = none */
+	__u32 endpoint;    /* index of the pod on this node, 0 = elsewhere */
+	__u32 policy;      /* of that pod */
+	__u32 kind;        /* enum peer_kind */
+	__u32 node;        /* whose tunnel leads there, 0 = none */
+	__u32 aggregation; /* of that pod, enum aggregation */
 };
 
 /* Index of `party`. */

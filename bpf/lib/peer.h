@@ -11,7 +11,7 @@ __force_inline void take_endpoint(struct party *party, const struct endpoint *po
 {
 	__u64 word = *(const volatile __u64 *)pod;
 
-	*party = (struct party){ .endpoint = index, .kind = PEER_POD };
+	*party = (struct party){ .endpoint = index, .kind = PEER_POD, .aggregation = pod->aggregation };
 	__builtin_memcpy(&party->identity, &word, sizeof(__u32));
 	__builtin_memcpy(&party->policy, (void *)&word + sizeof(__u32), sizeof(__u32));
 }

@@ -32,7 +32,7 @@ static void fill(void *to, size_t size, unsigned char first)
 
 int main(void)
 {
-	struct endpoint endpoint = {.identity = 1, .policy = 2, .ifindex = 0x100003, .flags = 4};
+	struct endpoint endpoint = {.identity = 1, .policy = 2, .ifindex = 0x100003, .aggregation = 4};
 	struct policy policy = {.revision = 0x0102030405060708, .direction = {{1, 2, 3}, {4, 5, 6}}};
 	struct verdict_key verdict_key = {96, 16, 0x80000001, DIRECTION_EGRESS, 6, htons(8080)};
 	struct verdict verdict = {{{1, 2}, {3, 4}, {5, 6}}, {{7, 8}, {9, 10}, {11, 12}}};
@@ -60,6 +60,7 @@ int main(void)
 		.flags = 0x0102,
 		.tcp_flags = {0x12, 0x10},
 		.service = {.port = htons(80), .client_port = htons(40000)},
+		.aggregation = AGGREGATION_LOW,
 	};
 	struct flow_event flow_event = {
 		.time = 1,
@@ -83,6 +84,7 @@ int main(void)
 		.rule = {13, 14},
 		.length = 1500,
 		.ifindex = 0x100001,
+		.service_port = htons(53),
 	};
 
 	fill(endpoint.mac.bytes, 6, 5);
@@ -92,6 +94,7 @@ int main(void)
 	fill(conntrack_entry.service.address.bytes, 16, 33);
 	fill(flow_event.source.bytes, 16, 1);
 	fill(flow_event.destination.bytes, 16, 17);
+	fill(flow_event.service.bytes, 16, 49);
 	PRINT(endpoint, endpoint);
 	PRINT(policy, policy);
 	PRINT(verdict_key, verdict_key);

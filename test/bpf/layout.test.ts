@@ -17,7 +17,7 @@ const bytes = (length: number, first: number): Uint8Array => Uint8Array.from({ l
 const GOLDEN: Record<string, [layout.Codec<never>, unknown]> = {
   endpoint: [
     layout.endpoint as layout.Codec<never>,
-    { identity: 1, policy: 2, ifindex: 0x100003, flags: 4, mac: bytes(6, 5), ipv4: 0x0a090807, ipv6: bytes(16, 32) },
+    { identity: 1, policy: 2, ifindex: 0x100003, aggregation: 4, mac: bytes(6, 5), ipv4: 0x0a090807, ipv6: bytes(16, 32) },
   ],
   policy: [
     layout.policy as layout.Codec<never>,
@@ -66,6 +66,7 @@ const GOLDEN: Record<string, [layout.Codec<never>, unknown]> = {
       flags: 0x0102,
       tcpFlags: Uint8Array.of(0x12, 0x10),
       service: { address: bytes(16, 33), port: 80, clientPort: 40000 },
+      aggregation: 2,
     },
   ],
   flow_event: [
@@ -94,6 +95,8 @@ const GOLDEN: Record<string, [layout.Codec<never>, unknown]> = {
       rule: [13, 14],
       length: 1500,
       ifindex: 0x100001,
+      service: bytes(16, 49),
+      servicePort: 53,
     },
   ],
 };

@@ -1,8 +1,9 @@
 /** Packets to virtual addresses, as from_pod turns them into packets to backends, and what comes back. */
 import * as assert from 'uvu/assert';
-import { ConntrackFlags } from '../../agent/datapath/layout.gen.ts';
-import { DatapathFixture, type TestPod } from '../kit/datapath-fixture.ts';
+import { ConntrackFlags, EventFlags, EventType, type FlowEvent } from '../../agent/datapath/layout.gen.ts';
+import { DatapathFixture, type Run, type TestPod } from '../kit/datapath-fixture.ts';
 import { allow, setIdentity, setPolicy, setVerdict } from '../kit/datapath-policy.ts';
+import { paddedAddress } from '../kit/datapath-rows.ts';
 import { removeService, removeVirtualAddress, setService } from '../kit/datapath-service.ts';
 import { fragments, IPPROTO, icmpEcho, icmpError, type Packet, tcp, udp } from '../kit/packet.ts';
 import { privileged } from '../kit/privileged.ts';
@@ -96,6 +97,35 @@ for (const family of [4, 6] as const) {
     const unsummed = (packet: Packet): Packet => packet.patch(40, 0, 0);
     const run = await datapath.fromPod(client, unsummed(udp(asked)));
     assert.equal(run.data, passed(unsummed(udp(there)), client));
+  });
+
+  test(name('events say what was asked for: of requests, replies, the end, a denial; of nothing else'), async () => {
+    setService(datapath, 'tcp', vip(1), 80, [[of(server), 8080]]);
+    const asked = { from: of(client), to: vip(1), sport: nextPort++, dport: 80 };
+    const back = { from: of(server), to: of(client), sport: 8080, dport: asked.sport };
+    const [zeros, virtual] = [new Uint8Array(16), paddedAddress(vip(1))];
+    const only = ({ events }: Run): FlowEvent => {
+      assert.is(events.length, 1);
+      return events[0] as FlowEvent;
+    };
+    const opened = only(await datapath.fromPod(client, tcp(asked).syn()));
+    assert.equal([opened.type, opened.service, opened.servicePort], [EventType.EVENT_NEW, virtual, 80]);
+    assert.equal([opened.destination, opened.destinationPort], [paddedAddress(of(server)), 8080], 'to its backend');
+    const replied = only(await datapath.fromPod(server, tcp(back).synAck()));
+    assert.equal([replied.type, replied.service, replied.servicePort], [EventType.EVENT_REPLY, virtual, 80]);
+    assert.equal([replied.source, replied.flags & EventFlags.EVENT_IS_REPLY], [paddedAddress(of(server)), 1]);
+    const ended = only(await datapath.fromPod(client, tcp(asked).rst()));
+    assert.equal([ended.type, ended.service, ended.servicePort], [EventType.EVENT_END, virtual, 80]);
+
+    const straight = { from: of(client), to: of(server), sport: nextPort++, dport: 8080 };
+    const direct = only(await datapath.fromPod(client, tcp(straight).syn()));
+    assert.equal([direct.type, direct.service, direct.servicePort], [EventType.EVENT_NEW, zeros, 0]);
+
+    const syn = tcp({ from: of(deceived), to: vip(1), sport: nextPort++, dport: 80 }).syn();
+    const denied = only(await datapath.fromPod(deceived, syn));
+    assert.equal([denied.type, denied.service, denied.servicePort], [EventType.EVENT_DROP, virtual, 80]);
+    const spoofed = only(await datapath.fromPod(deceived, tcp({ ...straight, from: of(client) }).syn()));
+    assert.equal([spoofed.type, spoofed.service], [EventType.EVENT_DROP, zeros], 'not that of the packet before');
   });
 
   test(name('policy judges the backend, not the virtual address'), async () => {

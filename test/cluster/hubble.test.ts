@@ -9,7 +9,7 @@ import { type Attempt, type Party, TRUTH_TABLE } from '../../demo/truth-table.ts
 import { command, tryCommand } from '../kit/command.ts';
 import { privileged } from '../kit/privileged.ts';
 import { stockProgram } from '../kit/stock.ts';
-import type { PrintedFlow, PrintedParty, StockHubble } from '../kit/stock-hubble.ts';
+import type { PrintedFlow, PrintedParty, PrintedService, StockHubble } from '../kit/stock-hubble.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 import { WORLD } from './addresses.ts';
@@ -118,16 +118,62 @@ test('addresses, family, summary, and why', () => {
   }
 });
 
+function repliesTo(one: Sent): PrintedFlow[] {
+  return all.filter(
+    ({ IP, l4, is_reply }) =>
+      is_reply === true &&
+      IP?.source === one.destination &&
+      IP.destination === one.source &&
+      l4?.[one.protocol]?.source_port === one.port &&
+      l4[one.protocol]?.destination_port === one.sourcePort,
+  );
+}
+
+/** The Service the attempt was made by, as a node tells of it: the client's does, the backend's does not know. */
+function serviceOf(one: Sent, node: string | undefined): PrintedService | undefined {
+  if (one.service === undefined || node !== bed.nodeOf.get(one.from)) return undefined;
+  const [namespace = '', pod] = one.to.split('/');
+  return { name: `${pod}-${one.family}`, namespace };
+}
+
+test('what was sent to a ClusterIP names its Service where its client is, and its replies do', () => {
+  let named = 0;
+  for (const one of sent.filter(({ protocol }) => protocol !== 'ICMP')) {
+    for (const flow of all.filter((each) => isOf(one, each))) {
+      const service = serviceOf(one, flow.node_name);
+      assert.equal(flow.destination_service, service, JSON.stringify(flow));
+      assert.equal([flow.source_service, flow.IP?.source_xlated], [undefined, undefined], JSON.stringify(flow));
+      if (service) named++;
+    }
+    for (const flow of repliesTo(one)) {
+      const service = serviceOf(one, flow.node_name);
+      assert.equal(flow.source_service, service, JSON.stringify(flow));
+      assert.is(flow.IP?.source_xlated, service && one.service, JSON.stringify(flow));
+      assert.is(flow.destination_service, undefined, JSON.stringify(flow));
+    }
+  }
+  assert.ok(named >= sent.filter(({ service }) => service !== undefined).length);
+});
+
+test('where a packet was seen, and by what its verdict matched', () => {
+  const [none, l3l4, everything] = [undefined, 2, 4]; // the client leaves a zero out
+  for (const one of sent) {
+    for (const flow of all.filter((each) => isOf(one, each))) {
+      assert.ok((flow.interface?.index ?? 0) > 0, JSON.stringify(flow));
+      const here = flow.traffic_direction === 'EGRESS' ? one.from : one.to;
+      if (flow.traffic_direction === 'EGRESS') assert.match(flow.interface?.name ?? '', /^weir[0-9a-f]{10}$/);
+      const isFirst = flow.verdict === 'DROPPED' || (flow.Summary === 'TCP Flags: SYN' && flow.trace_reason === 'NEW');
+      if (!isFirst) continue;
+      const isolated = here === 'default/backend';
+      const expected = flow.verdict === 'DROPPED' ? none : isolated ? l3l4 : everything;
+      assert.is(flow.policy_match_type, expected, JSON.stringify(flow));
+    }
+  }
+});
+
 test('replies go the other way, of connections that were allowed only', () => {
   for (const one of sent.filter(({ protocol }) => protocol !== 'ICMP')) {
-    const replies = all.filter(
-      ({ IP, l4, is_reply }) =>
-        is_reply === true &&
-        IP?.source === one.destination &&
-        IP.destination === one.source &&
-        l4?.[one.protocol]?.source_port === one.port &&
-        l4[one.protocol]?.destination_port === one.sourcePort,
-    );
+    const replies = repliesTo(one);
     assert.is(replies.length > 0, one.allowed, JSON.stringify(one));
     assert.ok(replies.every(({ verdict, source }) => verdict === 'FORWARDED' && name(source) === one.to));
   }
@@ -144,6 +190,7 @@ test('the relay tells what all agents tell, each flow once, unchanged', async ()
   for (const flow of relayed) assert.equal(flow, byUuid.get(flow.uuid));
 });
 
+const nameOf = (service: PrintedService | undefined) => (service ? `${service.namespace}/${service.name}` : '');
 const FLAGS: readonly (readonly [string, (flow: PrintedFlow) => boolean])[] = [
   ['--namespace other', ({ source, destination }) => [source, destination].some((side) => side?.namespace === 'other')],
   ['--verdict DROPPED', ({ verdict }) => verdict === 'DROPPED'],
@@ -156,6 +203,9 @@ const FLAGS: readonly (readonly [string, (flow: PrintedFlow) => boolean])[] = [
   ['--traffic-direction egress', ({ traffic_direction }) => traffic_direction === 'EGRESS'],
   ['--node-name node2', ({ node_name }) => node_name === 'node2'],
   ['--node-name default/node*', () => true],
+  ['--to-service default/backend-v4', ({ destination_service: to }) => nameOf(to) === 'default/backend-v4'],
+  ['--from-service database/post', ({ source_service: from }) => nameOf(from).startsWith('database/post')],
+  ['--snat-ip 10.0.0.0/8', ({ IP }) => IP?.source_xlated?.startsWith('10.') ?? false],
   ['--type drop --to-port 5433', ({ verdict, l4 }) => verdict === 'DROPPED' && l4?.TCP?.destination_port === 5433],
 ];
 for (const [flags, wanted] of FLAGS) {

@@ -177,7 +177,7 @@ export class DatapathFixture implements Disposable {
     const now = this.get('endpoints', pod.id);
     const made = {
       ifindex: pod.ifindex,
-      flags: 0,
+      aggregation: 0,
       mac: macBytes(pod.mac),
       ipv4: pod.ipv4 ? new DataView(rawAddress(pod.ipv4).buffer).getUint32(0) : 0,
       ipv6: pod.ipv6 ? rawAddress(pod.ipv6) : new Uint8Array(16),

@@ -23,18 +23,33 @@ export interface PrintedParty {
   readonly labels?: readonly string[];
 }
 
+export interface PrintedService {
+  readonly name: string;
+  readonly namespace: string;
+}
+
 export interface PrintedFlow {
   readonly time: string;
   readonly uuid: string;
   readonly node_name?: string;
   readonly verdict: string;
   readonly drop_reason_desc?: string;
-  readonly IP?: { readonly source: string; readonly destination: string; readonly ipVersion: string };
+  readonly IP?: {
+    readonly source: string;
+    readonly destination: string;
+    readonly ipVersion: string;
+    readonly source_xlated?: string;
+  };
   readonly l4?: Readonly<Record<string, { readonly source_port?: number; readonly destination_port?: number }>>;
   readonly source?: PrintedParty;
   readonly destination?: PrintedParty;
   readonly is_reply?: boolean;
+  readonly source_service?: PrintedService;
+  readonly destination_service?: PrintedService;
   readonly traffic_direction?: string;
+  readonly trace_reason?: string;
+  readonly policy_match_type?: number;
+  readonly interface?: { readonly index: number; readonly name?: string };
   readonly Summary?: string;
   readonly egress_allowed_by?: readonly { readonly name: string }[];
   readonly ingress_allowed_by?: readonly { readonly name: string }[];

@@ -29,7 +29,7 @@ test('sent is read plus told, for each follower, by stage', async () => {
   using asleep = await site.follow('grpc');
   const followers = [quick, http, asleep];
 
-  // The agent stands still: the kernel's ring (7,000 events) has no room for most of them.
+  // The agent stands still: the kernel's ring (6,000 events) has no room for most of them.
   await begin(followers);
   process.kill(site.node.agentPid, 'SIGSTOP');
   await site.send(PORTS.denied, 20_000, 0);
@@ -40,7 +40,7 @@ test('sent is read plus told, for each follower, by stage', async () => {
     assert.ok(report.lost.ring > 10_000, JSON.stringify(report));
   }
 
-  // One does not read while the history (6,000 records) turns many times.
+  // One does not read while the history (5,000 records) turns many times.
   await begin(followers);
   await asleep.pause();
   const before = await counted(site);

@@ -22,6 +22,7 @@ const entry = {
   flags: 0,
   tcpFlags: Uint8Array.of(2, 16),
   service: { address: new Uint8Array(16), port: 0, clientPort: 0 },
+  aggregation: 0,
 };
 
 const test = suite('datapath connections');
@@ -41,6 +42,14 @@ test('policies and rules are given by direction, totals by side', () => {
   assert.equal([event.type, event.time, event.created], [EventType.EVENT_END, 9n, 7n]);
   assert.is(event.tcpFlags, 18);
   assert.is(event.flags, EventFlags.EVENT_EXPIRED);
+});
+
+test('the end of a connection through a Service says what was asked for', () => {
+  const service = { address: Uint8Array.of(10, 96, 0, 1, ...Array<number>(12).fill(0)), port: 443, clientPort: 40_000 };
+  const through = endOf(tuple, { ...entry, service, flags: ConntrackFlags.CONNTRACK_THROUGH_SERVICE }, 9n);
+  assert.equal([through.service, through.servicePort], [service.address, 443]);
+  const direct = endOf(tuple, entry, 9n);
+  assert.equal([direct.service, direct.servicePort], [new Uint8Array(16), 0]);
 });
 
 test('a revoked connection says so, and one from outside was decided at the door', () => {

@@ -1,6 +1,7 @@
 /** Rows to the kernel's bytes and back, and the bytes themselves where the programs rely on them. */
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
+import type { EndpointRow } from '../../agent/datapath/datapath.ts';
 import * as abi from '../../agent/datapath/layout.gen.ts';
 import * as rows from '../../agent/datapath/map/rows.ts';
 import {
@@ -11,6 +12,7 @@ import {
   parseAddress,
   parsePrefix,
 } from '../../agent/model/address.ts';
+import { AGGREGATION_LEVELS } from '../../agent/model/aggregation.ts';
 import type { TierVerdict, TierVerdicts, VerdictRow } from '../../agent/model/verdict.ts';
 import { suite } from '../kit/suite.ts';
 
@@ -108,6 +110,15 @@ test('an endpoint comes back with the addresses it has, IPv4 first', () => {
     () => rows.encodeEndpoint({ ...base, addresses: [own('10.0.0.1'), own('10.0.0.2')] }),
     /2 IPv4 addresses/,
   );
+});
+
+test('an endpoint comes back with what it asks to be told, and nothing where it asks for nothing', () => {
+  const base = { id: 4, identity: 300, policy: 20, mac: '0a:01:02:03:04:05', addresses: [] };
+  const back = (row: EndpointRow) => rows.decodeEndpoint(4, through(abi.endpoint, rows.encodeEndpoint(row)));
+  for (const aggregation of AGGREGATION_LEVELS) assert.equal(back({ ...base, aggregation }), { ...base, aggregation });
+  assert.equal(back(base), base);
+  const newer = { ...rows.encodeEndpoint(base), aggregation: 5 };
+  assert.throws(() => rows.decodeEndpoint(4, newer), /aggregation 5: expected 0 to 4/);
 });
 
 test('a slot of zeros is free', () => {

@@ -1,6 +1,6 @@
 /** Names are those of the moment of the event, whatever happens to the pod afterwards. */
 import * as assert from 'uvu/assert';
-import { EventType } from '../../agent/datapath/layout.gen.ts';
+import { DropReason, EventFlags, EventType } from '../../agent/datapath/layout.gen.ts';
 import { allOf } from '../../agent/flow/filter.ts';
 import type { Flow } from '../../agent/flow/flow.ts';
 import type { FlowHistory } from '../../agent/flow/history.ts';
@@ -51,6 +51,54 @@ test('the late end of a connection is not blamed on the pod that got the index s
     (await all(fake.history)).map((flow) => flow.source.pod_name),
     ['frontend-abc', 'newcomer'],
   );
+});
+
+const ASKED = { service: '10.96.0.1', servicePort: 80 };
+
+test('a Service is told by the name it had, on the side that stands for it', async () => {
+  const fake = r.makeHistory(16);
+  fake.services.set('10.96.0.1 80 6', { namespace: 'default', name: 'web' });
+  fake.history.listener(r.event(ASKED), 1, 0);
+  fake.services.set('10.96.0.1 80 6', { namespace: 'default', name: 'shop' });
+  fake.changed();
+  const reply = { from: r.BACKEND, to: r.FRONTEND, type: EventType.EVENT_REPLY, flags: EventFlags.EVENT_IS_REPLY };
+  fake.history.listener(r.batch(r.event({ ...reply, ...ASKED }), r.event()), 2, 0);
+  const flows = await all(fake.history);
+  assert.equal(
+    flows.map(({ source_service, destination_service }) => [source_service?.name, destination_service?.name]),
+    [
+      [undefined, 'web'],
+      ['shop', undefined],
+      [undefined, undefined],
+    ],
+  );
+  assert.equal(
+    flows.map(({ IP, weir }) => [IP?.source_xlated, weir.service]),
+    [
+      [undefined, { address: '10.96.0.1', port: 80 }],
+      ['10.96.0.1', { address: '10.96.0.1', port: 80 }],
+      [undefined, undefined],
+    ],
+  );
+});
+
+test('a Service that refused the packet is told, a port or protocol of another is not it', async () => {
+  const fake = r.makeHistory(16);
+  fake.services.set('10.1.0.2 8080 6', { namespace: 'default', name: 'empty' });
+  const refused = { reason: DropReason.DROP_SERVICE_NO_BACKEND };
+  const records = [
+    r.drop(refused),
+    r.drop({ ...refused, destinationPort: 8081 }),
+    r.drop({ ...refused, protocol: 17 }),
+    r.drop({ reason: DropReason.DROP_POLICY_DENIED }),
+    r.drop(refused),
+  ];
+  fake.history.listener(r.batch(...records), records.length, 0);
+  assert.equal(
+    (await all(fake.history)).map((flow) => flow.destination_service?.name),
+    ['empty', undefined, undefined, undefined, 'empty'],
+  );
+  assert.is(fake.asked.filter((one) => one === '10.1.0.2 8080 6').length, 1, 'asked for once');
 });
 
 test('a spoofed source address does not hide the pod that sent it', async () => {

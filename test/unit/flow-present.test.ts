@@ -1,8 +1,10 @@
 /** What a kernel record looks like as a flow: Hubble's fields, the rule that decided, the policies that isolate. */
 import * as assert from 'uvu/assert';
-import { Direction, DropReason, EventFlags, EventType } from '../../agent/datapath/layout.gen.ts';
+import { Direction, DropReason, EndpointLimits, EventFlags, EventType } from '../../agent/datapath/layout.gen.ts';
 import { allOf, IPPROTO } from '../../agent/flow/filter.ts';
 import type { Flow } from '../../agent/flow/flow.ts';
+import { MATCH_TYPE, matchOf } from '../../agent/flow/match-type.ts';
+import type { RuleMatch } from '../../agent/model/verdict.ts';
 import { suite } from '../kit/suite.ts';
 import * as r from './flow-records.ts';
 
@@ -55,6 +57,54 @@ test('an allowed connection names both pods and the rule', async () => {
   });
   assert.is(flow.weir.reason, 'allowed by ingress[0] of CiliumNetworkPolicy default/backend-policy');
   assert.is(flow.drop_reason, undefined);
+});
+
+test('the interface of a pod has its number and name, another its number', async () => {
+  const fake = r.makeHistory(16);
+  fake.endpoints.set(r.FRONTEND.id, { ...r.podName('frontend-abc', r.FRONTEND), interface: 'weir0123456789' });
+  const pod = EndpointLimits.ENDPOINT_IFINDEX_BASE + r.FRONTEND.id;
+  const records = [r.event({ ifindex: pod }), r.event({ ifindex: 3 }), r.event({ ifindex: 0 })];
+  fake.history.listener(r.batch(...records), 3, 0);
+  const page = await fake.history.page({ wanted: allOf([]), order: 'oldest', count: 16, cursor: undefined });
+  assert.equal(
+    page.flows.map((flow) => flow.interface),
+    [{ index: pod, name: 'weir0123456789' }, { index: 3 }, undefined],
+  );
+});
+
+test('by what a verdict matched is told where there was a verdict', async () => {
+  const { EVENT_NEW, EVENT_REPLY, EVENT_DROP } = EventType;
+  const direction = Direction.DIRECTION_INGRESS;
+  const cases: [Parameters<typeof r.event>[0], number | undefined][] = [
+    [{ type: EVENT_NEW }, MATCH_TYPE.l3l4],
+    [{ type: EVENT_NEW, rule: [0, 0] }, MATCH_TYPE.all],
+    [{ type: EVENT_NEW, direction: Direction.DIRECTION_EGRESS }, undefined],
+    [{ type: EVENT_REPLY }, undefined],
+    [{ type: EVENT_DROP, reason: DropReason.DROP_POLICY_DENIED, rule: [0, 0], direction }, MATCH_TYPE.none],
+    [
+      { type: EVENT_DROP, reason: DropReason.DROP_POLICY_DENY_RULE, rule: [r.DENY_RULE, 0], direction },
+      MATCH_TYPE.l3l4,
+    ],
+    [{ type: EVENT_DROP, reason: DropReason.DROP_SOURCE_MAC, rule: [0, 0], policy: [0, 0] }, undefined],
+  ];
+  const flows = await shown(...cases.map(([spec]) => r.event(spec)));
+  assert.equal(
+    flows.map((flow) => flow.policy_match_type),
+    cases.map(([, type]) => type),
+  );
+});
+
+test('peers, protocols and ports in all their combinations', () => {
+  const ports = (some: boolean) => [{ number: IPPROTO.TCP, ports: some }];
+  const cases: [RuleMatch, number][] = [
+    [{ anyPeer: false, protocols: undefined }, MATCH_TYPE.l3Only],
+    [{ anyPeer: false, protocols: ports(true) }, MATCH_TYPE.l3l4],
+    [{ anyPeer: true, protocols: ports(true) }, MATCH_TYPE.l4Only],
+    [{ anyPeer: true, protocols: undefined }, MATCH_TYPE.all],
+    [{ anyPeer: false, protocols: ports(false) }, MATCH_TYPE.l3Proto],
+    [{ anyPeer: true, protocols: ports(false) }, MATCH_TYPE.protoOnly],
+  ];
+  for (const [match, type] of cases) assert.is(matchOf(match, IPPROTO.TCP), type, JSON.stringify(match));
 });
 
 test('a default-deny drop names the policies that isolate', async () => {
@@ -224,7 +274,7 @@ test('an event type newer than this agent is counted, not shown', async () => {
 
 test('a batch shorter than it claims is refused', () => {
   const { history } = r.makeHistory(16);
-  assert.throws(() => history.listener(r.event(), 2, 0), /2 records need 272 bytes, got 136/);
+  assert.throws(() => history.listener(r.event(), 2, 0), /2 records need 320 bytes, got 160/);
 });
 
 test.run();

@@ -9,7 +9,7 @@ import {
 } from '../../agent/datapath/layout.gen.ts';
 import { IPPROTO } from '../../agent/flow/filter.ts';
 import { FlowHistory, type HistoryOptions } from '../../agent/flow/history.ts';
-import type { Names, PartyName } from '../../agent/flow/names.ts';
+import type { Names, PartyName, ServiceName } from '../../agent/flow/names.ts';
 import { emptyEvent } from '../../agent/flow/record.ts';
 import { RECORD_BYTES } from '../../agent/flow/store.ts';
 import { type Address, addressBytes, familyOf, parseAddress } from '../../agent/model/address.ts';
@@ -64,6 +64,7 @@ export function rule(id: number, action: 'allow' | 'deny'): RuleInfo {
     direction: 'ingress',
     action,
     audit: false,
+    match: { anyPeer: false, protocols: [{ number: IPPROTO.TCP, ports: true }] },
     path: ['spec', list, 0],
     place: 'backend.yaml',
     line: 12,
@@ -113,12 +114,18 @@ export function fakeNames() {
     [DENY_RULE, rule(DENY_RULE, 'deny')],
   ]);
   const asked: string[] = [];
+  /** By "address port protocol". */
+  const services = new Map<string, ServiceName>();
   let revision = 1;
   const names: Names = {
     endpointName: (id) => endpoints.get(id),
     nameOfAddress(ip) {
       asked.push(ip);
       return addresses.get(ip);
+    },
+    serviceAt(ip, port, protocol) {
+      asked.push(`${ip} ${port} ${protocol}`);
+      return services.get(`${ip} ${port} ${protocol}`);
     },
     identityLabels: (number) => labels.get(number),
     rule: (id) => rules.get(id),
@@ -127,11 +134,14 @@ export function fakeNames() {
     get revision() {
       return revision;
     },
+    get serviceRevision() {
+      return revision;
+    },
   };
   const changed = () => {
     revision++;
   };
-  return { names, endpoints, addresses, labels, rules, asked, changed };
+  return { names, endpoints, addresses, services, labels, rules, asked, changed };
 }
 
 /** A history of so many records, with its names; time is the machine's. */
@@ -148,14 +158,16 @@ export function makeHistory(records: number, options: Partial<HistoryOptions> = 
   return { ...fake, history, ring };
 }
 
-export interface EventSpec extends Partial<Omit<FlowEvent, 'source' | 'destination'>> {
+export interface EventSpec extends Partial<Omit<FlowEvent, 'source' | 'destination' | 'service'>> {
+  /** Virtual address that was asked for. */
+  readonly service?: string;
   readonly from?: Party;
   readonly to?: Party;
   readonly version?: 4 | 6;
 }
 
 /** A record: by default TCP, new, frontend:40000 -> backend:8080, allowed at ingress by ALLOW_RULE. */
-export function event({ from = FRONTEND, to = BACKEND, version = 4, ...fields }: EventSpec = {}): Uint8Array {
+export function event({ from = FRONTEND, to = BACKEND, version = 4, service, ...fields }: EventSpec = {}): Uint8Array {
   const [source, destination] = version === 4 ? [from.ip, to.ip] : [from.ip6, to.ip6];
   return flowEvent.encode({
     ...emptyEvent(),
@@ -165,6 +177,7 @@ export function event({ from = FRONTEND, to = BACKEND, version = 4, ...fields }:
     bytes: [60n, 0n],
     source: addressField(source),
     destination: addressField(destination),
+    ...(service !== undefined && { service: addressField(service) }),
     sourcePort: 40000,
     destinationPort: 8080,
     family: familyOf(address(source)) === 4 ? Family.FAMILY_IPV4 : Family.FAMILY_IPV6,

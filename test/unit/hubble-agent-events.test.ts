@@ -1,6 +1,7 @@
 /** Agent events: what happened between two looks at the agent, and how it is asked for. */
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
+import { AgentAddresses } from '../../agent/api/hubble/agent-addresses.ts';
 import {
   AGENT_EVENT,
   type AgentEvent,
@@ -11,6 +12,9 @@ import {
 import { AGENT_EVENTS_MAX, AgentEvents, type AgentEventsRequest } from '../../agent/api/hubble/agent-events.ts';
 import { timestamp } from '../../agent/api/hubble/messages.ts';
 import type { State } from '../../agent/api/state.ts';
+import type { PeerRow } from '../../agent/datapath/datapath.ts';
+import type { PartyName } from '../../agent/flow/names.ts';
+import { type Address, parseAddress } from '../../agent/model/address.ts';
 import { suite } from '../kit/suite.ts';
 
 const NAMES = Object.fromEntries(Object.entries(AGENT_EVENT).map(([name, number]) => [number, name]));
@@ -83,6 +87,35 @@ for (const [what, before, now, expected] of TABLE) {
   changes(what, () => assert.equal(inWords(agentChanges(before, now)), expected));
 }
 changes.run();
+
+const addresses = suite('hubble agent events: addresses');
+addresses('who comes, changes and goes is told; what was there at the beginning is known', () => {
+  const names = new Map<string, PartyName>();
+  const book = new AgentAddresses({ nameOfAddress: (ip) => names.get(ip) });
+  const at = (text: string) => parseAddress(text) as Address;
+  const row = (ip: string, identity: number) => ({ address: at(ip), identity, endpoint: 0, kind: 'pod' }) as const;
+  const told = (set: readonly PeerRow[], remove: readonly string[] = []) =>
+    book.take({ set, remove: remove.map(at) }).map(({ type, ipcache_update: update }) => [NAMES[type], update]);
+  const pod = (name: string): PartyName => ({
+    ...{ namespace: 'default', pod: name, uid: name, node: '', workload: undefined, addresses: [] },
+  });
+  names.set('10.1.0.1', pod('a'));
+  assert.equal(told([]), []);
+  assert.equal(told([row('10.1.0.1', 300), row('fd00::1', 300)]), []);
+  names.set('10.1.0.2', pod('b'));
+  const b = { cidr: '10.1.0.2/32', namespace: 'default', pod_name: 'b' };
+  assert.equal(told([row('10.1.0.2', 301)]), [['IPCACHE_UPSERTED', { ...b, identity: 301, old_identity: undefined }]]);
+  assert.equal(told([row('10.1.0.2', 301)]), [], 'nothing anybody sees has changed');
+  assert.equal(told([row('10.1.0.2', 302)]), [
+    ['IPCACHE_UPSERTED', { ...b, identity: 302, old_identity: { value: 301 } }],
+  ]);
+  names.clear();
+  assert.equal(told([], ['10.1.0.2', 'fd00::1', '10.1.0.9']), [
+    ['IPCACHE_DELETED', { ...b, identity: 302 }],
+    ['IPCACHE_DELETED', { cidr: 'fd00::1/128', identity: 300, namespace: '', pod_name: '' }],
+  ]);
+});
+addresses.run();
 
 /** An agent whose pods the test changes. */
 function agent(startedAt = 1000) {

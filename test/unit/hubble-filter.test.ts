@@ -10,11 +10,23 @@ import {
   type GetFlowsRequest,
 } from '../../agent/api/hubble/messages.ts';
 import { Refusal } from '../../agent/api/hubble/refusal.ts';
-import { DropReason, EventFlags, EventType } from '../../agent/datapath/layout.gen.ts';
+import { DropReason, EndpointLimits, EventFlags, EventType } from '../../agent/datapath/layout.gen.ts';
 import { IPPROTO } from '../../agent/flow/filter.ts';
 import { flowUuid } from '../../agent/flow/present.ts';
 import { suite } from '../kit/suite.ts';
-import { BACKEND, batch, type EventSpec, event, FRONTEND, makeHistory, POSTGRES, WORLD } from './flow-records.ts';
+import {
+  BACKEND,
+  batch,
+  type EventSpec,
+  event,
+  FRONTEND,
+  makeHistory,
+  POSTGRES,
+  podName,
+  WORLD,
+} from './flow-records.ts';
+
+const ENDPOINT = EndpointLimits.ENDPOINT_IFINDEX_BASE;
 
 /** One of each kind, in the order of the ring. */
 const KINDS = {
@@ -41,6 +53,25 @@ const teller = {
   version: '0',
   nodeLabels: () => ({ zone: 'a', spot: '' }),
 };
+
+/** Through the Service default/web, without one, and by the interfaces they were seen at. */
+const ASKED = { service: '10.96.0.1', servicePort: 80 };
+const THROUGH = {
+  asked: { ...ASKED, ifindex: ENDPOINT + FRONTEND.id },
+  answered: { ...KINDS.reply, ...ASKED, ifindex: ENDPOINT + BACKEND.id },
+  straight: { ifindex: 7 },
+  expired: { type: EventType.EVENT_END, ...ASKED },
+} as const satisfies Record<string, EventSpec>;
+const through = makeHistory(100);
+through.services.set('10.96.0.1 80 6', { namespace: 'default', name: 'web' });
+through.endpoints.set(FRONTEND.id, { ...podName('frontend-abc', FRONTEND), interface: 'weir1' });
+through.history.listener(batch(...Object.values(THROUGH).map((spec: EventSpec) => event(spec))), 4, 0);
+
+async function passingThrough(whitelist: readonly FlowFilter[]): Promise<string[]> {
+  const wanted = readFilters(whitelist, [], teller);
+  const { flows } = await through.history.page({ wanted, order: 'oldest', count: 100, cursor: undefined });
+  return flows.map(({ weir }) => Object.keys(THROUGH)[weir.sequence - 1] ?? '');
+}
 
 /** The kinds of flow that pass. */
 async function passing(whitelist: readonly FlowFilter[], blacklist: readonly FlowFilter[] = []): Promise<Kind[]> {
@@ -125,6 +156,23 @@ for (const [filter, kinds] of TABLE) {
   fields(JSON.stringify(filter), async () => assert.equal(await passing([filter]), [...kinds]));
 }
 
+const THROUGH_TABLE: readonly (readonly [FlowFilter, readonly (keyof typeof THROUGH)[]])[] = [
+  [{ destination_service: ['default/web'] }, ['asked', 'expired']],
+  [{ destination_service: ['we'] }, ['asked', 'expired']],
+  [{ destination_service: ['other/web', 'eb'] }, []],
+  [{ source_service: ['default/'] }, ['answered']],
+  [{ source_service: ['/web'] }, ['answered']],
+  [{ source_ip_xlated: ['10.96.0.0/16'] }, ['answered']],
+  [{ source_ip_xlated: ['10.96.0.2', 'fd00::1'] }, []],
+  [{ interface: [{ name: 'weir1' }] }, ['asked']],
+  [{ interface: [{ index: 7 }] }, ['straight']],
+  [{ interface: [{ index: 7, name: 'weir1' }] }, []],
+  [{ interface: [{}] }, ['asked', 'answered', 'straight']],
+];
+for (const [filter, kinds] of THROUGH_TABLE) {
+  fields(JSON.stringify(filter), async () => assert.equal(await passingThrough([filter]), [...kinds]));
+}
+
 fields('filters are alternatives, the blacklist takes away', async () => {
   assert.equal(await passing([{ reply: [true] }, { protocol: ['icmp'] }]), ['reply', 'ping']);
   assert.equal(await passing([], [{ protocol: ['tcp'] }]), ['udp6', 'ping']);
@@ -146,7 +194,7 @@ fields('every field there is in Hubble is served or refused by name', () => {
     const [name = `number ${field}`] = filters.flatMap(Object.keys).filter((one) => one !== '$unknowns');
     return name;
   };
-  const served = new Set(TABLE.flatMap(([filter]) => Object.keys(filter)));
+  const served = new Set([...TABLE, ...THROUGH_TABLE].flatMap(([filter]) => Object.keys(filter)));
   for (const field of [...Array.from({ length: 40 }, (_, i) => i + 1), 999]) {
     const name = nameOf(field);
     assert.ok(served.has(name) !== Object.hasOwn(UNSERVED, name), `${name}: served in this table or else refused`);

@@ -155,6 +155,30 @@ test('a label change gives a new identity and policy in one revision', async () 
   realizer.stop();
 });
 
+test('an annotation of the pod that asks for a level is one row of its endpoint', async () => {
+  const { realizer, kernel } = start();
+  const annotated = (annotations: Record<string, string>) => ({ ...pod('web', 'web'), annotations });
+  realizer.synced();
+  await realizer.admit(record(1, 'web'), annotated({}));
+  for (const [written, expected] of [
+    ['none', 'none'],
+    ['maximum', 'maximum'],
+    ['None', undefined],
+  ] as const) {
+    const before = kernel.calls.length;
+    realizer.change([podChange(annotated({ 'weir.dev/flow-aggregation': written }))]);
+    await until(() => kernel.calls.length > before, { what: 'the new level' });
+    const last = kernel.calls.at(-1);
+    assert.ok(last?.kind === 'apply');
+    assert.equal(
+      last.delta.setEndpoints.map(({ id, aggregation }) => [id, aggregation]),
+      [[1, expected]],
+    );
+    assert.equal(last.delta.setPeers, []);
+  }
+  realizer.stop();
+});
+
 test('an endpoint removed while its number is written leaves nothing', async () => {
   const { realizer, kernel } = start();
   realizer.synced();

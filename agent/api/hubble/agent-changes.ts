@@ -18,6 +18,8 @@ export const AGENT_EVENT = {
   ENDPOINT_REGENERATE_FAILURE: 6,
   ENDPOINT_CREATED: 7,
   ENDPOINT_DELETED: 8,
+  IPCACHE_UPSERTED: 9,
+  IPCACHE_DELETED: 10,
 } as const;
 
 /** flow.AgentEvent. */

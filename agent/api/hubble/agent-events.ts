@@ -2,7 +2,9 @@
  * Observer.GetAgentEvents: the last things that happened to this agent, and what follows. They are found by comparing the
  * agent with how it was when it was last looked at (agent-changes.ts), so nothing else in the agent has to tell of them.
  */
+import type { Names } from '../../flow/names.ts';
 import type { State } from '../state.ts';
+import { type AddressChange, AgentAddresses } from './agent-addresses.ts';
 import { AGENT_EVENT, type AgentEvent, type AgentMoment, agentChanges, momentOf, NOTHING } from './agent-changes.ts';
 import { type Timestamp, timestamp, timestampMs } from './messages.ts';
 import { Refusal } from './refusal.ts';
@@ -31,6 +33,7 @@ interface Entry {
 export class AgentEvents {
   readonly #state: Pick<State, 'policies' | 'endpoints'>;
   readonly #node: string;
+  readonly #addresses: AgentAddresses | undefined;
   readonly #waiting = new Set<() => void>();
   #held: Entry[] = [];
   /** Sequence of the first one held. */
@@ -38,16 +41,30 @@ export class AgentEvents {
   #before: AgentMoment = NOTHING;
   #timer: NodeJS.Timeout | undefined;
 
-  /** `startedAt`: ms since 1970. */
-  constructor(state: Pick<State, 'policies' | 'endpoints'>, node: string, startedAt: number) {
+  /** `startedAt`: ms since 1970. `names`: who is at an address; without them addresses are not told. */
+  constructor(
+    state: Pick<State, 'policies' | 'endpoints'>,
+    node: string,
+    startedAt: number,
+    names?: Pick<Names, 'nameOfAddress'>,
+  ) {
     this.#state = state;
     this.#node = node;
+    this.#addresses = names && new AgentAddresses(names);
     this.#add(startedAt, [{ type: AGENT_EVENT.AGENT_STARTED, agent_start: { time: timestamp(startedAt) } }]);
   }
 
   /** To be called when the agent may have changed: looks at it in a moment. */
   look(): void {
     this.#timer ??= setTimeout(() => this.#compare(), LOOK_MS).unref();
+  }
+
+  /** What changed of the addresses the agent knows: at once, in the order of the changes. */
+  addressesChanged(change: AddressChange): void {
+    const events = this.#addresses?.take(change) ?? [];
+    if (events.length === 0) return;
+    this.#compare();
+    this.#add(Date.now(), events);
   }
 
   close(): void {

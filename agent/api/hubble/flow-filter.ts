@@ -8,7 +8,7 @@ import { DROP_REASONS, dropReason } from '../../flow/drop-reason.ts';
 import * as filter from '../../flow/filter.ts';
 import { type LabelMatcher, parseLabelSelector } from '../../flow/label-selector.ts';
 import type { PartyName } from '../../flow/names.ts';
-import { flowUuid, messageType } from '../../flow/present.ts';
+import { deviceOf, flowUuid, messageType } from '../../flow/present.ts';
 import { parseRange } from '../flow-values.ts';
 import { DIRECTION, type HubbleTeller, VERDICT } from './flow-message.ts';
 import type { FlowFilter } from './messages.ts';
@@ -73,8 +73,10 @@ function parsed<Value>(
 
 const ip = (side: Side) => parsed(parseRange, 'an IP address or a CIDR', (ranges) => filter.byAddress(side, ranges));
 
+const NAME_FORM = '"namespace/prefix", "namespace/", "/prefix" or "prefix"';
+
 const pod = (side: Side) =>
-  parsed(parsePodPrefix, '"namespace/prefix", "namespace/", "/prefix" or "prefix"', (pods) =>
+  parsed(parsePodPrefix, NAME_FORM, (pods) =>
     filter.byName(
       side,
       (name) =>
@@ -84,6 +86,16 @@ const pod = (side: Side) =>
             (one.namespace === '' || one.namespace === name.namespace) &&
             (one.prefix === '' || name.pod.startsWith(one.prefix)),
         ),
+    ),
+  );
+
+const service = (side: Side) =>
+  parsed(parsePodPrefix, NAME_FORM, (services) =>
+    filter.byService(side, (name) =>
+      services.some(
+        ({ namespace, prefix }) =>
+          (namespace === '' || namespace === name.namespace) && (prefix === '' || name.name.startsWith(prefix)),
+      ),
     ),
   );
 
@@ -120,6 +132,10 @@ const FIELDS: Readonly<Record<string, Field<never>>> = {
   destination_ip: ip('destination'),
   source_pod: pod('source'),
   destination_pod: pod('destination'),
+  source_service: service('source'),
+  destination_service: service('destination'),
+  source_ip_xlated: parsed(parseRange, 'an IP address or a CIDR', filter.bySourceXlated),
+  interface: devices,
   source_label: label('source'),
   destination_label: label('destination'),
   source_port: port('source'),
@@ -162,15 +178,12 @@ const FIELDS: Readonly<Record<string, Field<never>>> = {
 
 const NO_L7 = 'this agent sees no application protocols';
 const NO_NAMES = 'this agent does not know DNS names of addresses';
-const NO_SERVICES = 'flows of this agent do not name Services';
 const NO_TRACE = 'flows of this agent have no trace ids';
 
 /** Every other field of Hubble's, and why not. */
 export const UNSERVED: Readonly<Record<string, string>> = {
   source_fqdn: NO_NAMES,
   destination_fqdn: NO_NAMES,
-  source_service: NO_SERVICES,
-  destination_service: NO_SERVICES,
   dns_query: NO_L7,
   http_status_code: NO_L7,
   http_method: NO_L7,
@@ -179,8 +192,6 @@ export const UNSERVED: Readonly<Record<string, string>> = {
   http_header: NO_L7,
   trace_id: NO_TRACE,
   ip_trace_id: NO_TRACE,
-  source_ip_xlated: 'flows of this agent have no translated source address',
-  interface: 'flows of this agent do not name interfaces',
   experimental: 'this agent has no CEL expressions',
 };
 
@@ -204,6 +215,19 @@ function protocols(names: readonly string[], _teller: HubbleTeller, place: strin
     throw invalid(place, `one of ${Object.keys(PROTOCOLS).join(', ')}`, written);
   });
   return filter.byProtocol(numbers);
+}
+
+/** Index and name must agree, as far as they are given. */
+function devices(wanted: readonly { readonly index?: number; readonly name?: string }[]): Clause {
+  return (flow) => {
+    const device = deviceOf(flow);
+    return (
+      device !== undefined &&
+      wanted.some(
+        ({ index = 0, name = '' }) => (index === 0 || index === device.index) && agrees(name, device.name ?? ''),
+      )
+    );
+  };
 }
 
 interface EventTypeFilter {

@@ -6,7 +6,19 @@ import { Direction, EventFlags, EventType } from '../../datapath/layout.gen.ts';
 import { DESTINATION, type PacketSide, SOURCE, type StoredFlow } from '../../flow/decode.ts';
 import { dropReason } from '../../flow/drop-reason.ts';
 import { verdictOf } from '../../flow/filter.ts';
-import { deciders, flowUuid, MESSAGE, messageType, party, type Teller, TRACE } from '../../flow/present.ts';
+import { matchType } from '../../flow/match-type.ts';
+import {
+  deciders,
+  deviceOf,
+  flowUuid,
+  MESSAGE,
+  messageType,
+  party,
+  servicesOf,
+  sourceXlated,
+  type Teller,
+  TRACE,
+} from '../../flow/present.ts';
 import { layer4, summary } from '../../flow/transport.ts';
 import { extensions } from './extensions.ts';
 import { type FieldMask, keepMasked } from './field-mask.ts';
@@ -52,6 +64,10 @@ const FIELDS: Readonly<Record<string, Field>> = {
   Type: () => L3_L4,
   node_name: (_, { node }) => node,
   event_type: messageType,
+  source_service: (flow) => servicesOf(flow).source_service,
+  destination_service: (flow) => servicesOf(flow).destination_service,
+  policy_match_type: (flow) => matchType(flow),
+  interface: deviceOf,
   traffic_direction: (flow) => (flow.direction === Direction.DIRECTION_EGRESS ? DIRECTION.EGRESS : DIRECTION.INGRESS),
   trace_observation_point: observationPoint,
   trace_reason: traceReason,
@@ -118,7 +134,9 @@ function addresses(flow: StoredFlow): object | undefined {
   const source = flow.address(SOURCE);
   const destination = flow.address(DESTINATION);
   if (source === undefined || destination === undefined) return undefined;
-  return { source, destination, ipVersion: flow.family === 4 ? IP_VERSION.IPv4 : IP_VERSION.IPv6 };
+  const ipVersion = flow.family === 4 ? IP_VERSION.IPv4 : IP_VERSION.IPv6;
+  const source_xlated = sourceXlated(flow);
+  return { source, destination, ipVersion, ...(source_xlated && { source_xlated }) };
 }
 
 function endpoint(flow: StoredFlow, side: PacketSide, { cluster }: HubbleTeller): object {

@@ -46,9 +46,21 @@ export const MESSAGES = {
        "type": "CiliumEventType",
        "id": 19
       },
+      "source_service": {
+       "type": "Service",
+       "id": 20
+      },
+      "destination_service": {
+       "type": "Service",
+       "id": 21
+      },
       "traffic_direction": {
        "type": "TrafficDirection",
        "id": 22
+      },
+      "policy_match_type": {
+       "type": "uint32",
+       "id": 23
       },
       "trace_observation_point": {
        "type": "TraceObservationPoint",
@@ -61,6 +73,10 @@ export const MESSAGES = {
       "is_reply": {
        "type": "google.protobuf.BoolValue",
        "id": 26
+      },
+      "interface": {
+       "type": "NetworkInterface",
+       "id": 28
       },
       "uuid": {
        "type": "string",
@@ -132,25 +148,9 @@ export const MESSAGES = {
        "type": "Unfilled",
        "id": 16
       },
-      "source_service": {
-       "type": "Unfilled",
-       "id": 20
-      },
-      "destination_service": {
-       "type": "Unfilled",
-       "id": 21
-      },
-      "policy_match_type": {
-       "type": "Unfilled",
-       "id": 23
-      },
       "debug_capture_point": {
        "type": "Unfilled",
        "id": 27
-      },
-      "interface": {
-       "type": "Unfilled",
-       "id": 28
       },
       "proxy_port": {
        "type": "Unfilled",
@@ -473,6 +473,30 @@ export const MESSAGES = {
       }
      }
     },
+    "Service": {
+     "fields": {
+      "name": {
+       "type": "string",
+       "id": 1
+      },
+      "namespace": {
+       "type": "string",
+       "id": 2
+      }
+     }
+    },
+    "NetworkInterface": {
+     "fields": {
+      "index": {
+       "type": "uint32",
+       "id": 1
+      },
+      "name": {
+       "type": "string",
+       "id": 2
+      }
+     }
+    },
     "Policy": {
      "fields": {
       "name": {
@@ -704,7 +728,7 @@ export const MESSAGES = {
       },
       "interface": {
        "rule": "repeated",
-       "type": "google.protobuf.Any",
+       "type": "NetworkInterface",
        "id": 35
       },
       "node_labels": {
@@ -774,7 +798,9 @@ export const MESSAGES = {
       "ENDPOINT_REGENERATE_SUCCESS": 5,
       "ENDPOINT_REGENERATE_FAILURE": 6,
       "ENDPOINT_CREATED": 7,
-      "ENDPOINT_DELETED": 8
+      "ENDPOINT_DELETED": 8,
+      "IPCACHE_UPSERTED": 9,
+      "IPCACHE_DELETED": 10
      }
     },
     "AgentEvent": {
@@ -784,7 +810,8 @@ export const MESSAGES = {
         "agent_start",
         "policy_update",
         "endpoint_regenerate",
-        "endpoint_update"
+        "endpoint_update",
+        "ipcache_update"
        ]
       }
      },
@@ -808,6 +835,10 @@ export const MESSAGES = {
       "endpoint_update": {
        "type": "EndpointUpdateNotification",
        "id": 104
+      },
+      "ipcache_update": {
+       "type": "IPCacheNotification",
+       "id": 105
       }
      }
     },
@@ -850,6 +881,30 @@ export const MESSAGES = {
       "error": {
        "type": "string",
        "id": 3
+      }
+     }
+    },
+    "IPCacheNotification": {
+     "fields": {
+      "cidr": {
+       "type": "string",
+       "id": 1
+      },
+      "identity": {
+       "type": "uint32",
+       "id": 2
+      },
+      "old_identity": {
+       "type": "google.protobuf.UInt32Value",
+       "id": 3
+      },
+      "namespace": {
+       "type": "string",
+       "id": 7
+      },
+      "pod_name": {
+       "type": "string",
+       "id": 8
       }
      }
     },

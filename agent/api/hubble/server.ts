@@ -8,10 +8,11 @@ import { dirname } from 'node:path';
 import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { asWeirError, WeirError } from '../../errors.ts';
 import type { FlowHistory } from '../../flow/history.ts';
-import { SharedFlows } from '../../flow/shared-flows.ts';
+import type { Names } from '../../flow/names.ts';
 import type { Logger } from '../../run/log.ts';
 import { takeOver } from '../../run/unix-socket.ts';
 import type { State } from '../state.ts';
+import type { AddressChange } from './agent-addresses.ts';
 import { AgentEvents, type AgentEventsRequest } from './agent-events.ts';
 import { Calls, unpackBatches } from './calls.ts';
 import { type CertificateFiles, Certificates, certificatesAreThere, certificatesToCome } from './certificates.ts';
@@ -40,6 +41,8 @@ export interface HubbleOptions {
   readonly nodeLabels: () => NodeLabels;
   /** What agent events are found from. */
   readonly state: Pick<State, 'policies' | 'endpoints'>;
+  /** Who is at an address; without them changes of addresses are not told. */
+  readonly names?: Pick<Names, 'nameOfAddress'>;
 }
 
 export interface HubbleTls {
@@ -56,6 +59,8 @@ export interface HubbleServer {
   readonly certificates: Certificates | undefined;
   /** To be called when `nodes` or `state` may answer something else than before. */
   changed(): void;
+  /** To be called with every change of the addresses the agent knows. */
+  addressesChanged(change: AddressChange): void;
   close(): Promise<void>;
 }
 
@@ -79,7 +84,7 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
   const state: ObserverState = { history: flows, teller, startedAt };
   const encoded = new SharedFlows<Buffer>(ENCODED_FLOWS);
   const calls = new Calls(log);
-  const events = new AgentEvents(options.state, node, startedAt);
+  const events = new AgentEvents(options.state, node, startedAt, options.names);
   const peers = new Peers(() => readPeers(options, tlsPort));
   const server = new Server({ ...LIMITS, interceptors: [unpackBatches] });
   let tlsPort = 0;
@@ -144,6 +149,7 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
       events.look();
     },
     async close() {
+    addressesChanged: (change) => events.addressesChanged(change),
       closing.abort();
       certificates?.close();
       events.close();

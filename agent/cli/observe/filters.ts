@@ -20,6 +20,12 @@ const SIDED: readonly (Flag & { readonly field: string })[] = [
     field: 'label',
     sentence: 'Labels: "app=web", "tier in (a,b)", "!debug"',
   },
+  {
+    name: 'service',
+    value: '[NAMESPACE/]PREFIX',
+    field: 'service',
+    sentence: 'Services that connections go through, by the start of their names; "ns/" for all of a namespace',
+  },
   { name: 'workload', value: 'NAME', field: 'workload', sentence: 'Pods of a Deployment or the like' },
   { name: 'ip', value: 'ADDRESS|CIDR', field: 'ip', sentence: 'Addresses' },
   { name: 'port', value: 'PORT', field: 'port', sentence: 'TCP, UDP or SCTP ports' },

@@ -1,5 +1,5 @@
 /** The parts of a flow in the words Hubble prints: cilium/hubble pkg/printer/printer.go. Pure. */
-import type { Flow, FlowEndpoint } from '../../flow/flow.ts';
+import { type Flow, type FlowEndpoint, type FlowService, MATCH_NAMES } from '../../flow/flow.ts';
 import { RESERVED_IDENTITIES } from '../../model/identity.ts';
 
 const RESERVED_NAMES = new Map<number, string>(
@@ -28,24 +28,32 @@ export interface Side {
 
 export function sides(flow: Flow, options: WordOptions): { readonly source: Side; readonly destination: Side } {
   const ports = flow.l4?.TCP ?? flow.l4?.UDP ?? flow.l4?.SCTP;
-  const side = (party: FlowEndpoint, address: string | undefined, port: number | undefined): Side => ({
-    host: hostWord(party, address, port, options),
+  const side = (
+    party: FlowEndpoint,
+    service: FlowService | undefined,
+    address: string | undefined,
+    port: number | undefined,
+  ): Side => ({
+    host: hostWord(party, service, address, port, options),
     identity: identityWord(party.identity, options),
   });
   return {
-    source: side(flow.source, flow.IP?.source, ports?.source_port),
-    destination: side(flow.destination, flow.IP?.destination, ports?.destination_port),
+    source: side(flow.source, flow.source_service, flow.IP?.source, ports?.source_port),
+    destination: side(flow.destination, flow.destination_service, flow.IP?.destination, ports?.destination_port),
   };
 }
 
+/** A backend that is no pod is told by the name of its Service. */
 function hostWord(
   party: FlowEndpoint,
+  service: FlowService | undefined,
   address: string | undefined,
   port: number | undefined,
   options: WordOptions,
 ): string {
   const pod = party.pod_name === undefined ? undefined : `${party.namespace ?? ''}/${party.pod_name}`;
-  const host = (options.numeric ? undefined : pod) ?? address ?? 'no-address';
+  const asked = service && `${service.namespace}/${service.name}`;
+  const host = (options.numeric ? undefined : (pod ?? asked)) ?? address ?? 'no-address';
   if (port === undefined) return host;
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
@@ -67,7 +75,8 @@ export function typeWord(flow: Flow): string {
   const { type, sub_type } = flow.event_type;
   if (type === 1) return sentenceCase(flow.weir.dropReason ?? flow.drop_reason_desc ?? 'dropped');
   if (type === 4) return TRACE_POINTS[sub_type] ?? `trace:${sub_type}`;
-  if (type === 5) return `policy-verdict:${flow.weir.rule ? 'all' : 'none'} ${flow.traffic_direction}`;
+  if (type === 5)
+    return `policy-verdict:${MATCH_NAMES[flow.policy_match_type ?? 0] ?? 'none'} ${flow.traffic_direction}`;
   return 'UNKNOWN';
 }
 
@@ -84,6 +93,8 @@ export function verdictWord(flow: Flow): string {
 export function summaryWord(flow: Flow): string {
   const parts = [flow.Summary];
   const { event, durationNs, initiator, responder, revoked, expired, related } = flow.weir;
+  const through = serviceWord(flow);
+  if (through !== undefined) parts.push(through);
   if (related) parts.push('related to a connection');
   if (event === 'end' || event === 'update') {
     const how = event === 'update' ? 'so far' : revoked ? 'cut by a policy change' : expired ? 'timed out' : 'closed';
@@ -92,6 +103,16 @@ export function summaryWord(flow: Flow): string {
     parts.push(`${how}${seconds}: ${traffic(initiator)} sent, ${traffic(responder)} back`);
   }
   return parts.join('; ');
+}
+
+/** Which Service the connection goes through, and the address and port it was asked by. */
+function serviceWord(flow: Flow): string | undefined {
+  const { service } = flow.weir;
+  const name = flow.destination_service ?? flow.source_service;
+  if (service === undefined && name === undefined) return undefined;
+  const words = name === undefined ? 'through a Service' : `through Service ${name.namespace}/${name.name}`;
+  if (service === undefined) return words;
+  return `${words} at ${service.address.includes(':') ? `[${service.address}]` : service.address}:${service.port}`;
 }
 
 /** Which rule decided, or why there was none. */

@@ -16,6 +16,7 @@ const HEADER = [
   'IPv6',
   'IPv4',
   'STATUS',
+  ['FLOW', 'AGGREGATION'],
 ];
 
 export const ENDPOINT_LIST: Command = {
@@ -73,6 +74,7 @@ function row(endpoint: EndpointAnswer): Cell[] {
     endpoint.addresses.filter((address) => address.includes(':')),
     endpoint.addresses.filter((address) => !address.includes(':')),
     endpoint.state,
+    endpoint.aggregation ?? '',
   ];
 }
 
@@ -91,6 +93,7 @@ function details(endpoint: EndpointAnswer): string {
     ['Addresses:', [...endpoint.addresses]],
     ['Ingress policy:', `${word(endpoint.policy.ingress)}, revision ${endpoint.revision}`],
     ['Egress policy:', `${word(endpoint.policy.egress)}, revision ${endpoint.revision}`],
+    ['Flow aggregation:', endpoint.aggregation ? `${endpoint.aggregation}, as its pod asks` : "the node's setting"],
     ['Named ports:', ports.length === 0 ? 'none' : ports],
     ['Interface:', `${endpoint.interfaceName} (${endpoint.mac}), ${endpoint.hostInterface} on the node`],
     ['Namespace path:', endpoint.netns],

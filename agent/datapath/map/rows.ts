@@ -14,6 +14,7 @@ import {
   prefixAddress,
   prefixLength,
 } from '../../model/address.ts';
+import { AGGREGATION_LEVELS, type AggregationLevel } from '../../model/aggregation.ts';
 import type {
   Action,
   AddressClassRow,
@@ -95,11 +96,27 @@ export function encodeEndpoint(row: EndpointRow): abi.Endpoint {
     identity: row.identity,
     policy: row.policy,
     ifindex: ifindexOf(row.id),
-    flags: 0,
+    aggregation: row.aggregation === undefined ? 0 : AGGREGATION[row.aggregation],
     mac: macBytes(row.mac),
     ipv4: ipv4 === undefined ? 0 : new DataView(addressBytes(ipv4).buffer).getUint32(0),
     ipv6: ipv6 === undefined ? new Uint8Array(16) : addressBytes(ipv6),
   };
+}
+
+/** Levels by enum aggregation. */
+export const AGGREGATION = {
+  none: abi.Aggregation.AGGREGATION_NONE,
+  low: abi.Aggregation.AGGREGATION_LOW,
+  medium: abi.Aggregation.AGGREGATION_MEDIUM,
+  maximum: abi.Aggregation.AGGREGATION_MAXIMUM,
+} as const satisfies Record<AggregationLevel, number>;
+
+/** @throws RangeError for what another version wrote */
+function aggregationOf(number: number): AggregationLevel | undefined {
+  if (number === abi.Aggregation.AGGREGATION_OF_NODE) return undefined;
+  const found = AGGREGATION_LEVELS.find((level) => AGGREGATION[level] === number);
+  if (found === undefined) throw new RangeError(`aggregation ${number}: expected 0 to ${AGGREGATION.maximum}`);
+  return found;
 }
 
 /** Undefined for a slot that is free. */
@@ -112,7 +129,15 @@ export function decodeEndpoint(id: number, value: abi.Endpoint): EndpointRow | u
     addresses.push(formatAddress(bytes));
   }
   if (value.ipv6.some((byte) => byte !== 0)) addresses.push(formatAddress(value.ipv6));
-  return { id, identity: value.identity, policy: value.policy, mac: formatMac(value.mac), addresses };
+  const aggregation = aggregationOf(value.aggregation);
+  return {
+    id,
+    identity: value.identity,
+    policy: value.policy,
+    mac: formatMac(value.mac),
+    addresses,
+    ...(aggregation && { aggregation }),
+  };
 }
 
 // ---- peers and ranges ----

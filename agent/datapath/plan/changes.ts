@@ -146,9 +146,9 @@ export function merge(first: Changes, second: Changes): Changes {
 export const NO_CHANGES: Changes = difference(NO_ROWS, NO_ROWS);
 
 /** The row as the kernel would give it back, so that a row that says the same is seen to be the same. */
-function asHeld({ id, identity, policy, mac, addresses }: EndpointRow): EndpointRow {
+function asHeld(row: EndpointRow): EndpointRow {
   const order = (a: Address, b: Address): number => familyOf(a) - familyOf(b);
-  return { id, identity, policy, mac: mac.toLowerCase(), addresses: [...addresses].sort(order) };
+  return { ...row, mac: row.mac.toLowerCase(), addresses: [...row.addresses].sort(order) };
 }
 
 /** Likewise: without a tunnel there is no number. */

@@ -18,9 +18,11 @@ import {
   unpin,
 } from '../../../native/index.ts';
 import { WeirError } from '../../errors.ts';
+import type { AggregationLevel } from '../../model/aggregation.ts';
 import { RESERVED_IDENTITIES } from '../../model/identity.ts';
 import { backend, CONFIG_GLOBALS, type DatapathConfig, MAPS, type MapName, socketPeerKey } from '../layout.gen.ts';
 import type { MapHandles } from '../map/maps.ts';
+import { AGGREGATION } from '../map/rows.ts';
 import type { HookPrograms } from './attach.ts';
 import { measureHz } from './jiffies.ts';
 import type { Pins } from './pins.ts';
@@ -57,6 +59,8 @@ const SOCKET_PEERS = 'socket_peers';
 export interface LoadOptions {
   readonly pins: Pins;
   readonly reportIntervalSeconds: number;
+  /** Of connections whose pods do not ask for another; medium by default. */
+  readonly aggregation?: AggregationLevel;
   readonly newConnectionsPerSecond: number;
   readonly newConnectionBurst: number;
   /** Whether virtual addresses are translated; off by default, and then it costs nothing. */
@@ -170,6 +174,7 @@ export async function load(options: LoadOptions): Promise<Loaded> {
 /** The programs' configuration, by the names their globals have in the object. */
 function rodata(options: LoadOptions, hz: number): Record<string, number> {
   const config: DatapathConfig = {
+    aggregation: AGGREGATION[options.aggregation ?? 'medium'],
     hz,
     newConnectionBurst: options.newConnectionBurst,
     newConnectionsPerSecond: options.newConnectionsPerSecond,

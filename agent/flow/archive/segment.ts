@@ -10,7 +10,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Labels } from '../../model/labels.ts';
 import type { PolicyInfo, RuleInfo } from '../../model/verdict.ts';
-import type { PartyName } from '../names.ts';
+import type { PartyName, ServiceName } from '../names.ts';
 import { AT, EVENT_SIZE, LITTLE_ENDIAN } from '../record.ts';
 import { type NameTables, RECORD_BYTES, REFS, REFS_PER_RECORD, RecordStore } from '../store.ts';
 
@@ -44,6 +44,7 @@ function kindsOfRefs(): Kind[] {
   const kinds = new Array<Kind>(REFS_PER_RECORD).fill('parties');
   kinds[REFS.sourceLabels] = 'labels';
   kinds[REFS.destinationLabels] = 'labels';
+  kinds[REFS.service] = 'services';
   for (const direction of [0, 1]) {
     kinds[REFS.rules + direction] = 'rules';
     kinds[REFS.policies + direction] = 'policies';
@@ -58,6 +59,7 @@ export class SegmentEncoder {
     labels: new Map(),
     rules: new Map(),
     policies: new Map(),
+    services: new Map(),
   };
 
   head(): string {
@@ -112,7 +114,7 @@ export async function loadSegment(
   const [head = '', ...lines] = text.slice(0, text.lastIndexOf('\n') + 1).split('\n');
   if (count === 0 || !isOurs(head)) return undefined;
   const store = new RecordStore({ memoryBytes: count * RECORD_BYTES, maxNames: lines.length });
-  const counts = { parties: 0, labels: 0, rules: 0, policies: 0 };
+  const counts = { parties: 0, labels: 0, rules: 0, policies: 0, services: 0 };
   for (const line of lines) {
     if (line === '') continue;
     const [kind, value] = JSON.parse(line) as [Kind, unknown];
@@ -120,6 +122,7 @@ export async function loadSegment(
     if (kind === 'labels') store.tables.labels.intern(id, new Map(value as [string, string][]), first, first);
     else if (kind === 'parties') store.tables.parties.intern(id, value as PartyName, first, first);
     else if (kind === 'rules') store.tables.rules.intern(id, value as RuleInfo, first, first);
+    else if (kind === 'services') store.tables.services.intern(id, value as ServiceName, first, first);
     else store.tables.policies.intern(id, value as PolicyInfo, first, first);
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);

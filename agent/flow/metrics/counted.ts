@@ -4,6 +4,8 @@ import { RESERVED_IDENTITIES } from '../../model/identity.ts';
 import { DESTINATION, type StoredFlow } from '../decode.ts';
 import { dropReason } from '../drop-reason.ts';
 import { IPPROTO, verdictOf } from '../filter.ts';
+import { MATCH_NAMES } from '../flow.ts';
+import { matchType } from '../match-type.ts';
 import { icmpName, protocolName } from '../transport.ts';
 import type { MetricName, MetricSpecification } from './specification.ts';
 
@@ -68,7 +70,7 @@ export const COUNTED: Record<MetricName, Counted> = {
   },
   policy: {
     series: 'hubble_policy_verdicts_total',
-    help: 'Judgements of connections by policy, by direction, whether a rule matched (l3-l4) or not (none), and action',
+    help: 'Judgements of connections by policy, by direction, what the rule looked at (l3-only, l3-l4, ..., all; none: no rule allows it), and action',
     labels: () => ['direction', 'match', 'action'],
     values: policyVerdicts,
   },
@@ -101,7 +103,7 @@ function policyVerdicts(flow: StoredFlow): readonly (readonly string[])[] {
   const { type, direction } = flow;
   const verdict = (of: Direction, action: string): readonly string[] => [
     of === Direction.DIRECTION_EGRESS ? 'egress' : 'ingress',
-    flow.ruleId(of) === 0 ? 'none' : 'l3-l4',
+    MATCH_NAMES[matchType(flow, of) ?? 0].toLowerCase(),
     action,
   ];
   if (type === EventType.EVENT_AUDIT) return [verdict(direction, 'audit')];

@@ -47,6 +47,8 @@ hubbleMetrics: {{ join " " . | quote }}
 hubbleSocket: {{ $v.daemon.runPath }}/hubble.sock
 flowMemoryMiB: {{ $v.hubble.memoryMiB }}
 {{- end }}
+flowAggregation: {{ $v.bpf.monitorAggregation }}
+reportIntervalSeconds: {{ $v.bpf.monitorInterval }}
 {{- if include "weir.hubbleTls" . }}
 hubbleListenAddress: {{ printf "%s:%v" (include "weir.anyAddress" .) $v.hubble.listenPort | quote }}
 hubbleTlsCertFile: /var/lib/weir-hubble/tls.crt
