@@ -27,7 +27,8 @@ import type { HookPrograms } from './attach.ts';
 import { measureHz } from './jiffies.ts';
 import type { Pins } from './pins.ts';
 
-const objectPath = (name: string): string => fileURLToPath(new URL(`../../bpf/build/${name}.bpf.o`, import.meta.url));
+const objectPath = (name: string): string =>
+  fileURLToPath(new URL(`../../../bpf/build/${name}.bpf.o`, import.meta.url));
 export const POD_OBJECT = objectPath('pod');
 
 /** Program of the object -> slot that puts it in force. */
