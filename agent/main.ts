@@ -22,6 +22,8 @@ import { createEndpoints } from './endpoint/lifecycle.ts';
 import { netnsExists } from './endpoint/netns.ts';
 import { openRecordStore } from './endpoint/record-store.ts';
 import { asWeirError, ERRORS, WeirError } from './errors.ts';
+import type { Exporter } from './export/export.ts';
+import { exportProblems } from './export/problems.ts';
 import { archiveProblems, openArchive } from './flow/archive/open.ts';
 import { FlowHistory } from './flow/history.ts';
 import { HubbleMetrics } from './flow/metrics/hubble-metrics.ts';
@@ -106,6 +108,8 @@ async function run(config: Config, log: Logger): Promise<void> {
   const relevant = labelFilter(config.identityLabels);
   const labelsOf = (pod: Pod, namespace: Namespace | undefined): Labels => relevant(podLabels(pod, namespace, config));
   let hubble: HubbleServer | undefined;
+  let exports: readonly Exporter[] = [];
+  let networkLoop: Loop | undefined;
   const realizer = createRealizer({
     engine,
     datapath,
@@ -188,6 +192,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     problems: () => [
       ...ownProblems,
       ...archiveProblems(archive),
+      ...exportProblems(exports),
       ...identities.problems(),
       ...(upkeep?.problems() ?? []),
     ],
@@ -198,6 +203,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     hubble: hubbleMetrics,
     cilium: config.ciliumMetrics,
     seriesMax: config.metricSeriesMax,
+    exports: () => exports,
   });
   const keepRuleHits = (): Promise<void> => {
     const rules = view.policies().flatMap((policy) => policy.rules.map(({ id }) => id));
@@ -229,7 +235,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     log.with({ part: 'hubble' }),
   );
 
-  const exports = await openExports(config, flows, nodeLabels, log.with({ part: 'export' }));
+  exports = await openExports(config, flows, nodeLabels, log.with({ part: 'export' }));
 
   // ---- the way down: what was there before, then what is wanted, then new pods
   const restored = await endpoints.restore();

@@ -4,11 +4,13 @@
  */
 import { readdirSync } from 'node:fs';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { Exporter } from '../export/export.ts';
 import { type FlowEventName, LOSS_STAGES, type LossStage } from '../flow/flow.ts';
 import type { CountedFamily, HubbleMetrics } from '../flow/metrics/hubble-metrics.ts';
 import { protocolName } from '../flow/transport.ts';
 import { ciliumMetrics } from './cilium-metrics.ts';
 import { ENDPOINT_STATES } from './endpoints.ts';
+import { exportMetrics } from './export-metrics.ts';
 import { ruleMetrics } from './rule-metrics.ts';
 import { POLICY_STATES, type State } from './state.ts';
 
@@ -41,6 +43,8 @@ export interface MetricsOptions {
   readonly hubble?: HubbleMetrics;
   /** Cilium's own, for boards made for its agent. */
   readonly cilium?: boolean;
+  /** Where flows are exported to. */
+  readonly exports?: () => readonly Exporter[];
   /** Most series of one metric whose labels come from the cluster. */
   readonly seriesMax?: number;
 }
@@ -82,6 +86,7 @@ export function createMetrics(state: State, options: MetricsOptions = {}): Metri
   datapathMetrics();
   hubbleMetrics();
   const refusedRules = ruleMetrics(state, options.seriesMax ?? SERIES_MAX, counter, gauge);
+  exportMetrics(options.exports ?? (() => []), counter, gauge);
   if (options.cilium) ciliumMetrics(state, counter, gauge);
   processMetrics();
   counter(

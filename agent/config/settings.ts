@@ -3,6 +3,7 @@ import { AGGREGATION_LEVELS } from '../model/aggregation.ts';
 import { LOG_FORMATS, LOG_LEVELS } from '../run/log.ts';
 import {
   type Expected,
+  httpUrl,
   integer,
   name,
   oneOf,
@@ -181,10 +182,16 @@ export const SETTINGS = {
   exportFileMaxMiB: integer(10, [1, 65_536], 'MIB', 'Size at which the file is put aside and a new one begun.'),
   exportFileBackups: integer(5, [0, 1000], 'COUNT', 'Files put aside that are kept.'),
   exportFileCompress: toggle(false, 'Files put aside are gzipped.'),
-  exportOtlpUrl: text(
-    '',
-    'URL',
+  exportOtlpUrl: httpUrl(
     'Collector that flows are sent to as OTLP/HTTP logs, e.g. http://collector:4318/v1/logs; empty: none.',
+  ),
+  exportOtlpHeadersFile: path(
+    '',
+    'Headers that are sent with them, such as a token, as in OTEL_EXPORTER_OTLP_HEADERS: NAME=VALUE, the value percent-encoded, separated by commas or lines; read again for each batch; empty: those of that variable.',
+  ),
+  exportOtlpCaFile: path(
+    '',
+    "PEM file whose certificates the collector is known by; empty: that of OTEL_EXPORTER_OTLP_CERTIFICATE, or the system's.",
   ),
   exportAllowList: text(
     '',

@@ -12,6 +12,7 @@ import type { Selected } from './select.ts';
 
 /** Where events go. */
 export interface Place {
+  readonly kind: 'file' | 'otlp';
   /** For people: "/var/log/weir/flows.log". */
   readonly name: string;
   /** Takes all of the events or, when it rejects, none. */
@@ -22,11 +23,16 @@ export interface Place {
 export interface ExportStats {
   /** Flows that arrived. */
   readonly exported: number;
-  /** Flows that did not, because the place refused them or was too slow. */
-  readonly lost: number;
+  /** Flows that did not: the place refused them, or was so slow that they were overwritten before. */
+  readonly lost: { readonly refused: number; readonly slow: number };
+  /** Age of the first flow of the batch that is under way, seconds; 0: none is. */
+  readonly behindSeconds: number;
+  /** Why the last batch did not arrive; undefined: it did. */
+  readonly failure: string | undefined;
 }
 
 export interface Exporter {
+  readonly kind: Place['kind'];
   readonly name: string;
   stats(): ExportStats;
   /** Ends after the batch that is under way. */
@@ -46,21 +52,28 @@ export function startExport({ history, teller, selected, place, log }: ExportOpt
   const ending = new AbortController();
   const { node } = teller;
   let exported = 0;
-  let lost = 0;
+  let refused = 0;
+  let slow = 0;
+  /** Time of the first event of the batch under way, ms since 1970. */
+  let underWaySince: number | undefined;
+  let failure: string | undefined;
   /** Lost since the place last took something. */
   let unreported = 0;
 
   async function write(events: readonly ExportEvent[]): Promise<void> {
     const flows = events.filter(({ flow }) => flow !== undefined).length;
     const told = unreported > 0 ? [lossEvent(LOST_BY_EXPORT, unreported, node), ...events] : events;
+    underWaySince = Date.parse(events[0]?.time ?? '');
     try {
       await place.write(told);
+      failure = undefined;
       if (unreported > 0) log.info('flows are exported again', { to: place.name, lost: unreported });
       unreported = 0;
       exported += flows;
     } catch (cause) {
+      const error = asWeirError(cause, 'export flows');
+      failure = error.message;
       if (unreported === 0) {
-        const error = asWeirError(cause, 'export flows');
         log.warn('flows cannot be exported; those that come until then are lost for this place', {
           to: place.name,
           cause: error,
@@ -68,7 +81,9 @@ export function startExport({ history, teller, selected, place, log }: ExportOpt
       }
       // Losses that were to be told with it, and not only flows.
       unreported += events.reduce((sum, { lost_events }) => sum + Number(lost_events?.num_events_lost ?? 1), 0);
-      lost += flows;
+      refused += flows;
+    } finally {
+      underWaySince = undefined;
     }
   }
 
@@ -77,7 +92,7 @@ export function startExport({ history, teller, selected, place, log }: ExportOpt
     const telling = {
       flow: (flow: Parameters<typeof flowEvent>[0]) => flowEvent(flow, teller, selected.mask),
       lost(stage: keyof typeof LOST_SOURCE, count: number) {
-        if (stage === 'subscriber') lost += count;
+        if (stage === 'subscriber') slow += count;
         return lossEvent(LOST_SOURCE[stage], count, node);
       },
     };
@@ -89,8 +104,14 @@ export function startExport({ history, teller, selected, place, log }: ExportOpt
     log.error('the export of flows has ended', { to: place.name, cause });
   });
   return {
+    kind: place.kind,
     name: place.name,
-    stats: () => ({ exported, lost }),
+    stats: () => ({
+      exported,
+      lost: { refused, slow },
+      behindSeconds: underWaySince === undefined ? 0 : Math.max(0, Date.now() - underWaySince) / 1000,
+      failure,
+    }),
     async close() {
       ending.abort();
       await ended;

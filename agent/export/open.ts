@@ -33,7 +33,8 @@ export async function openExports({ config, history, teller, log }: OpenExportsO
   }
   if (config.exportOtlpUrl !== '') {
     const { OtlpLogs } = await import('./otlp.ts'); // 25 MiB of memory for those who want it
-    places.push(new OtlpLogs({ url: config.exportOtlpUrl, ...teller }));
+    const { exportOtlpUrl: url, exportOtlpHeadersFile: headersFile, exportOtlpCaFile: caFile } = config;
+    places.push(new OtlpLogs({ url, headersFile, caFile, ...teller }));
   }
   return places.map((place) => {
     log.info('flows are exported', { to: place.name });

@@ -24,6 +24,7 @@ export interface RotatingFileOptions {
 const MODE = 0o600;
 
 export class RotatingFile implements Place {
+  readonly kind = 'file';
   readonly name: string;
   readonly #options: RotatingFileOptions;
   #file: FileHandle | undefined;
@@ -84,10 +85,7 @@ export class RotatingFile implements Place {
     const time = new Date(this.#rotatedMs).toISOString().replaceAll(':', '-');
     const aside = join(dirname(path), `${basename(path, extension)}-${time}${extension}`);
     await rename(path, aside);
-    if (compress) {
-      await pipeline(createReadStream(aside), createGzip(), createWriteStream(`${aside}.gz`, { mode: MODE }));
-      await rm(aside);
-    }
+    if (compress) await compressed(aside);
     await this.#forget();
   }
 
@@ -101,4 +99,15 @@ export class RotatingFile implements Place {
       .sort();
     for (const name of aside.slice(0, Math.max(0, aside.length - backups))) await rm(join(dirname(path), name));
   }
+}
+
+/** Where there is no room for both, the file stays as it is: that is no reason to lose what comes. */
+async function compressed(path: string): Promise<void> {
+  try {
+    await pipeline(createReadStream(path), createGzip(), createWriteStream(`${path}.gz`, { mode: MODE }));
+  } catch {
+    await rm(`${path}.gz`, { force: true });
+    return;
+  }
+  await rm(path);
 }

@@ -26,6 +26,17 @@ export function text(fallback: string, value: string, sentence: string): Setting
   return { fallback, value, sentence, read: (written) => written };
 }
 
+/** Where something speaks HTTP; '' for nowhere. */
+export function httpUrl(sentence: string): Setting<string> {
+  const isOne = (written: string): boolean => /^https?:[/][/]/.test(written) && URL.canParse(written);
+  return {
+    fallback: '',
+    value: 'URL',
+    sentence,
+    read: (written) => (written === '' || isOne(written) ? written : new Expected('an http:// or https:// URL')),
+  };
+}
+
 /** A name as Kubernetes writes names of nodes and clusters: RFC 1123, at most 253 letters. */
 export function name(fallback: string, sentence: string): Setting<string> {
   const shape = /^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$/;

@@ -83,6 +83,8 @@ const ACCEPTED: readonly (readonly string[])[] = [
     'hubble.export.static.enabled=true',
     'hubble.export.static.filePath=/var/lib/weir/flows/events.log',
     'hubble.export.otlp.url=http://collector:4318/v1/logs',
+    'hubble.export.otlp.headersSecret=collector',
+    'hubble.export.otlp.caConfigMap=collector-ca',
     'hubble.export.fieldMask={time,verdict}',
     'hubble.export.denyList={{"verdict":["FORWARDED"]\\}}',
   ],

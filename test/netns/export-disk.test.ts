@@ -1,5 +1,6 @@
 /** Flows exported to a real disk that is full, and to one that comes back: what is lost is counted to the flow. */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
@@ -44,20 +45,24 @@ test('it loses its own flows, counted, and goes on when there is room; every lin
   const send = async (count: number): Promise<void> => {
     history.listener(batch(...Array.from({ length: count }, () => event())), count, 0);
     sent += count;
-    await until(() => exporter.stats().exported + exporter.stats().lost === sent, { what: 'the flows to be settled' });
+    await until(() => exporter.stats().exported + exporter.stats().lost.refused === sent, {
+      what: 'the flows to be settled',
+    });
   };
   await send(100);
-  assert.is(exporter.stats().lost, 0);
+  assert.is(exporter.stats().lost.refused, 0);
 
   await writeFile(join(disk, 'filler'), Buffer.alloc(1 << 20)).catch(() => {}); // as much as there is room for
   await send(2000);
-  const { lost } = exporter.stats();
+  const {
+    lost: { refused: lost },
+  } = exporter.stats();
   assert.ok(lost > 0);
   assert.is(history.losses().subscriber, 0, 'the ring was read all the time');
 
   await rm(join(disk, 'filler'));
   await send(100);
-  assert.is(exporter.stats().lost, lost);
+  assert.equal(exporter.stats().lost, { refused: lost, slow: 0 });
   await exporter.close();
 
   const lines = (await readFile(path, 'utf8')).trimEnd().split('\n');
@@ -71,6 +76,34 @@ test('it loses its own flows, counted, and goes on when there is room; every lin
     said.some((line) => line.includes('cannot be exported') && line.includes('ENOSPC')),
     said.join(''),
   );
+});
+
+test('no room to compress what is put aside: it stays as it is, and nothing is half there', async () => {
+  const folder = join(disk, 'aside');
+  const place = new RotatingFile({ path: join(folder, 'flows.log'), maxBytes: 90_000, backups: 5, compress: true });
+  const write = (count: number) =>
+    place.write(
+      Array.from({ length: count }, () => ({
+        node_name: randomBytes(500).toString('hex'),
+        time: new Date().toISOString(),
+      })),
+    );
+  await write(80);
+  await writeFile(join(disk, 'filler'), Buffer.alloc(1 << 20)).catch(() => {});
+  await write(20).catch(() => {}); // puts the file aside, and finds no room
+  const names = await readdir(folder);
+  assert.equal(
+    names.filter((name) => name.endsWith('.gz')),
+    [],
+    names.join(),
+  );
+  await rm(join(disk, 'filler'));
+  await write(20);
+  await place.close();
+  let lines = 0;
+  for (const name of await readdir(folder))
+    lines += (await readFile(join(folder, name), 'utf8')).split('\n').length - 1;
+  assert.is(lines, 100);
 });
 
 test.run();

@@ -144,6 +144,13 @@ const faults: readonly [string, string[], Record<string, string>, string | undef
     ['--state-directory: expected an absolute path, got "state"'],
   ],
   [
+    'a collector without its scheme',
+    ['--export-otlp-url=collector:4318'],
+    {},
+    undefined,
+    ['--export-otlp-url: expected an http:// or https:// URL, got "collector:4318"'],
+  ],
+  [
     'an unknown choice',
     ['--attach-mode=tc'],
     {},

@@ -1,19 +1,25 @@
 /** Exported flows: which, in what form, where to, and what becomes of those that cannot be written. */
 import { mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type RequestListener } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import * as assert from 'uvu/assert';
-import { type Place, startExport } from '../../agent/export/export.ts';
+import { createMetrics } from '../../agent/api/metrics.ts';
+import { type Exporter, type Place, startExport } from '../../agent/export/export.ts';
+import { readHeaders } from '../../agent/export/headers.ts';
 import type { ExportEvent } from '../../agent/export/lines.ts';
 import { OtlpLogs } from '../../agent/export/otlp.ts';
+import { exportProblems } from '../../agent/export/problems.ts';
 import { RotatingFile } from '../../agent/export/rotating-file.ts';
 import { readSelection, type Selection } from '../../agent/export/select.ts';
 import { createLogger } from '../../agent/run/log.ts';
+import { CertificateAuthority, type KeyPair } from '../kit/certificates.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
+import { makeState } from './api-state.ts';
 import { batch, drop, event, makeHistory, numbered } from './flow-records.ts';
 
 const EVERYTHING: Selection = { allow: '', deny: '', fieldMask: '' };
@@ -21,6 +27,7 @@ const TELLER = { node: 'node-1', run: '0'.repeat(18), cluster: 'default', versio
 
 /** What was written, and a switch for whether it can be. */
 class Memory implements Place {
+  readonly kind = 'file';
   readonly name = 'memory';
   readonly written: ExportEvent[] = [];
   full = false;
@@ -46,8 +53,13 @@ async function exporting(selection: Partial<Selection>, place: Place = new Memor
   const add = (...added: Uint8Array[]) => history.listener(batch(...added), added.length, 0);
   return { history, exporter, add, said };
 }
-const settled = (exporter: { stats(): { exported: number; lost: number } }, count: number) =>
-  until(() => exporter.stats().exported + exporter.stats().lost === count, { what: `${count} flows to be settled` });
+/** Flows that arrived, were refused, and came too late. */
+function counts({ stats }: Exporter): [exported: number, refused: number, slow: number] {
+  const { exported, lost } = stats();
+  return [exported, lost.refused, lost.slow];
+}
+const settled = (exporter: Exporter, count: number) =>
+  until(() => counts(exporter).reduce((sum, one) => sum + one) === count, { what: `${count} flows to be settled` });
 
 const select = suite('export: which flows');
 for (const [selection, verdicts] of [
@@ -122,20 +134,52 @@ losing('a place that refuses loses its own events, counted, told once, and resum
     await settled(exporter, 3 + 2 * i);
   }
   assert.ok(place.refused >= 2, 'it went on trying');
-  assert.equal(exporter.stats(), { exported: 1, lost: 10 });
+  assert.equal(counts(exporter), [1, 10, 0]);
+  assert.match(exporter.stats().failure ?? '', 'no space left');
   assert.is(history.losses().subscriber, 0, 'nobody else lost any');
   place.full = false;
   add(event());
   await settled(exporter, 12);
   add(event());
   await settled(exporter, 13);
-  assert.equal(exporter.stats(), { exported: 3, lost: 10 });
+  assert.equal(counts(exporter), [3, 10, 0]);
+  assert.is(exporter.stats().failure, undefined);
   assert.equal(
     place.written.map(({ lost_events }) => lost_events?.num_events_lost ?? 'flow'),
     ['flow', '10', 'flow', 'flow'],
   );
   assert.is(said.filter((line) => line.includes('cannot be exported')).length, 1);
   assert.is(said.filter((line) => line.includes('exported again')).length, 1);
+  await exporter.close();
+});
+
+losing('what became of them is in the metrics, and a person is told as long as it fails', async () => {
+  const place = new Memory();
+  const { exporter, add } = await exporting({}, place);
+  const { state } = makeState(10);
+  const { registry } = createMetrics(state, { exports: () => [exporter] });
+  const shown = async () => (await registry.metrics()).split('\n').filter((line) => line.startsWith('weir_export_'));
+  add(event());
+  await settled(exporter, 1);
+  place.full = true;
+  add(event(), event());
+  await settled(exporter, 3);
+  assert.equal(await shown(), [
+    'weir_export_flows_total{to="file"} 1',
+    'weir_export_lost_total{to="file",why="refused"} 2',
+    'weir_export_lost_total{to="file",why="slow"} 0',
+    'weir_export_behind_seconds{to="file"} 0',
+    'weir_export_failing{to="file"} 1',
+  ]);
+  assert.equal(
+    exportProblems([exporter]).map(({ code, message }) => [code, message]),
+    [['export-failing', 'flows cannot be exported to memory, 2 are lost: no space left']],
+  );
+  place.full = false;
+  add(event());
+  await settled(exporter, 4);
+  assert.ok((await shown()).includes('weir_export_failing{to="file"} 0'));
+  assert.equal(exportProblems([exporter]), []);
   await exporter.close();
 });
 
@@ -149,11 +193,13 @@ losing('a place that is slower than the ring loses what it overwrote, counted to
   };
   const { exporter, add } = await exporting({}, place, 100);
   for (let i = 0; i < 50; i++) add(...Array.from({ length: 10 }, () => event()));
+  await until(() => exporter.stats().behindSeconds > 0, { what: 'the export to be seen to be behind' });
   go.resolve();
   await settled(exporter, 500);
   const told = place.written.reduce((sum, { lost_events }) => sum + Number(lost_events?.num_events_lost ?? 0), 0);
   const flows = place.written.filter(({ flow }) => flow !== undefined).length;
-  assert.equal(exporter.stats(), { exported: flows, lost: told });
+  assert.equal(counts(exporter), [flows, 0, told]);
+  assert.is(exporter.stats().behindSeconds, 0);
   assert.ok(told > 0);
   await exporter.close();
 });
@@ -250,10 +296,18 @@ file('what an exporter writes is one JSON object a line, of what happened', asyn
 file.run();
 
 const otlp = suite('export: OTLP');
+otlp.before.each(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'wt-export-'));
+});
+otlp.after.each(() => rm(folder, { recursive: true, force: true }));
 /** A collector that keeps what it got, and answers as it is told to. */
-async function collector(use: (url: string, state: { answer: number; got: OtlpRequest[] }) => Promise<void>) {
-  const state = { answer: 200, got: [] as OtlpRequest[] };
-  const server = createServer((request, response) => {
+async function collector(
+  use: (url: string, state: { answer: number; got: OtlpRequest[]; headers: IncomingHttpHeaders[] }) => Promise<void>,
+  tls?: KeyPair,
+) {
+  const state = { answer: 200, got: [] as OtlpRequest[], headers: [] as IncomingHttpHeaders[] };
+  const answer: RequestListener = (request, response) => {
+    state.headers.push(request.headers);
     let body = '';
     request.setEncoding('utf8');
     request.on('data', (text: string) => {
@@ -263,10 +317,13 @@ async function collector(use: (url: string, state: { answer: number; got: OtlpRe
       if (state.answer === 200) state.got.push(JSON.parse(body) as OtlpRequest);
       response.writeHead(state.answer, { 'content-type': 'application/json' }).end('{}');
     });
-  });
+  };
+  const server = tls
+    ? createTlsServer({ cert: await readFile(tls.certificate), key: await readFile(tls.key) }, answer)
+    : createServer(answer);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   try {
-    await use(`http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/logs`, state);
+    await use(`http${tls ? 's://localhost' : '://127.0.0.1'}:${(server.address() as AddressInfo).port}/v1/logs`, state);
   } finally {
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
@@ -329,7 +386,7 @@ otlp('a collector that is dead or refuses loses its own events, counted; it is t
     state.answer = 400;
     add(event(), event());
     await settled(exporter, 2);
-    assert.equal(exporter.stats(), { exported: 0, lost: 2 });
+    assert.equal(counts(exporter), [0, 2, 0]);
     state.answer = 200;
     add(event());
     await settled(exporter, 3);
@@ -343,7 +400,114 @@ otlp('a collector that is dead or refuses loses its own events, counted; it is t
   const { exporter, add } = await exporting({}, place);
   add(event());
   await settled(exporter, 1);
-  assert.equal(exporter.stats(), { exported: 0, lost: 1 });
+  assert.equal(counts(exporter), [0, 1, 0]);
   await exporter.close();
 });
+const SECRET = 'Bearer s3cr3t=,x';
+
+otlp('headers come from a file, which is read again; nothing that is said or counted has what they hold', async () => {
+  const headersFile = join(folder, 'headers');
+  await collector(async (url, state) => {
+    const place = new OtlpLogs({ url, headersFile, node: 'node-1', cluster: 'prod', version: '1', timeoutMs: 500 });
+    const { exporter, add, said } = await exporting({}, place);
+    add(event());
+    await settled(exporter, 1);
+    assert.equal(counts(exporter), [0, 1, 0], 'the file is not there yet');
+    assert.match(exporter.stats().failure ?? '', /ENOENT/);
+    await writeFile(headersFile, `authorization=${encodeURIComponent(SECRET)},X-Scope=a%20b\n`);
+    add(event());
+    await settled(exporter, 2);
+    assert.equal([state.headers[0]?.authorization, state.headers[0]?.['x-scope']], [SECRET, 'a b']);
+    await writeFile(headersFile, 'authorization=Bearer%20renewed');
+    add(event());
+    await settled(exporter, 3);
+    assert.is(state.headers[1]?.authorization, 'Bearer renewed');
+    state.answer = 401;
+    await writeFile(headersFile, `authorization=${encodeURIComponent(SECRET)}`);
+    add(event());
+    await settled(exporter, 4);
+    await writeFile(headersFile, `authorization=${SECRET.replace(' ', '\x01')}`);
+    add(event());
+    await settled(exporter, 5);
+    assert.match(exporter.stats().failure ?? '', /pair 1: expected NAME=VALUE/);
+    await exporter.close();
+    assert.not.match(`${said.join('')} ${JSON.stringify(exporter.stats())}`, 's3cr3t');
+  });
+});
+
+otlp('a password in the URL is not told', () => {
+  const url = 'http://user:s3cr3t@collector:4318/v1/logs?key=s3cr3t';
+  assert.is(new OtlpLogs({ url, node: 'a', cluster: 'b', version: '1' }).name, 'http://collector:4318/v1/logs');
+});
+
+otlp("a collector is known by the authority of the setting, and by no other's certificate", async () => {
+  const ca = await CertificateAuthority.make(folder, 'ca');
+  const pair = await ca.issue('collector', 'localhost');
+  const other = await CertificateAuthority.make(folder, 'other');
+  await collector(async (url, state) => {
+    for (const [caFile, counted] of [
+      [ca.certificate, [1, 0, 0]],
+      [other.certificate, [0, 1, 0]],
+      [undefined, [0, 1, 0]],
+    ] as const) {
+      const place = new OtlpLogs({ url, caFile, node: 'node-1', cluster: 'prod', version: '1', timeoutMs: 500 });
+      const { exporter, add } = await exporting({}, place);
+      add(event());
+      await settled(exporter, 1);
+      assert.equal(counts(exporter), counted);
+      await exporter.close();
+    }
+    assert.is(state.got.length, 1);
+  }, pair);
+});
+
+otlp('a collector that answers a byte at a time does not hold up the end', async () => {
+  const server = createServer((request, response) => {
+    request.resume();
+    response.writeHead(200, { 'content-type': 'application/json' });
+    const drip = setInterval(() => response.write(' '), 50);
+    response.on('close', () => clearInterval(drip));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  try {
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/logs`;
+    const place = new OtlpLogs({ url, node: 'node-1', cluster: 'prod', version: '1', timeoutMs: 300 });
+    const { exporter, add } = await exporting({}, place);
+    add(event());
+    await settled(exporter, 1);
+    assert.equal(counts(exporter), [0, 1, 0]);
+    await exporter.close();
+  } finally {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});
 otlp.run();
+
+const headers = suite("export: a collector's headers");
+for (const [text, read] of [
+  ['', {}],
+  ['a=b', { a: 'b' }],
+  [' Api-Key = x%3Dy%2Cz , b=2\n\nc=%20d'.replace('%20d', 'd'), { 'api-key': 'x=y,z', b: '2', c: 'd' }],
+  ['authorization=Basic dXNlcjpwYXNz==', { authorization: 'Basic dXNlcjpwYXNz==' }],
+] as const) {
+  headers(JSON.stringify(text), () => assert.equal(readHeaders(text), read));
+}
+for (const [text, pair] of [
+  ['a', 1],
+  ['a=1,b=', 2],
+  ['a=1,=s3cr3t', 2],
+  ['a b=s3cr3t', 1],
+  ['a=s3cr3t%0d%0aHost:%20x', 1],
+  ['a=%zz s3cr3t', 1],
+  ['a=s3cr3t\u00e4', 1],
+] as const) {
+  headers(`refused: ${JSON.stringify(text)}`, () =>
+    assert.throws(
+      () => readHeaders(text),
+      ({ code, message }: { code: string; message: string }) =>
+        code === 'CONFIG_INVALID' && message.startsWith(`pair ${pair}: `) && !message.includes('s3cr3t'),
+    ),
+  );
+}
+headers.run();

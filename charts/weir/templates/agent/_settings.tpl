@@ -64,6 +64,12 @@ exportFileCompress: {{ $v.hubble.export.static.fileCompress }}
 {{- with $v.hubble.export.otlp.url }}
 exportOtlpUrl: {{ . | quote }}
 {{- end }}
+{{- if $v.hubble.export.otlp.headersSecret }}
+exportOtlpHeadersFile: /var/lib/weir-export/headers/headers
+{{- end }}
+{{- if $v.hubble.export.otlp.caConfigMap }}
+exportOtlpCaFile: /var/lib/weir-export/ca/ca.crt
+{{- end }}
 {{- with $v.hubble.export.allowList }}
 exportAllowList: {{ join " " . | quote }}
 {{- end }}
