@@ -216,6 +216,11 @@ export const SETTINGS = {
     'COUNT',
     'Most series of one metric whose labels come from the cluster; what finds no room is counted.',
   ),
+  flowAggregation: oneOf(
+    AGGREGATION_LEVELS,
+    'medium',
+    'How much is told of connections that are allowed: every packet (none), their beginning and end (maximum), or signs of life between. A pod may ask for another level by the annotation weir.dev/flow-aggregation.',
+  ),
   reportIntervalSeconds: integer(
     5,
     [0, 3600],
@@ -230,10 +235,5 @@ export const SETTINGS = {
 export type SettingName = keyof typeof SETTINGS;
 /** As read, each by itself. */
 export type Values = { readonly [K in SettingName]: Exclude<ReturnType<(typeof SETTINGS)[K]['read']>, Expected> };
-  flowAggregation: oneOf(
-    AGGREGATION_LEVELS,
-    'medium',
-    'How much is told of connections that are allowed: every packet (none), their beginning and end (maximum), or signs of life between. A pod may ask for another level by the annotation weir.dev/flow-aggregation.',
-  ),
 
 export const SETTING_NAMES = Object.keys(SETTINGS) as SettingName[];
