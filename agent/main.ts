@@ -109,7 +109,6 @@ async function run(config: Config, log: Logger): Promise<void> {
   const labelsOf = (pod: Pod, namespace: Namespace | undefined): Labels => relevant(podLabels(pod, namespace, config));
   let hubble: HubbleServer | undefined;
   let exports: readonly Exporter[] = [];
-  let networkLoop: Loop | undefined;
   const realizer = createRealizer({
     engine,
     datapath,
