@@ -56,6 +56,7 @@ export class Certificates implements experimental.CertificateProvider {
   readonly #log: Logger | undefined;
   readonly #identityListeners = new Set<IdentityListener>();
   readonly #caListeners = new Set<CaListener>();
+  #newAuthority: () => void = () => {};
   readonly #timer: NodeJS.Timeout;
   #pems: Pems;
 
@@ -86,15 +87,21 @@ export class Certificates implements experimental.CertificateProvider {
     return experimental.createCertificateProviderServerCredentials(this, this, true);
   }
 
+  /** Called when callers are known by another authority than before. */
+  onNewAuthority(listener: () => void): void {
+    this.#newAuthority = listener;
+  }
+
   close(): void {
     clearInterval(this.#timer);
   }
 
   /** Looks at the files now. */
   async readAgain(): Promise<void> {
+    const before = this.#pems;
     try {
       const pems = await read(this.#files);
-      if (sameBytes(pems, this.#pems)) return;
+      if (sameBytes(pems, before)) return;
       this.#pems = pems;
       this.#log?.info('the Hubble certificates were renewed', { certificate: this.#files.certificate });
     } catch (cause) {
@@ -105,6 +112,7 @@ export class Certificates implements experimental.CertificateProvider {
     }
     for (const listener of this.#caListeners) listener(this.#ca());
     for (const listener of this.#identityListeners) listener(this.#identity());
+    if (!this.#pems.clientCa.equals(before.clientCa)) this.#newAuthority();
   }
 
   addCaCertificateListener(listener: CaListener): void {

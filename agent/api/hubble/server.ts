@@ -72,17 +72,16 @@ const LIMITS = {
   'grpc.keepalive_time_ms': 30_000,
   'grpc.keepalive_timeout_ms': 10_000,
 } as const;
-/** Encoded flows remembered for other followers, about 1 MiB of each kind that is asked for. */
-const ENCODED_FLOWS = 2048;
 /** How long clients may take to say goodbye. */
 const CLOSE_MS = 1000;
+/** Likewise when the authority that they are known by has changed. */
+const DRAIN_MS = 2000;
 
 /** Rejects with CONFIG_INVALID or ALREADY_RUNNING when it cannot listen. */
 export async function startHubble(options: HubbleOptions): Promise<HubbleServer> {
   const { flows, node, cluster, startedAt, log, socket, tls } = options;
   const teller = { node, run: flows.run, cluster, version: options.version, nodeLabels: options.nodeLabels };
   const state: ObserverState = { history: flows, teller, startedAt };
-  const encoded = new SharedFlows<Buffer>(ENCODED_FLOWS);
   const calls = new Calls(log);
   const events = new AgentEvents(options.state, node, startedAt, options.names);
   const peers = new Peers(() => readPeers(options, tlsPort));
@@ -90,7 +89,7 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
   let tlsPort = 0;
 
   server.addService(callsOf('observer.Observer'), {
-    GetFlows: calls.stream((request, signal) => getFlows(request as GetFlowsRequest, { ...state, encoded }, signal)),
+    GetFlows: calls.stream((request, signal) => getFlows(request as GetFlowsRequest, state, signal)),
     GetNamespaces: calls.unary(() => getNamespaces(state)),
     ServerStatus: calls.unary(() => serverStatus(state)),
     GetNodes: calls.unary(() => refuse('GetNodes', 'only a relay knows other nodes')),
@@ -113,6 +112,8 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
     certificates = opened;
     const written = host.includes(':') ? `[${host}]` : host;
     tlsPort = await bind(server, `${written}:${port}`, certificates.credentials());
+    // Whom the authority of before let in shows itself again: it may be trusted no more.
+    certificates.onNewAuthority(() => server.drain(`${written}:${tlsPort}`, DRAIN_MS));
     peers.look();
     return `${written}:${tlsPort}`;
   }
@@ -148,8 +149,8 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
       peers.look();
       events.look();
     },
-    async close() {
     addressesChanged: (change) => events.addressesChanged(change),
+    async close() {
       closing.abort();
       certificates?.close();
       events.close();
