@@ -46,7 +46,7 @@ import { createView } from './realize/view.ts';
 import { takeLock } from './run/lock.ts';
 import { createLogger, type Logger } from './run/log.ts';
 import { listenForLogLevel } from './run/log-level.ts';
-import { startLoop } from './run/loop.ts';
+import { type Loop, startLoop } from './run/loop.ts';
 import { createReadiness } from './run/readiness.ts';
 import { listenForShutdown } from './run/shutdown.ts';
 
@@ -64,6 +64,9 @@ const CHORES_MS = {
   identities: 60_000,
   ruleHits: 30_000,
 } as const;
+
+/** What is told sooner is looked at at most so often: nodes join by the hundred. */
+const NEWS_MS = 200;
 
 const NO_LABELS = {};
 
@@ -109,6 +112,7 @@ async function run(config: Config, log: Logger): Promise<void> {
   const labelsOf = (pod: Pod, namespace: Namespace | undefined): Labels => relevant(podLabels(pod, namespace, config));
   let hubble: HubbleServer | undefined;
   let exports: readonly Exporter[] = [];
+  let networkLoop: Loop | undefined;
   const realizer = createRealizer({
     engine,
     datapath,
@@ -121,6 +125,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     podsArePublished: joined.podsArePublished,
     services: config.services,
     labelsOf,
+    onNodes: () => networkLoop?.trigger(),
     log: log.with({ part: 'realize' }),
     lastValid: lastValid.documents,
     keepDocuments: (documents) => writeLastValid(config.stateDirectory, documents),
@@ -165,7 +170,10 @@ async function run(config: Config, log: Logger): Promise<void> {
   const records = await openRecordStore(join(config.stateDirectory, 'endpoints'));
   const endpoints = createEndpoints({
     datapath,
-    pool: createPool(podCidrs),
+    pool: createPool(podCidrs, {
+      restMs: joined.podsArePublished ? config.addressRestSeconds * 1000 : 0,
+      now: () => performance.now(),
+    }),
     store: records,
     realize: announcing(realizer, joined),
     podMtu: () => upkeep?.podMtu() ?? config.mtuBytes,
@@ -272,22 +280,24 @@ async function run(config: Config, log: Logger): Promise<void> {
   readiness.done('the CNI socket');
 
   // ---- chores
-  const chore = (name: string, everyMs: number, work: () => Promise<unknown> | unknown) =>
+  const loop = (name: string, everyMs: number, work: () => Promise<unknown> | unknown) =>
     startLoop({
       name,
-      minMs: 0,
+      minMs: NEWS_MS,
       retryMs: everyMs,
       resyncMs: everyMs,
       signal,
       run: async () => void (await work()),
       onError: (cause, failures) => log.error(`${name} failed; tried again`, { cause, failures }),
-    }).stopped;
+    });
+  const chore = (...words: Parameters<typeof loop>) => loop(...words).stopped;
   const writeConfiguration = async (): Promise<void> => {
     if (!config.cniInstall || readiness.pending().length > 0) return;
     for (const change of await writeCniConfiguration(cniFilesOf(config))) log.info(change);
   };
+  networkLoop = upkeep && loop("looking after the node's network", CHORES_MS.node, upkeep.run);
   const chores = [
-    ...(upkeep ? [chore("looking after the node's network", CHORES_MS.node, upkeep.run)] : []),
+    networkLoop?.stopped,
     chore('telling the other nodes', CHORES_MS.report, () =>
       joined.report(() => agentReport(view, selfOf(realizer, self))),
     ),

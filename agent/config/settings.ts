@@ -42,6 +42,13 @@ export const SETTINGS = {
   podCidrV4: prefix('10.244.0.0/24', 4, "IPv4 addresses for this node's pods."),
   podCidrV6: prefix('fd00:10:244::/64', 6, "IPv6 addresses for this node's pods."),
 
+  addressRestSeconds: integer(
+    5,
+    [0, 3600],
+    'SECONDS',
+    'How long the address of a pod that went stays unused, for other nodes to hear of it; with --source kubernetes.',
+  ),
+
   routingMode: oneOf(
     ['none', 'native', 'tunnel'],
     'none',
