@@ -1,9 +1,20 @@
 /** What became of flows that are exported, by where they go: file, otlp. */
-import type { Exporter } from '../export/export.ts';
 import type { AddMetric } from './metrics.ts';
 
-export function exportMetrics(exports: () => readonly Exporter[], counter: AddMetric, gauge: AddMetric): void {
-  const each = <Value>(read: (stats: ReturnType<Exporter['stats']>) => Value) =>
+/** A place that flows are exported to, as export/ has it. */
+export interface ExportReport {
+  readonly kind: string;
+  stats(): {
+    readonly exported: number;
+    /** By reason. */
+    readonly lost: Readonly<Record<string, number>>;
+    readonly behindSeconds: number;
+    readonly failure: string | undefined;
+  };
+}
+
+export function exportMetrics(exports: () => readonly ExportReport[], counter: AddMetric, gauge: AddMetric): void {
+  const each = <Value>(read: (stats: ReturnType<ExportReport['stats']>) => Value) =>
     exports().map(({ kind, stats }): [{ to: string }, Value] => [{ to: kind }, read(stats())]);
 
   counter('weir_export_flows_total', 'Flows that arrived where they are exported to', ['to'], () =>

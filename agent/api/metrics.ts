@@ -4,13 +4,12 @@
  */
 import { readdirSync } from 'node:fs';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
-import type { Exporter } from '../export/export.ts';
 import { type FlowEventName, LOSS_STAGES, type LossStage } from '../flow/flow.ts';
 import type { CountedFamily, HubbleMetrics } from '../flow/metrics/hubble-metrics.ts';
 import { protocolName } from '../flow/transport.ts';
 import { ciliumMetrics } from './cilium-metrics.ts';
 import { ENDPOINT_STATES } from './endpoints.ts';
-import { exportMetrics } from './export-metrics.ts';
+import { type ExportReport, exportMetrics } from './export-metrics.ts';
 import { ruleMetrics } from './rule-metrics.ts';
 import { POLICY_STATES, type State } from './state.ts';
 
@@ -44,7 +43,7 @@ export interface MetricsOptions {
   /** Cilium's own, for boards made for its agent. */
   readonly cilium?: boolean;
   /** Where flows are exported to. */
-  readonly exports?: () => readonly Exporter[];
+  readonly exports?: () => readonly ExportReport[];
   /** Most series of one metric whose labels come from the cluster. */
   readonly seriesMax?: number;
 }
