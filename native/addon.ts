@@ -45,6 +45,8 @@ type Pairs<T> = [string, T][];
 /** One hop of a netlink exchange; `path` and `value` are of sysctls, `accepted` lists errnos that are answers, not failures. */
 export interface RawStep {
   kind: 0 /* request */ | 1 /* dump */ | 2 /* sysctl read */ | 3 /* sysctl write */;
+  /** Of netlink (linux/netlink.h); absent: NETLINK_ROUTE, 0. */
+  protocol?: number;
   message?: Uint8Array;
   path?: string;
   value?: string;

@@ -35,6 +35,7 @@ export const neighbourDelete = single('neighbourDelete');
 export const neighbourList = single('neighbourList');
 export const sysctlSet = single('sysctlSet');
 export const sysctlGet = single('sysctlGet');
+export const nftablesGeneration = single('nftablesGeneration');
 
 export type { AddressAdd, AddressDelete, InterfaceAddress } from './netlink/address.ts';
 export type { NetlinkOp } from './netlink/batch.ts';

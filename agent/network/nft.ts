@@ -1,8 +1,10 @@
 /**
  * nft, the program, for our one table: loading is one transaction, and what is printed right after tells later whether
- * somebody changed it, without understanding a word of it.
+ * somebody changed it, without understanding a word of it. It is started only when the kernel's generation of the
+ * namespace's rules is another than when it printed last: forking the agent takes milliseconds.
  */
 import { spawn } from 'node:child_process';
+import { nftablesGeneration } from '../../native/index.ts';
 import { WeirError } from '../errors.ts';
 import { NFT_TABLE } from './names.ts';
 import { deleteRulesText } from './rules.ts';
@@ -18,11 +20,17 @@ export interface Rules {
 /** `netns`: a path such as /run/netns/x; undefined: this process's own. */
 export function createRules(netns: string | undefined): Rules {
   let loaded: { readonly text: string; readonly printed: string } | undefined;
+  let last: { readonly generation: number; readonly printed: string } | undefined;
+  /** The table as it is; '' for none. */
   const print = async (): Promise<string> => {
+    // Asked before: what changes while nft reads is looked at the next time.
+    const generation = await nftablesGeneration({ netns });
+    if (generation === last?.generation) return last.printed;
     const { code, stdout, stderr } = await runNft(netns, ['-s', 'list', 'table', 'inet', NFT_TABLE]);
-    if (code === 0) return stdout;
-    if (/No such file or directory/.test(stderr)) return '';
-    throw failed('list', stderr);
+    if (code !== 0 && !/No such file or directory/.test(stderr)) throw failed('list', stderr);
+    const printed = code === 0 ? stdout : '';
+    last = { generation, printed };
+    return printed;
   };
   const change = async (text: string): Promise<void> => {
     const { code, stderr } = await runNft(netns, ['-f', '-'], text);

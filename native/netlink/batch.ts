@@ -3,6 +3,7 @@ import { KernelError } from '../error.ts';
 import { addressAdd, addressDelete, addressList } from './address.ts';
 import { linkCreate, linkCreateVeth, linkDelete, linkGet, linkList, linkSet } from './link.ts';
 import { neighbourAdd, neighbourDelete, neighbourList } from './neighbour.ts';
+import { nftablesGeneration } from './nftables.ts';
 import type { Request } from './request.ts';
 import { routeAdd, routeDelete, routeList } from './route.ts';
 import { sysctlGet, sysctlSet } from './sysctl.ts';
@@ -26,6 +27,7 @@ const OPERATIONS = {
   neighbourList,
   sysctlSet,
   sysctlGet,
+  nftablesGeneration,
 };
 export type Operations = typeof OPERATIONS;
 export type OperationName = keyof Operations;

@@ -119,6 +119,10 @@ export class Attributes {
     const payload = this.#byType.get(type);
     return payload && payload.length >= 4 ? viewOf(payload).getUint32(0, LITTLE) : undefined;
   }
+  u32Network(type: number): number | undefined {
+    const payload = this.#byType.get(type);
+    return payload && payload.length >= 4 ? viewOf(payload).getUint32(0, false) : undefined;
+  }
   i32(type: number): number | undefined {
     const value = this.u32(type);
     return value === undefined ? undefined : value | 0;

@@ -3,6 +3,10 @@
 // messages are composed and read in TypeScript (native/netlink/); here they are bytes with a netlink header.
 #include <algorithm>
 
+#include <sys/socket.h>
+
+#include <linux/netlink.h>
+
 #include "addon.h"
 #include "netlink_socket.h"
 #include "netns.h"
@@ -13,6 +17,7 @@ enum class StepKind { kRequest = 0, kDump = 1, kSysctlRead = 2, kSysctlWrite = 3
 
 struct Step {
 	StepKind kind;
+	int protocol; // of netlink: 0 is NETLINK_ROUTE
 	std::vector<uint8_t> message;
 	std::string path;
 	std::string value;
@@ -45,21 +50,30 @@ static int WriteSysctl(const std::string &path, const std::string &value)
 	return (size_t)size == value.size() ? 0 : -EIO;
 }
 
-static int RunStep(NetlinkSocket *socket, Step *step)
+static int Ask(NetlinkSocket *socket, Step *step)
 {
-	// proc resolves net/ by the namespace of the thread that opens the file.
-	if (step->kind == StepKind::kSysctlRead)
-		return ReadSysctl(step->path, &step->value);
-	if (step->kind == StepKind::kSysctlWrite)
-		return WriteSysctl(step->path, step->value);
 	if (!socket->IsOpen()) {
-		int error = socket->Open();
+		int error = socket->Open(step->protocol);
 		if (error)
 			return error;
 	}
 	if (step->kind == StepKind::kDump)
 		return socket->Dump(step->message, &step->reply);
 	return socket->Request(step->message, &step->reply);
+}
+
+// `route`: kept from step to step. What is asked of others is too rare for that.
+static int RunStep(NetlinkSocket *route, Step *step)
+{
+	// proc resolves net/ by the namespace of the thread that opens the file.
+	if (step->kind == StepKind::kSysctlRead)
+		return ReadSysctl(step->path, &step->value);
+	if (step->kind == StepKind::kSysctlWrite)
+		return WriteSysctl(step->path, step->value);
+	if (step->protocol == NETLINK_ROUTE)
+		return Ask(route, step);
+	NetlinkSocket other;
+	return Ask(&other, step);
 }
 
 // How many steps were done. The last of them has a status that was not accepted, if there was a failure.
@@ -87,6 +101,7 @@ static std::vector<Step> ReadSteps(const Napi::Value &value)
 		Napi::Object from = array.Get(i).As<Napi::Object>();
 		Step step;
 		step.kind = (StepKind)ReadUint32(from.Get("kind"));
+		step.protocol = ReadUint32(from.Get("protocol"));
 		Bytes message;
 		if (ReadBytes(from.Get("message"), &message))
 			step.message.assign(message.data, message.data + message.size);

@@ -15,9 +15,9 @@ static constexpr int kDumpAttempts = 8;
 static constexpr int kTimeoutSeconds =
 	10; // answers are made while the request is sent: waiting means something is broken
 
-int NetlinkSocket::Open()
+int NetlinkSocket::Open(int protocol)
 {
-	Fd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+	Fd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));
 	if (!fd.Ok())
 		return -errno;
 	int one = 1;

@@ -13,13 +13,13 @@ struct NetlinkReply {
 	std::string text;
 };
 
-// A route netlink socket. It belongs to the namespace in which it was opened, whoever uses it. One thread at
+// A netlink socket. It belongs to the namespace in which it was opened, whoever uses it. One thread at
 // a time.
 class NetlinkSocket
 {
       public:
-	// 0 or -errno.
-	int Open();
+	// `protocol`: NETLINK_ROUTE, NETLINK_NETFILTER. 0 or -errno.
+	int Open(int protocol);
 	bool IsOpen() const
 	{
 		return fd_.Ok();

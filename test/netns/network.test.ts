@@ -406,6 +406,33 @@ test('what somebody removes or changes by hand is put back, and said', async () 
   }
 });
 
+test('nft is asked only after somebody changed rules, whichever', async () => {
+  const [one, two] = state.lan.nodes as [TestNode, TestNode];
+  const nodes = { self: one.record, others: [two.record] };
+  const network = networkOf(one, { routingMode: 'tunnel', masquerade: true });
+  await network.reconcile(nodes);
+  const { PATH } = process.env;
+  const withoutPrograms = async () => {
+    process.env.PATH = '/nowhere';
+    try {
+      return await network.reconcile(nodes);
+    } finally {
+      process.env.PATH = PATH;
+    }
+  };
+  for (const change of ['add table inet wtother', 'add rule inet weir postrouting counter', 'flush ruleset']) {
+    for (let look = 0; look < 3; look++) assert.equal((await withoutPrograms()).changes, []);
+    await one.netns.run(['nft', ...change.split(' ')]);
+    const refused = await withoutPrograms().then(
+      () => 'not asked',
+      (error: Error) => error.message,
+    );
+    assert.match(refused, 'cannot be started', change);
+    await network.reconcile(nodes);
+    assert.match(await one.netns.run(['nft', 'list', 'table', 'inet', 'weir']), 'masquerade fully-random', change);
+  }
+});
+
 /** A device that was made again has another number, and the router's another MAC; the kernel says a little later that it is up. */
 const withoutIndexes = (text: string): string[] =>
   text
