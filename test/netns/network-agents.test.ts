@@ -96,4 +96,49 @@ for (const [mtu, ...flags] of [
   });
 }
 
+test('routes to a node that joins come with the news of it, not with the next look two seconds later', async () => {
+  await using bed = await Testbed.open('netnews');
+  const lan = await NodeNetwork.open(bed, 1);
+  const [one] = lan.nodes as [TestNode];
+  await using node = await NodeUnderTest.start('netnews', {
+    manifests: { 'cluster.yaml': manifestsOf(lan.nodes) },
+    flags: [
+      '--routing-mode=native',
+      `--pod-cidr-v4=${one.podCidrs[0]}`,
+      `--pod-cidr-v6=${one.podCidrs[1]}`,
+      // What is looked at is how the agent acts on what it is told.
+      '--manifests-rescan-seconds=3600',
+    ],
+    place: { bed, netns: one.netns, world: lan.world, nodeName: one.name },
+  });
+  const joining = (number: number) =>
+    document({
+      ...{ apiVersion: 'v1', kind: 'Node', metadata: { name: `far${number}` } },
+      spec: { podCIDRs: [`10.245.${number}.0/24`] },
+      status: { addresses: [{ type: 'InternalIP', address: `192.0.2.${200 + number}` }] },
+    });
+  let joined = 0;
+  /** Milliseconds until there is a route to the next node. */
+  const join = async (): Promise<number> => {
+    joined += 1;
+    const started = performance.now();
+    await node.writeManifest(`far${joined}.yaml`, joining(joined));
+    await until(async () => (await one.netns.ip('route')).includes(`10.245.${joined}.0/24`), {
+      what: `a route to far${joined}`,
+      timeoutMs: 10_000,
+    });
+    return performance.now() - started;
+  };
+  const times: number[] = [];
+  // With looks alone eight would take eight seconds on average; a machine that is busy is given more tries.
+  await until(
+    async () => {
+      times.length = 0;
+      for (let i = 0; i < 8; i++) times.push(await join());
+      return times.reduce((sum, time) => sum + time, 0) < 4000;
+    },
+    { what: 'routes to follow the news', timeoutMs: 40_000, detail: () => times.map(Math.round).join(' ') },
+  );
+});
+
 test.run();
