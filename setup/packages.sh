@@ -51,6 +51,13 @@ wanted_cluster="
 	buildah:buildah
 	debootstrap:debootstrap"
 
+# What the pods of Kubernetes' own tests run, beside agnhost.
+wanted_conformance="
+	netcat-openbsd:nc.openbsd
+	bind9-dnsutils:dig
+	wget:wget
+	bash:bash"
+
 wanted_bench="
 	procps:sysctl
 	nftables:nft
@@ -64,9 +71,10 @@ install_packages() {
 	run) wanted=$wanted_run ;;
 	test) wanted="$wanted_run $wanted_test $wanted_cluster" ;;
 	cluster) wanted="$wanted_run $wanted_cluster" ;;
+	conformance) wanted="$wanted_run $wanted_cluster $wanted_conformance" ;;
 	bench) wanted="$wanted_run $wanted_bench" ;;
 	cluster-bench) wanted="$wanted_run $wanted_cluster $wanted_bench" ;;
-	*) stop "purpose \"$purpose\": run, test, bench, cluster or cluster-bench expected" ;;
+	*) stop "purpose \"$purpose\": run, test, bench, cluster, cluster-bench or conformance expected" ;;
 	esac
 	missing=$(missing_packages)
 	[ -n "$missing" ] || {

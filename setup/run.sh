@@ -18,6 +18,7 @@ test/bench/*)
 	esac
 	;;
 test/cluster/run.ts) purpose=cluster ;;
+test/conformance/*) purpose=conformance ;;
 test/* | setup/check.ts | bpf/gen/*) purpose=test ;;
 *) purpose=run ;;
 esac

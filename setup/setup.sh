@@ -2,7 +2,7 @@
 # Installs and builds whatever this checkout is missing, and nothing else. Needs only what Debian 12 comes with, plus
 # any Node with npm. Every step looks first, so a second run takes a fraction of a second.
 #
-#   sh setup/setup.sh [run|test|bench|cluster|cluster-bench]     what the machine is wanted for; "run" (the agent, the demo) needs least
+#   sh setup/setup.sh [run|test|bench|cluster|cluster-bench|conformance]     what the machine is wanted for; "run" (the agent, the demo) needs least
 set -eu
 cd "$(dirname "$0")/.."
 purpose=${1:-run}
@@ -38,4 +38,4 @@ step "native addon" build_native
 step "bpf programs" build_bpf
 step "cni plugin" build_cni
 [ "$purpose" != test ] || step "old kernels" fetch_kernels
-case $purpose in test | cluster | cluster-bench) step "stock programs" build_stock ;; esac
+case $purpose in test | cluster | cluster-bench | conformance) step "stock programs" build_stock ;; esac

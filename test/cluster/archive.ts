@@ -13,6 +13,8 @@ export interface ImageContent {
   /** The root of its file system. */
   readonly root: string;
   readonly entrypoint: readonly string[];
+  /** Its arguments where a pod names none. */
+  readonly arguments?: readonly string[];
 }
 
 /** `staging`: an empty folder for its parts. */
@@ -25,7 +27,11 @@ export async function writeImage(image: ImageContent, staging: string, archive: 
   const configuration = {
     architecture: process.arch === 'x64' ? 'amd64' : process.arch,
     os: 'linux',
-    config: { Entrypoint: image.entrypoint, Env: ['PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin'] },
+    config: {
+      Entrypoint: image.entrypoint,
+      Cmd: image.arguments,
+      Env: ['PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin'],
+    },
     rootfs: { type: 'layers', diff_ids: [`sha256:${await sha256(layer)}`] },
   };
   writeFileSync(join(staging, 'config.json'), JSON.stringify(configuration));

@@ -29,9 +29,10 @@ export const COREDNS_IMAGE = 'weir.test/coredns:1';
 
 const PAUSE_SOURCE = fileURLToPath(new URL('pause.c', import.meta.url));
 
-interface Recipe {
+export interface Recipe {
   readonly name: string;
   readonly entrypoint: readonly string[];
+  readonly arguments?: readonly string[];
   /** What it is made from: when one changes, so does the image. */
   readonly from: readonly string[];
   readonly fill: (root: string) => Promise<void>;
@@ -90,7 +91,8 @@ function programImage(name: string, program: StockProgram): Recipe {
   };
 }
 
-async function archiveOf(recipe: Recipe): Promise<string> {
+/** The archive's path; made only if there is none yet. */
+export async function archiveOf(recipe: Recipe): Promise<string> {
   const folder = join(dirname(stockFolder()), 'images');
   mkdirSync(folder, { recursive: true });
   const short = recipe.name.replace(/^.*\//, '').replace(':', '-');
@@ -101,7 +103,7 @@ async function archiveOf(recipe: Recipe): Promise<string> {
     const root = join(work, 'root');
     mkdirSync(root);
     await recipe.fill(root);
-    const image: ImageContent = { name: recipe.name, entrypoint: recipe.entrypoint, root };
+    const image: ImageContent = { ...recipe, root };
     await writeImage(image, join(work, 'staging'), join(work, 'image.tar'));
     renameSync(join(work, 'image.tar'), archive);
   } finally {
@@ -111,7 +113,7 @@ async function archiveOf(recipe: Recipe): Promise<string> {
 }
 
 /** Our own source by its text, programs by path, size and time: a hash of 100 MB at every start would be felt. */
-function fingerprint({ name, entrypoint, from }: Recipe): string {
+function fingerprint({ name, entrypoint, arguments: words = [], from }: Recipe): string {
   const sources = from.map((file) => {
     if (file === PAUSE_SOURCE) return readFileSync(file, 'utf8');
     const path = realpathSync(file);
@@ -119,12 +121,12 @@ function fingerprint({ name, entrypoint, from }: Recipe): string {
     return [path, size, mtimeMs];
   });
   return createHash('sha256')
-    .update(JSON.stringify([name, entrypoint, sources]))
+    .update(JSON.stringify([name, [...entrypoint, ...words], sources]))
     .digest('hex')
     .slice(0, 16);
 }
 
-async function addBusybox(root: string, busybox: string): Promise<void> {
+export async function addBusybox(root: string, busybox: string): Promise<void> {
   for (const folder of ['bin', 'etc', 'tmp', 'root']) mkdirSync(join(root, folder));
   chmodSync(join(root, 'tmp'), 0o1777);
   writeFileSync(join(root, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n');
@@ -134,8 +136,8 @@ async function addBusybox(root: string, busybox: string): Promise<void> {
     if (applet !== '' && applet !== 'busybox') symlinkSync('busybox', join(root, 'bin', applet));
 }
 
-/** A program of the machine with the libraries it is linked to, at the places it looks for them. */
-async function addWithLibraries(root: string, program: string): Promise<void> {
+/** A program of the machine with the libraries it is linked to, at the places it looks for them; `name`: in /bin. */
+export async function addWithLibraries(root: string, program: string, name = basename(program)): Promise<void> {
   const listed = await command(['ldd', program]);
   // "libz.so.1 => /lib/x86_64-linux-gnu/libz.so.1 (0x...)", and the loader as a path alone.
   const libraries = [...listed.matchAll(/(\/\S+) \(0x/g)].map((match) => match[1] ?? '');
@@ -143,15 +145,16 @@ async function addWithLibraries(root: string, program: string): Promise<void> {
     mkdirSync(dirname(join(root, file)), { recursive: true });
     copyProgram(file, join(root, file));
   }
-  copyProgram(program, join(root, 'bin', basename(program)));
+  rmSync(join(root, 'bin', name), { force: true }); // busybox's own: a link to busybox
+  copyProgram(program, join(root, 'bin', name));
   writeFileSync(join(root, 'etc/nsswitch.conf'), 'hosts: files dns\n');
 }
 
-async function pathOf(program: string): Promise<string> {
+export async function pathOf(program: string): Promise<string> {
   return (await command(['sh', '-c', 'command -v "$1"', 'sh', program])).trim();
 }
 
-function copyProgram(from: string, to: string): void {
+export function copyProgram(from: string, to: string): void {
   copyFileSync(realpathSync(from), to);
   chmodSync(to, 0o755);
 }

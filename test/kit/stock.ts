@@ -17,7 +17,10 @@ export type StockProgram =
   | 'kubectl'
   | 'agnhost'
   | 'helm'
-  | 'coredns';
+  | 'coredns'
+  | 'e2e.test'
+  | 'ginkgo'
+  | 'boom-server';
 
 export function stockProgram(name: StockProgram): string {
   return join(FOLDER, name);

@@ -1,0 +1,97 @@
+/** `npm run conformance`: Kubernetes' own networking tests against Weir on a cluster of test/cluster. README.md tells the rest. */
+import { spawn } from 'node:child_process';
+import { createWriteStream, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { type Cluster, openCluster } from '../cluster/cluster.ts';
+import { CHECKOUT } from '../cluster/paths.ts';
+import { startWeirCluster } from '../cluster/weir.ts';
+import { stockMissing, stockProgram } from '../kit/stock.ts';
+import { provideTestImages, writeRegistries } from './images.ts';
+import { readReport, summary } from './report.ts';
+import { AREAS, LEFT_OUT } from './scope.ts';
+
+const RESULTS = join(CHECKOUT, 'dist/conformance');
+const USAGE = `usage: npm run conformance [-- AREA...] [--focus REGEX] [--routing-mode tunnel|native] [--procs 3] [--cluster NAME]
+AREA: ${Object.keys(AREAS).join(', ')}; without one, all.
+--cluster: one that \`npm run cluster\` has started; it is left as it is. Without it a cluster is started for this alone.`;
+
+const OPTIONS = {
+  focus: { type: 'string' },
+  'routing-mode': { type: 'string', default: 'tunnel' },
+  procs: { type: 'string', default: '3' },
+  cluster: { type: 'string' },
+} as const;
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArguments();
+  const areas = positionals.map((name) => AREAS[name]?.source ?? usage(`there is no area "${name}"`));
+  const routingMode = values['routing-mode'];
+  if (routingMode !== 'tunnel' && routingMode !== 'native')
+    usage(`--routing-mode ${routingMode}: tunnel or native was expected`);
+  if (!/^[1-9]\d?$/.test(values.procs)) usage(`--procs ${values.procs}: 1 to 99 was expected`);
+  const lacking = stockMissing('e2e.test', 'ginkgo', 'boom-server', 'kubectl', 'kubelet');
+  if (lacking !== undefined) throw new Error(lacking);
+
+  const given = values.cluster;
+  const cluster =
+    given === undefined
+      ? await startWeirCluster({
+          name: `wt-conformance-${process.pid}`,
+          nodes: 2,
+          routingMode,
+          onProgress: console.log,
+        })
+      : openCluster(given);
+  try {
+    await provideTestImages(cluster);
+    const focus = values.focus === undefined ? areas : [values.focus];
+    await runTests(cluster, focus, values.procs);
+  } finally {
+    if (given === undefined) await cluster.down();
+  }
+  const outcomes = readReport(readFileSync(join(RESULTS, 'report.json'), 'utf8'));
+  console.log(`\n${summary(outcomes)}`);
+  console.log(`Each test's output: ${RESULTS}/output.txt, in detail report.json`);
+  if (outcomes.some(({ kind }) => kind === 'failed')) process.exitCode = 1;
+}
+
+function parseArguments() {
+  try {
+    return parseArgs({ allowPositionals: true, options: OPTIONS });
+  } catch (error) {
+    return usage((error as Error).message);
+  }
+}
+
+/** Resolves when ginkgo has ended, whatever the tests said. */
+async function runTests(cluster: Cluster, focus: readonly string[], procs: string): Promise<void> {
+  rmSync(RESULTS, { recursive: true, force: true });
+  mkdirSync(RESULTS, { recursive: true });
+  const registries = join(RESULTS, 'registries.yaml');
+  writeRegistries(registries);
+  const ginkgo = [
+    ...['run', `--procs=${procs}`, '--timeout=3h', '--no-color', '--silence-skips'],
+    ...[`--output-dir=${RESULTS}`, '--json-report=report.json'],
+    ...focus.map((regex) => `--focus=${regex}`),
+    ...LEFT_OUT.map(({ tests }) => `--skip=${tests.source}`),
+    stockProgram('e2e.test'),
+    '--',
+    ...[`--kubeconfig=${cluster.kubeconfig}`, `--kubectl-path=${stockProgram('kubectl')}`, '--provider=skeleton'],
+    '--disable-log-dump', // There is no cloud to fetch logs from.
+  ];
+  const child = spawn(stockProgram('ginkgo'), ginkgo, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, KUBE_TEST_REPO_LIST: registries, KUBECONFIG: cluster.kubeconfig },
+  });
+  child.stdout.pipe(createWriteStream(join(RESULTS, 'output.txt')));
+  child.stdout.pipe(process.stdout);
+  await new Promise((resolve, reject) => child.once('close', resolve).once('error', reject));
+}
+
+function usage(mistake: string): never {
+  console.error(`conformance: ${mistake}\n${USAGE}`);
+  process.exit(2);
+}
+
+await main();
