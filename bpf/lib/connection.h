@@ -184,6 +184,10 @@ __force_inline int judge_again(struct __sk_buff *ctx, struct passage *p, struct 
 		p->party[end_of(p, SIDE_INITIATOR)].identity = IDENTITY_HOST;
 		p->party[end_of(p, SIDE_INITIATOR)].kind = PEER_NODE;
 	}
+	/* The answer to itself (is_own_question): it goes back to the node. */
+	if (p->direction == DIRECTION_EGRESS && p->sender == SIDE_RESPONDER &&
+	    entry->endpoint[SIDE_INITIATOR] == p->own)
+		p->party[END_DESTINATION] = p->party[END_SOURCE];
 	same_ends = has_same_ends(p, entry);
 	p->was_allowed = same_ends ? established_sides(entry) : 0;
 	reason = judge(p->sender);

@@ -68,6 +68,15 @@ __force_inline bool is_translated_answer(const struct __sk_buff *ctx, const stru
 	       ctx->ingress_ifindex < ENDPOINT_IFINDEX_BASE + ENDPOINT_MAX;
 }
 
+/* Sent by the pod it is for, as which from_pod has let it pass, and from the node by now: the pod has asked for a port
+ * of its own by an address of the node, and the stack has translated both ends (hostPort). Nobody but the pod sends by
+ * its veth. */
+__force_inline bool is_own_question(const struct __sk_buff *ctx, const struct passage *p)
+{
+	return p->sender == SIDE_INITIATOR && ctx->ingress_ifindex == ENDPOINT_IFINDEX_BASE + p->own &&
+	       p->party[END_SOURCE].identity == IDENTITY_HOST;
+}
+
 /* For what came in by a device: nobody has the node's own addresses there, a pod of this node comes by its own veth,
  * and what is behind another node's tunnel by that and nothing else. */
 __force_inline int check_source_origin(const struct __sk_buff *ctx, const struct passage *p)
@@ -148,6 +157,10 @@ __apart int identify_parties(struct __sk_buff *ctx)
 	outcome = identify(p, own ^ 1);
 	if (outcome || own == END_SOURCE)
 		return outcome;
+	if (is_own_question(ctx, p)) {
+		p->party[END_SOURCE] = p->party[END_DESTINATION];
+		return OUTCOME_GO_ON;
+	}
 	outcome = check_source_origin(ctx, p);
 	if (outcome || !p->source_node)
 		return outcome;

@@ -158,7 +158,8 @@ __slow int judge_side(struct passage *p, __u32 direction)
 	if (q.policy == POLICY_LOCKDOWN)
 		return DROP_POLICY_DENIED;
 	/* No NetworkPolicy cuts a pod off from itself, whichever way it takes. */
-	if (config_services && p->party[END_SOURCE].endpoint == p->party[END_DESTINATION].endpoint && is_hairpin(p))
+	if (p->party[END_SOURCE].endpoint == p->party[END_DESTINATION].endpoint &&
+	    !same_ipv6(&p->tuple.source, &p->tuple.destination))
 		return DROP_NONE;
 	policy = bpf_map_lookup_elem(&policies, &q.policy);
 	if (!policy)

@@ -320,6 +320,30 @@ test('host is what local sockets send, whatever the address; its addresses from 
   }
 });
 
+test('what comes back to a pod by its own veth from an address of the node is its own question (hostPort)', async () => {
+  for (const [address, own] of [
+    ['192.0.2.100', pod.ipv4],
+    ['2001:db8::100', pod.ipv6],
+  ] as const) {
+    datapath.peer(address, { identity: 1, kind: 'node' });
+    datapath.setEndpoint(local, { policy: OPEN });
+    policyOf({ egress: { isolated: true }, ingress: { isolated: true } }, pod);
+    const sport = nextPort++;
+    const packet = () => udp({ from: address, to: own, sport, dport: 53 });
+    assert.is((await datapath.toPod(pod, packet(), local)).reason, 'HOST_SPOOF', 'by another pod');
+    assert.is((await datapath.toPod(pod, packet(), 'outside')).reason, 'HOST_SPOOF', 'by a device');
+    const asked = await datapath.toPod(pod, packet(), pod);
+    assert.equal([asked.verdict, asked.events[0]?.identity], ['stack', [1001, 1001]]);
+    const answer = () => udp({ from: own, to: address, sport: 53, dport: sport });
+    assert.is((await datapath.fromPod(pod, answer())).verdict, 'stack', 'the stack translates it back');
+    datapath.bumpEpoch();
+    assert.is((await datapath.fromPod(pod, answer())).verdict, 'stack');
+    assert.is((await datapath.toPod(pod, packet(), pod)).verdict, 'stack');
+    assert.is((await datapath.toPod(pod, packet(), local)).reason, 'HOST_SPOOF', 'nobody else follows');
+  }
+  datapath.setEndpoint(pod, { policy: OPEN });
+});
+
 test('a pod of this node comes by its own veth, and then both policies are asked', async () => {
   datapath.setEndpoint(pod, { policy: OPEN });
   for (const [from, to] of [

@@ -40,6 +40,12 @@ for (const mode of ['native', 'tunnel'] as const) {
       `fib daddr type local tcp dport 8080 dnat ip to ${server.ipv4}:80`,
       `fib daddr type local tcp dport 8080 dnat ip6 to [${server.ipv6}]:80`,
       '}',
+      // As portmap does for the pod itself, or it would see a packet from its own address come in.
+      'chain post {',
+      'type nat hook postrouting priority srcnat; policy accept;',
+      `ct status dnat ip saddr ${server.ipv4} ip daddr ${server.ipv4} masquerade`,
+      `ct status dnat ip6 saddr ${server.ipv6} ip6 daddr ${server.ipv6} masquerade`,
+      '}',
       '}',
     ];
     await node1.netns.run(['nft', '-f', '-'], { input: dnat.join('\n') });
@@ -56,6 +62,28 @@ for (const mode of ['native', 'tunnel'] as const) {
         found[who] = await peer.tcp({ address, port: 8080, timeoutMs: 1500 });
       }
       assert.equal(found, { outsider: 'ok', neighbour: 'ok', far: 'ok' });
+    });
+  }
+
+  for (const family of [4, 6] as const) {
+    test(`IPv${family}: from the pod itself, whatever its policy says of others`, async () => {
+      const { node1 } = cluster;
+      const target = { address: family === 4 ? node1.ipv4 : node1.ipv6, port: 8080, timeoutMs: 1500 };
+      assert.is(await server.peer.tcp(target), 'ok');
+      const connection = await server.peer.open(target);
+      const before = node1.policy;
+      node1.policy = ADMITTING;
+      node1.admitted = [];
+      try {
+        await cluster.settle();
+        assert.is(await server.peer.say(connection, 'judged again'), 'ok');
+        assert.is(await server.peer.tcp(target), 'ok');
+        assert.is(await neighbour.peer.tcp({ ...target, timeoutMs: 300 }), 'timeout');
+      } finally {
+        await server.peer.hangUp(connection);
+        node1.policy = before;
+        await cluster.settle();
+      }
     });
   }
 
