@@ -1,41 +1,78 @@
 /** How a stream of flows is written: a line of JSON each, or as server-sent events (WHATWG HTML, 9.2). */
-import { formatCursor } from '../flow/cursor.ts';
+import { type Cursor, formatCursor } from '../flow/cursor.ts';
 import type { FlowLine } from '../flow/flow.ts';
+import type { FlowHistory, FlowQuery } from '../flow/history.ts';
+import { flowLine, lossLine } from '../flow/lines.ts';
+import type { Telling } from '../flow/stream.ts';
 import type { CheckedFlowQuery } from './flow-query.ts';
+
+/** A line as it is sent. */
+export interface WrittenLine {
+  readonly json: string;
+  /** Name of the server-sent event; undefined: a flow. */
+  readonly event: 'lost_events' | 'node_status' | undefined;
+  /** What follows it, where one agent tells. */
+  readonly next: Cursor | undefined;
+}
+
+/** The history's own lines: each is written once for all who follow. */
+export async function* writtenHere(
+  history: FlowHistory,
+  node: string,
+  query: FlowQuery,
+  signal: AbortSignal,
+): AsyncGenerator<WrittenLine[], void, void> {
+  const shared = history.shared.share<string>('json', (json) => json.length);
+  const telling: Telling<WrittenLine> = {
+    flow(flow, run) {
+      const write = () => JSON.stringify(flowLine(flow, { node, run }));
+      const json = run === history.run ? shared.flow(flow.sequence, write) : write();
+      return { json, event: undefined, next: { run, sequence: flow.sequence + 1 } };
+    },
+    lost: (stage, count) => ({
+      json: JSON.stringify(lossLine(stage, count, node)),
+      event: 'lost_events',
+      next: undefined,
+    }),
+  };
+  try {
+    yield* history.stream(query, telling, 'never', signal);
+  } finally {
+    shared.release();
+  }
+}
+
+/** Lines of several nodes, which have no cursor in common. */
+export async function* written(batches: AsyncIterable<FlowLine[]>): AsyncGenerator<WrittenLine[], void, void> {
+  for await (const lines of batches) {
+    yield lines.map((line) => ({
+      json: JSON.stringify(line),
+      event: line.lost_events ? 'lost_events' : line.node_status ? 'node_status' : undefined,
+      next: undefined,
+    }));
+  }
+}
 
 /** The head goes out at once, so that a client knows that it is served although nothing happens yet. */
 export async function* ndjson(
-  batches: AsyncIterable<FlowLine[]>,
+  batches: AsyncIterable<WrittenLine[]>,
   sendHead: () => void,
 ): AsyncGenerator<string, void, void> {
   sendHead();
-  for await (const lines of batches) yield lines.map((line) => `${json(line)}\n`).join('');
+  for await (const lines of batches) yield lines.map(({ json }) => `${json}\n`).join('');
 }
 
-/** @param run of this agent: makes the cursor that stands as the event's id; undefined where there is no cursor */
+/** With a cursor as each event's id, where there is one. */
 export async function* eventStream(
-  batches: AsyncIterable<FlowLine[]>,
+  batches: AsyncIterable<WrittenLine[]>,
   sendHead: () => void,
-  run: string | undefined,
 ): AsyncGenerator<string, void, void> {
   sendHead();
-  for await (const lines of batches) yield lines.map((line) => event(line, run)).join('');
+  for await (const lines of batches) yield lines.map(eventOf).join('');
 }
 
-function event(line: FlowLine, run: string | undefined): string {
-  const kind = line.lost_events ? 'event: lost_events\n' : line.node_status ? 'event: node_status\n' : '';
-  const id = line.flow && run ? `id: ${formatCursor({ run, sequence: line.flow.weir.sequence + 1 })}\n` : '';
-  return `${kind}${id}data: ${json(line)}\n\n`;
-}
-
-/** Followers share their lines (FlowHistory.follow): each is written once for all of them. */
-const TEXTS = new WeakMap<FlowLine, string>();
-function json(line: FlowLine): string {
-  const before = TEXTS.get(line);
-  if (before !== undefined) return before;
-  const text = JSON.stringify(line);
-  TEXTS.set(line, text);
-  return text;
+function eventOf({ json, event, next }: WrittenLine): string {
+  return `${event ? `event: ${event}\n` : ''}${next ? `id: ${formatCursor(next)}\n` : ''}data: ${json}\n\n`;
 }
 
 export function prefersEvents(accept: string | undefined): boolean {

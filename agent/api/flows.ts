@@ -7,7 +7,7 @@ import type { Flow, LostEvents } from '../flow/flow.ts';
 import type { FlowQuery } from '../flow/history.ts';
 import { compareTimes } from '../flow/merge.ts';
 import { type CheckedFlowQuery, FLOW_QUERY_SCHEMA, readFlowQuery } from './flow-query.ts';
-import { eventStream, ndjson, prefersEvents, withLastEvent } from './flow-streams.ts';
+import { eventStream, ndjson, prefersEvents, withLastEvent, written, writtenHere } from './flow-streams.ts';
 import type { Peers, Unreachable } from './peers.ts';
 import { flag, list, named, record, text, UNREACHABLE } from './schema.ts';
 import type { State } from './state.ts';
@@ -104,22 +104,23 @@ export function flowRoutes(app: FastifyInstance, state: State, peers: Peers | un
     // a stream may be silent for long: nothing happens
     request.raw.socket.setTimeout(0);
     const signal = AbortSignal.any([gone.signal, closing.signal]);
-    const own = history.follow(query, signal);
+    const { node } = state.status();
     const batches = cluster
-      ? (await import('./follow-cluster.ts')).followCluster({
-          own,
-          node: state.status().node,
-          peers: cluster,
-          path: ownScope(request.url),
-          signal,
-        })
-      : own;
+      ? written(
+          (await import('./follow-cluster.ts')).followCluster({
+            own: history.follow(query, signal),
+            node,
+            peers: cluster,
+            path: ownScope(request.url),
+            signal,
+          }),
+        )
+      : writtenHere(history, node, query, signal);
     const asEvents = prefersEvents(request.headers.accept);
     reply.header('content-type', asEvents ? 'text/event-stream' : 'application/x-ndjson');
     reply.header('cache-control', 'no-store');
     const sendHead = () => reply.raw.flushHeaders();
-    const run = cluster ? undefined : history.run;
-    const lines = asEvents ? eventStream(batches, sendHead, run) : ndjson(batches, sendHead);
+    const lines = asEvents ? eventStream(batches, sendHead) : ndjson(batches, sendHead);
     // one batch ahead of the socket, no more: the history is the queue
     return reply.send(Readable.from(lines, { highWaterMark: 1 }));
   }

@@ -177,7 +177,7 @@ export function createMetrics(state: State, options: MetricsOptions = {}): Metri
     );
     counter(
       'weir_flow_disk_lost_total',
-      'Records that never came to disk. refused: it could not be written; slow: memory was overwritten first',
+      'Records that never came to disk. refused: it could not be written; slow: memory was overwritten first; crash: the run before ended first',
       ['why'],
       () => Object.entries(state.flows.archiveStats()?.lost ?? {}).map(([why, count]) => [{ why }, count] as const),
     );
@@ -185,6 +185,12 @@ export function createMetrics(state: State, options: MetricsOptions = {}): Metri
       one(state.flows.archiveStats()?.failure === undefined ? 0 : 1),
     );
     gauge('weir_flow_followers', 'Open streams of flows', [], () => one(state.flows.stats().followers));
+    counter(
+      'weir_flow_tellings_total',
+      'Flows told to followers. made: encoded for the first who wanted it so; shared: given to another',
+      ['how'],
+      () => Object.entries(state.flows.shared.tellings).map(([how, count]) => [{ how }, count] as const),
+    );
     gauge('weir_flow_names', 'Names that records refer to', [], () => one(state.flows.stats().names));
     counter('weir_flow_names_refused_total', 'Names records had to do without: the tables were full', [], () =>
       one(state.flows.stats().namesRefused),

@@ -5,7 +5,7 @@
 import type { HubbleTeller } from '../api/hubble/flow-message.ts';
 import { asWeirError } from '../errors.ts';
 import type { FlowHistory } from '../flow/history.ts';
-import { LOST_SOURCE } from '../flow/history.ts';
+import { LOST_SOURCE } from '../flow/lines.ts';
 import type { Logger } from '../run/log.ts';
 import { type ExportEvent, flowEvent, LOST_BY_EXPORT, lossEvent } from './lines.ts';
 import type { Selected } from './select.ts';

@@ -1,10 +1,9 @@
 /** The flow river in one piece: events in at one end, pages and streams of named flows out at the other. */
 import { randomBytes } from 'node:crypto';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { EventListener } from '../datapath/datapath.ts';
 import type { ArchiveStats, FlowArchive } from './archive/archive.ts';
 import { type ArchiveWalk, archiveBackward, archiveForward } from './archive/walk.ts';
-import { type FlowClock, formatTime } from './clock.ts';
+import type { FlowClock } from './clock.ts';
 import type { Cursor } from './cursor.ts';
 import { StoredFlow } from './decode.ts';
 import { type DropReasonName, dropReason } from './drop-reason.ts';
@@ -18,7 +17,8 @@ import {
   type LostEvents,
   type Verdict,
 } from './flow.ts';
-import { Follower } from './follow.ts';
+import type { Follower } from './follow.ts';
+import { flowLine, lossLine, lostEvents } from './lines.ts';
 import type { Names } from './names.ts';
 import { presentFlow, type Teller } from './present.ts';
 import { FlowRecorder } from './recorder.ts';
@@ -26,6 +26,7 @@ import { RuleHits } from './rule-hits.ts';
 import { type ReadTo, walkBackward, walkForward } from './scan.ts';
 import { SharedFlows } from './shared-flows.ts';
 import { RecordStore, type StoreOptions } from './store.ts';
+import { streamFlows, type Telling } from './stream.ts';
 
 export interface HistoryOptions extends StoreOptions {
   readonly node: string;
@@ -56,15 +57,8 @@ export interface FlowPage {
   readonly cursor: Cursor;
   /** There is more to read right now. */
   readonly more: boolean;
-  /** The cursor came from an earlier run of the agent, whose history is gone; the page starts at the oldest flow. */
+  /** The cursor came from an earlier run of the agent, of which nothing is left; the page starts at the oldest flow. */
   readonly restarted: boolean;
-}
-
-/** How the reader of a stream wants to see what it gets. */
-export interface Telling<Line> {
-  /** The view is only valid during the call. */
-  flow(flow: StoredFlow): Line;
-  lost(stage: LossStage, count: number): Line;
 }
 
 export interface HistoryStats {
@@ -95,40 +89,34 @@ export interface DropCount {
   readonly count: number;
 }
 
-/** Flows as objects, remembered for other followers: one or two MiB while there are any. */
-const SHARED_LINES = 512;
-/** Flows handed to a follower's stream at once. */
-const FOLLOW_BATCH = 64;
-
-/** Hubble's name of where events were lost. */
-export const LOST_SOURCE: Record<LossStage, LostEvents['source']> = {
-  ring: 'PERF_EVENT_RING_BUFFER',
-  queue: 'OBSERVER_EVENTS_QUEUE',
-  overwritten: 'HUBBLE_RING_BUFFER',
-  subscriber: 'HUBBLE_RING_BUFFER',
-};
+/** Flows as they were told, remembered for other followers while there are any. */
+const SHARED_BYTES = 16 << 20;
+/** What a flow takes as an object, about. */
+const LINE_BYTES = 4096;
 
 export class FlowHistory {
   /** To be given to Datapath.onEvents. */
   readonly listener: EventListener;
   /** What the rules decided, since before this run of the agent. */
   readonly rules = new RuleHits();
+  /** What followers were told, in each of their ways. */
+  readonly shared = new SharedFlows(SHARED_BYTES);
   readonly #store: RecordStore;
   readonly #recorder: FlowRecorder;
   readonly #teller: Teller;
   readonly #archive: FlowArchive | undefined;
   readonly #followers = new Set<Follower>();
-  readonly #lines = new SharedFlows<FlowLine>(SHARED_LINES);
   /** Missed by pages, and by followers that are gone. */
   #missedBefore = 0;
 
   constructor(options: HistoryOptions) {
     this.#store = new RecordStore(options);
-    this.#recorder = new FlowRecorder({ ...options, store: this.#store });
+    const ringLostBefore = options.archive?.ringLostBefore;
+    this.#recorder = new FlowRecorder({ ...options, ringLostBefore, store: this.#store });
     this.#teller = { node: options.node, run: randomBytes(9).toString('hex') };
     this.listener = this.#recorder.listener;
     this.#archive = options.archive;
-    this.#archive?.attach(this.#store, this.run);
+    this.#archive?.attach(this.#store, this.run, () => this.#recorder.ringTold);
     this.watch(this.rules.count);
   }
 
@@ -192,18 +180,16 @@ export class FlowHistory {
 
   /**
    * Lines as they come, in batches, until the signal aborts. Starts with the newest `count` (order newest), everything
-   * held (oldest), or what follows the cursor. Whoever does not ask for the next batch delays nobody.
+   * held (oldest), or what follows the cursor; on disk if that is where it is. Whoever does not ask for the next batch delays
+   * nobody.
    */
   async *follow(query: FlowQuery, signal: AbortSignal): AsyncGenerator<FlowLine[], void, void> {
-    const node_name = this.#teller.node;
-    const shared = this.#lines.share('');
+    const shared = this.shared.share<FlowLine>('line', () => LINE_BYTES);
+    const line = (stored: StoredFlow, run: string) => flowLine(stored, { ...this.#teller, run });
     const telling: Telling<FlowLine> = {
-      flow: (stored) =>
-        shared.flow(stored.sequence, () => {
-          const flow = presentFlow(stored, this.#teller);
-          return { flow, node_name, time: flow.time };
-        }),
-      lost: (stage, count) => ({ lost_events: lostEvents(stage, count), node_name, time: formatTime(Date.now()) }),
+      flow: (stored, run) =>
+        run === this.run ? shared.flow(stored.sequence, () => line(stored, run)) : line(stored, run),
+      lost: (stage, count) => lossLine(stage, count, this.#teller.node),
     };
     try {
       yield* this.stream(query, telling, 'never', signal);
@@ -213,7 +199,7 @@ export class FlowHistory {
   }
 
   /** As {@link follow}, in the caller's own words; `ends` 'now': with the newest record there is at the call. */
-  async *stream<Line>(
+  stream<Line>(
     query: FlowQuery,
     telling: Telling<Line>,
     ends: 'never' | 'now',
@@ -221,25 +207,14 @@ export class FlowHistory {
   ): AsyncGenerator<Line[], void, void> {
     this.#recorder.flush();
     const end = ends === 'now' ? this.#store.next : Number.POSITIVE_INFINITY;
-    const view = new StoredFlow(this.#store);
-    const follower = new Follower(this.#store, view, await this.#followFrom(query), query.wanted, end);
-    this.#followers.add(follower);
-    try {
-      while (!signal.aborted && !follower.done) {
-        const lines: Line[] = [];
-        follower.read(FOLLOW_BATCH, {
-          flow: (flow) => lines.push(telling.flow(flow)),
-          lost: (stage, count) => lines.push(telling.lost(stage, count)),
-        });
-        if (lines.length > 0) yield lines;
-        else if (follower.atEnd && !follower.done) await follower.wait(signal);
-        else await nextTurn();
-      }
-    } finally {
-      follower.close();
-      this.#followers.delete(follower);
-      this.#missedBefore += follower.missed;
-    }
+    const source = { store: this.#store, archive: this.#archive, run: this.run };
+    return streamFlows(source, { ...query, end }, telling, signal, (follower) => {
+      this.#followers.add(follower);
+      return () => {
+        this.#followers.delete(follower);
+        this.#missedBefore += follower.missed;
+      };
+    });
   }
 
   /**
@@ -308,16 +283,4 @@ export class FlowHistory {
     });
     return counts;
   }
-
-  async #followFrom(query: FlowQuery): Promise<number> {
-    if (query.cursor !== undefined && query.cursor.run === this.run) return query.cursor.sequence;
-    if (query.cursor !== undefined || query.order === 'oldest') return this.#store.oldest;
-    if (query.count === 0) return this.#store.next;
-    const nothing: ReadTo = { flow() {}, lost() {} };
-    return walkBackward(this.#store, new StoredFlow(this.#store), query.count, query.wanted, nothing);
-  }
-}
-
-function lostEvents(stage: LossStage, count: number): LostEvents {
-  return { source: LOST_SOURCE[stage], num_events_lost: String(count), weir: { stage } };
 }

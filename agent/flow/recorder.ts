@@ -22,6 +22,8 @@ export interface RecorderOptions {
   readonly names: Names;
   /** Events the kernel's ring lost since it was made (DatapathCounters.eventsLost). */
   readonly ringLost: () => number;
+  /** As far as the run before has told of it; undefined: what was lost before the start is not known to be this agent's. */
+  readonly ringLostBefore?: number | undefined;
   readonly clock?: FlowClock;
 }
 
@@ -54,7 +56,14 @@ export class FlowRecorder {
     this.#enricher = new Enricher(options.store, options.names);
     this.#view = new StoredFlow(options.store);
     this.#ringLost = options.ringLost;
-    this.#ringSeen = options.ringLost();
+    // a counter that is lower than it was has started over, with the machine
+    const now = options.ringLost();
+    this.#ringSeen = Math.min(options.ringLostBefore ?? now, now);
+  }
+
+  /** The kernel's count of lost events, as far as it is written into the store. */
+  get ringTold(): number {
+    return this.#ringSeen - this.#unwritten.ring;
   }
 
   /** Calls the watcher with every record as it is stored, named; the view is only valid during the call. */

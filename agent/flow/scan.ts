@@ -5,6 +5,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { StoredFlow } from './decode.ts';
 import { type Clause, eventName } from './filter.ts';
+import type { LossStage } from './flow.ts';
 import { LOST_RECORD, type RecordStore } from './store.ts';
 
 /** Records looked at before others get a turn: about a millisecond. */
@@ -16,8 +17,11 @@ export type MissedStage = 'ring' | 'queue' | 'subscriber';
 /** Receives what a walk finds. The view is only valid during the call. */
 export interface ReadTo {
   flow(flow: StoredFlow): void;
-  /** ring, queue: lost before the store, at this place. subscriber: overwritten before this walk came there. */
-  lost(stage: MissedStage, count: number): void;
+  /**
+   * ring, queue: lost before the store, at this place. subscriber: overwritten before this walk came there. overwritten:
+   * a gap in the history on disk.
+   */
+  lost(stage: LossStage, count: number): void;
 }
 
 /** Looks at one record; true if it is a wanted flow. */
@@ -43,7 +47,7 @@ export function tellMissed(missed: Readonly<Record<MissedStage, number>>, to: Re
   for (const stage of ['ring', 'queue', 'subscriber'] as const) if (missed[stage] > 0) to.lost(stage, missed[stage]);
 }
 
-/** From `from` up to the newest at the time of the call, at most `count` flows. Returns the sequence to go on from. */
+/** From `from` up to the record before `end` [the newest now], at most `count` flows. Returns the sequence to go on from. */
 export async function walkForward(
   store: RecordStore,
   view: StoredFlow,
@@ -51,8 +55,8 @@ export async function walkForward(
   count: number,
   wanted: Clause,
   to: ReadTo,
+  end = store.next,
 ): Promise<number> {
-  const end = store.next;
   let next = from;
   let left = count;
   while (left > 0 && next < end) {
@@ -67,15 +71,19 @@ export async function walkForward(
   return Math.max(next, from);
 }
 
-/** From the newest down to the oldest, at most `count` flows, newest first. Returns the sequence of the last record looked at. */
+/**
+ * From the record before `end` [the newest now] down to the oldest, at most `count` flows, newest first. Returns the sequence
+ * of the last record looked at.
+ */
 export async function walkBackward(
   store: RecordStore,
   view: StoredFlow,
   count: number,
   wanted: Clause,
   to: ReadTo,
+  end = store.next,
 ): Promise<number> {
-  let next = store.next - 1;
+  let next = end - 1;
   let left = count;
   while (left > 0 && next >= store.oldest) {
     const stop = Math.max(store.oldest, next - SCAN_CHUNK);

@@ -15,35 +15,38 @@ import { CONNTRACK_ONLY, routed } from './site.ts';
 const SILENT = ['--report-interval-seconds=3600'];
 const EVERY_PACKET = ['--report-interval-seconds=0'];
 
-export async function trafficCost(bench: Bench): Promise<Figure[]> {
-  return [...(await established(bench)), ...(await opened(bench)), ...(await others(bench))];
-}
+/** Of one run: five comparisons of eight rounds of three runs have to fit into some minutes. */
+const SECONDS_MOST = 3;
+const secondsOf = (bench: Bench) => Math.min(bench.seconds, SECONDS_MOST);
+
+/** Sections by name. */
+export const TRAFFIC_COST: Readonly<Record<string, (bench: Bench) => Promise<Figure[]>>> = {
+  'traffic, aggregated': (bench) => established(bench, 'aggregated, a gRPC follower', [], { ratioAtLeast: 0.99 }),
+  'traffic, an event per packet': (bench) =>
+    established(bench, 'an event per packet', EVERY_PACKET, { ratioAtLeast: 0.85 }),
+  'traffic, connections': opened,
+  'traffic, conntrack -E': (bench) =>
+    listened(bench, { name: 'conntrack -E', rules: CONNTRACK_ONLY, words: ['conntrack', '-E', '-o', 'timestamp'] }),
+  'traffic, tcpdump': (bench) =>
+    listened(bench, { name: 'tcpdump', rules: undefined, words: ['tcpdump', '-nn', '-i', 'pod20'] }),
+};
 
 /** One byte to and fro on standing connections. */
-async function established(bench: Bench): Promise<Figure[]> {
+async function established(bench: Bench, what: string, flags: readonly string[], goal: Goal): Promise<Figure[]> {
   await using silent = await FlowsSite.start(SILENT);
-  await using aggregated = await FlowsSite.start();
-  await using everyPacket = await FlowsSite.start(EVERY_PACKET);
-  const sites = [silent, aggregated, everyPacket];
-  for (const site of sites) await bench.load.serve(site.node.bed, site.server.netns);
-  using _reader = await aggregated.follow('grpc');
+  await using telling = await FlowsSite.start(flags);
+  for (const site of [silent, telling]) await bench.load.serve(site.node.bed, site.server.netns);
+  using _reader = flags.length === 0 ? await telling.follow('grpc') : undefined;
   const contender = (name: string, site: FlowsSite): Contender => ({
     name,
-    run: () => bench.load.requestResponse(site.client.netns, site.server.ipv4, 8, bench.seconds),
+    run: () => bench.load.requestResponse(site.client.netns, site.server.ipv4, 8, secondsOf(bench)),
   });
-  const figures: Figure[] = [];
-  for (const [what, site, goal] of [
-    ['aggregated, a gRPC follower', aggregated, 0.99],
-    ['an event per packet', everyPacket, 0.85],
-  ] as const) {
-    const before = await site.counted();
-    const ours = contender(what, site);
-    const baseline = contender('silent', silent);
-    figures.push(...(await compare(bench, `request/response, ${what}`, { ours, baseline }, { ratioAtLeast: goal })));
-    const after = await site.counted();
-    const made = after.stored - before.stored + after.ring - before.ring + after.queue - before.queue;
-    console.log(`bench: W10 ${what}: ${made} events, ${after.ring - before.ring} lost in the ring`);
-  }
+  const before = await telling.counted();
+  const contenders = { ours: contender(what, telling), baseline: contender('silent', silent) };
+  const figures = await compare(bench, `request/response, ${what}`, contenders, goal);
+  const after = await telling.counted();
+  const made = after.stored - before.stored + after.ring - before.ring + after.queue - before.queue;
+  console.log(`bench: W10 ${what}: ${made} events, ${after.ring - before.ring} lost in the ring`);
   return figures;
 }
 
@@ -57,7 +60,7 @@ async function opened(bench: Bench): Promise<Figure[]> {
   process.kill(mute.node.agentPid, 'SIGSTOP');
   await mute.send(PORTS.denied, 60_000, 0);
   try {
-    const run = (site: FlowsSite) => bench.load.connections(site.client.netns, site.server.ipv4, 8, bench.seconds);
+    const run = (site: FlowsSite) => bench.load.connections(site.client.netns, site.server.ipv4, 8, secondsOf(bench));
     const ours = { name: 'Weir', run: () => run(telling) };
     return await compare(bench, 'connections, a gRPC follower', {
       ours,
@@ -68,16 +71,19 @@ async function opened(bench: Bench): Promise<Figure[]> {
   }
 }
 
-/** Their own cost, and their loss of what Weir tells in full. */
-async function others(bench: Bench): Promise<Figure[]> {
+/** Others, each against itself without anybody listening: connections, which conntrack tells of, and packets, which tcpdump does. */
+async function listened(
+  bench: Bench,
+  { name, rules, words }: { readonly name: string; readonly rules: string | undefined; readonly words: string[] },
+): Promise<Figure[]> {
+  const site = await routed(bench.bed, name, rules);
+  await bench.load.serve(bench.bed, site.server);
   const figures: Figure[] = [];
-  for (const { name, rules, words } of [
-    { name: 'conntrack -E', rules: CONNTRACK_ONLY, words: ['conntrack', '-E', '-o', 'timestamp'] },
-    { name: 'tcpdump', rules: undefined, words: ['tcpdump', '-nn', '-i', 'pod20'] },
-  ]) {
-    const site = await routed(bench.bed, name, rules);
-    await bench.load.serve(bench.bed, site.server);
-    const run = () => bench.load.connections(site.client, site.ipv4, 8, bench.seconds);
+  for (const [what, load] of [
+    ['connections', bench.load.connections.bind(bench.load)],
+    ['request/response', bench.load.requestResponse.bind(bench.load)],
+  ] as const) {
+    const run = () => load(site.client, site.ipv4, 8, secondsOf(bench));
     const heard = async (): Promise<Sample> => {
       const listener = bench.bed.spawn(['sh', '-c', 'exec "$@" > /dev/null 2>&1', 'sh', ...words], site.node);
       try {
@@ -87,7 +93,7 @@ async function others(bench: Bench): Promise<Figure[]> {
       }
     };
     const both = { ours: { name, run: heard }, baseline: { name: 'nobody listens', run } };
-    figures.push(...(await compare(bench, `connections, ${name} (not Weir)`, both)));
+    figures.push(...(await compare(bench, `${what}, ${name} (not Weir)`, both)));
   }
   return figures;
 }

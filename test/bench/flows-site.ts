@@ -55,6 +55,8 @@ export interface Counted {
   readonly ring: number;
   readonly queue: number;
   readonly subscriber: number;
+  /** Made for followers. */
+  readonly encoded: number;
 }
 
 export class FlowsSite implements AsyncDisposable {
@@ -146,7 +148,15 @@ export class FlowsSite implements AsyncDisposable {
       ring: lost('ring'),
       queue: lost('queue'),
       subscriber: lost('subscriber'),
+      encoded: sum('weir_flow_tellings_total', 'how="made"'),
     };
+  }
+
+  /** Of the history in memory. */
+  async held(): Promise<{ readonly records: number; readonly capacity: number }> {
+    const { body } = await this.node.get('/metrics');
+    const number = (name: string) => Number(new RegExp(`^${name} (\\d+)`, 'm').exec(body)?.[1]);
+    return { records: number('weir_flow_records'), capacity: number('weir_flow_capacity') };
   }
 
   /** CPU time of the agent, its threads included. */

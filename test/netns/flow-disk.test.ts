@@ -36,7 +36,7 @@ test('ENOSPC: counted, told as a problem, over when there is room; what was writ
   assert.match(archive.stats().failure ?? '', /ENOSPC/);
   see(500, 501);
   await archive.flush();
-  assert.equal(archive.stats().lost, { refused: 400, slow: 0 });
+  assert.equal(archive.stats().lost, { refused: 400, slow: 0, crash: 0 });
   const inMemory = await history.page({ wanted: () => true, order: 'newest', count: 1000, cursor: undefined });
   assert.is(inMemory.flows.length, 600, '500 in memory, and 100 that came to disk before');
   await unlink(ballast);

@@ -46,6 +46,12 @@ async function unusual(): Promise<string[]> {
   ]);
 }
 
+interface Policies {
+  readonly policies: readonly { readonly kind: string; readonly status: string; readonly realized: boolean }[];
+}
+const isInForce = (wanted: string) => (policy: Policies['policies'][number]) =>
+  policy.kind === wanted && policy.status === 'valid' && policy.realized;
+
 test('sums tell who talks to whom', async () => {
   assert.equal(await usual(), ['ok', 'ok', 'ok']);
   const wanted = 'default/frontend default/backend 8080 2';
@@ -91,18 +97,37 @@ test('policies from flows, put in force, allow what was recorded and deny the re
   await node.writeManifest('seen.yaml', made.stdout);
   const wanted = made.stdout.match(/^kind: CiliumNetworkPolicy$/gm)?.length ?? 0;
   assert.ok(wanted >= 3);
-  interface Policies {
-    readonly policies: readonly { readonly status: string; readonly realized: boolean }[];
-  }
   await until(
     async () => {
       const { policies } = await node.getJson<Policies>('/v1/policies');
-      return policies.length === wanted && policies.every(({ status, realized }) => status === 'valid' && realized);
+      return policies.length === wanted && policies.every(isInForce('CiliumNetworkPolicy'));
     },
     { what: 'the policies to be in force' },
   );
   assert.equal(await usual(), ['ok', 'ok', 'ok']);
   assert.equal(await unusual(), Array(6).fill('timeout'));
+});
+
+test('the same as NetworkPolicies, in place of them', async () => {
+  const { node } = guide;
+  const made = await node.weir('policy', 'from-flows', '--kind', 'NetworkPolicy', '--flows', record);
+  assert.is(made.code, 0, made.stderr + made.stdout);
+  assert.match(made.stdout, /# \d+ events?, last \S+: default\/frontend -> default\/backend 8080\/TCP/);
+  assert.not.match(made.stdout, 'CiliumNetworkPolicy');
+  await node.writeManifest('seen.yaml', made.stdout);
+  const wanted = made.stdout.match(/^kind: NetworkPolicy$/gm)?.length ?? 0;
+  assert.ok(wanted >= 3);
+  await until(
+    async () => {
+      const { policies } = await node.getJson<Policies>('/v1/policies');
+      return policies.length === wanted && policies.every(isInForce('NetworkPolicy'));
+    },
+    { what: 'the NetworkPolicies to be in force', detail: () => node.log() },
+  );
+  assert.equal(await usual(), ['ok', 'ok', 'ok']);
+  assert.equal(await unusual(), Array(6).fill('timeout'));
+  const { backend, frontend } = guide.pods;
+  assert.is(await frontend.netns.ping(backend.ipv4, 300), false, 'of ICMP nothing was recorded');
 });
 
 test('what is dropped then is told, never allowed', async () => {

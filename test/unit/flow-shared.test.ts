@@ -1,35 +1,106 @@
 /** A flow is told once for all followers that want it told alike and keep up, over gRPC and over HTTP. */
+import fc from 'fast-check';
 import * as assert from 'uvu/assert';
+import { writtenHere } from '../../agent/api/flow-streams.ts';
 import { allOf } from '../../agent/flow/filter.ts';
 import type { FlowLine } from '../../agent/flow/flow.ts';
 import { SharedFlows } from '../../agent/flow/shared-flows.ts';
 import { suite } from '../kit/suite.ts';
+import { until } from '../kit/until.ts';
 import * as r from './flow-records.ts';
 
 const test = suite('flow: shared tellings');
 
-test('three followers, one telling of each flow; another key is told apart; who is far behind tells for itself', () => {
-  const shared = new SharedFlows<string>(8);
-  let tellings = 0;
+const SIZE = 1000;
+const sizeOf = () => SIZE;
+
+/** Counts how often flows are told. */
+function teller() {
+  const told = new Map<number, number>();
   const tell = (sequence: number) => () => {
-    tellings++;
+    told.set(sequence, (told.get(sequence) ?? 0) + 1);
     return `flow ${sequence}`;
   };
-  const followers = [shared.share('all'), shared.share('all'), shared.share('all')];
+  return { told, tell, tellings: () => [...told.values()].reduce((sum, count) => sum + count, 0) };
+}
+
+test('three followers, one telling of each flow; another kind is told apart; nothing is kept for nobody', () => {
+  const shared = new SharedFlows(1 << 20);
+  const { tell, tellings } = teller();
+  const followers = Array.from({ length: 3 }, () => shared.share<string>('all', sizeOf));
   for (let sequence = 1; sequence <= 100; sequence++) {
     for (const follower of followers) assert.is(follower.flow(sequence, tell(sequence)), `flow ${sequence}`);
   }
-  assert.is(tellings, 100);
-  const other = shared.share('some fields');
+  assert.is(tellings(), 100);
+  const other = shared.share<string>('some fields', sizeOf);
   assert.is(
     other.flow(100, () => 'little'),
     'little',
   );
-  assert.is(followers[0]?.flow(92, tell(92)), 'flow 92', 'overwritten by flow 100, and never mistaken for it');
-  assert.is(tellings, 101);
-  for (const follower of followers) follower.release();
-  assert.is(shared.share('all').flow(100, tell(100)), 'flow 100');
-  assert.is(tellings, 102, 'nothing is kept for nobody');
+  assert.ok(shared.bytes < 64 * 2 * SIZE, 'what all have passed is forgotten');
+  for (const follower of [...followers, other]) follower.release();
+  assert.is(shared.bytes, 0);
+  const alone = shared.share<string>('all', sizeOf);
+  assert.is(alone.flow(100, tell(100)), 'flow 100');
+  assert.is(tellings(), 101);
+  assert.is(shared.bytes, 0, 'nor for one who is alone');
+});
+
+test('followers that drift apart share as long as what lies between them fits; the memory is bounded', () => {
+  const maxBytes = 1000 * SIZE;
+  const shared = new SharedFlows(maxBytes);
+  const { tell, tellings } = teller();
+  const [first, second, third] = Array.from({ length: 3 }, () => shared.share<string>('all', sizeOf));
+  for (let sequence = 1; sequence <= 20_000; sequence++) {
+    first?.flow(sequence, tell(sequence));
+    if (sequence > 300) second?.flow(sequence - 300, tell(sequence - 300));
+    if (sequence > 750) third?.flow(sequence - 750, tell(sequence - 750));
+    assert.ok(shared.bytes <= maxBytes, `${shared.bytes} bytes`);
+  }
+  assert.is(tellings(), 20_000);
+  assert.equal(shared.tellings, { made: 20_000, shared: 2 * 20_000 - 300 - 750 });
+  for (const kind of ['some', 'few']) {
+    const [one, other] = [0, 1].map(() => shared.share<string>(kind, sizeOf));
+    one?.flow(1, () => 'little');
+    for (let sequence = 1; sequence <= 2000; sequence++) other?.flow(sequence, () => 'little');
+    assert.ok(shared.bytes <= maxBytes, 'another kind takes its part from those that were there');
+  }
+});
+
+test('one that is too far behind tells for itself, and takes nothing from those in front', () => {
+  const shared = new SharedFlows(1000 * SIZE);
+  const { told, tell } = teller();
+  const [first, second, late] = Array.from({ length: 3 }, () => shared.share<string>('all', sizeOf));
+  const BEHIND = 50_000;
+  for (let sequence = BEHIND; sequence <= BEHIND + 10_000; sequence++) {
+    first?.flow(sequence, tell(sequence));
+    second?.flow(sequence - 200, tell(sequence - 200));
+    late?.flow(sequence - BEHIND + 1, tell(sequence - BEHIND + 1));
+  }
+  for (let sequence = BEHIND; sequence <= BEHIND + 9800; sequence++) assert.is(told.get(sequence), 1, `${sequence}`);
+});
+
+test('whatever the order: the telling of that flow, and never more than the bound', () => {
+  const shared = new SharedFlows(200 * SIZE);
+  const kinds = ['a', 'b'].map((kind) => ({
+    kind,
+    tellings: [shared.share<string>(kind, sizeOf), shared.share<string>(kind, sizeOf)],
+  }));
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.nat(1), fc.nat(1), fc.integer({ min: 1, max: 5000 })), { maxLength: 400 }),
+      (steps) => {
+        for (const [kind, follower, sequence] of steps) {
+          const { kind: name, tellings } = kinds[kind] as (typeof kinds)[0];
+          assert.is(
+            tellings[follower]?.flow(sequence, () => `${name} ${sequence}`),
+            `${name} ${sequence}`,
+          );
+          assert.ok(shared.bytes <= 200 * SIZE);
+        }
+      },
+    ),
+  );
 });
 
 test('followers of the history get the same line, not just an equal one', async () => {
@@ -51,6 +122,25 @@ test('followers of the history get the same line, not just an equal one', async 
   }
   stop.abort();
   for (const follower of followers) await follower.return();
+});
+
+test('NDJSON and server-sent events: one text for all', async () => {
+  const { history } = r.makeHistory(1000);
+  const stop = new AbortController();
+  const query = { wanted: allOf([]), order: 'newest', count: 0, cursor: undefined } as const;
+  const followers = [0, 1].map(() => writtenHere(history, 'node-1', query, stop.signal));
+  const first = followers.map((follower) => follower.next());
+  await until(() => history.stats().followers === 2, { what: 'both followers to be there' });
+  history.listener(r.numbered(10), 10, 0);
+  const [one, other] = await Promise.all(first);
+  const line = JSON.parse(one?.value?.[9]?.json ?? '') as FlowLine;
+  assert.is(line.flow?.weir.sequence, 10);
+  assert.equal(one?.value?.[9], other?.value?.[9]);
+  assert.equal(one?.value?.[9]?.next, { run: history.run, sequence: 11 });
+  assert.ok(history.shared.bytes > 10 * 500);
+  stop.abort();
+  for (const follower of followers) await follower.return();
+  assert.is(history.shared.bytes, 0);
 });
 
 test.run();

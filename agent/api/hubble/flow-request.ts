@@ -43,7 +43,7 @@ export function readFlowRequest(request: GetFlowsRequest, teller: HubbleTeller, 
   if (until !== undefined) wanted.push(upTo(until));
   const goesOn = follow && (until === undefined || until > nowMs);
   return {
-    query: { wanted: allOf(wanted), cursor: undefined, ...startOf({ number, follow, first, since }) },
+    query: { wanted: allOf(wanted), cursor: undefined, sinceMs: since, ...startOf({ number, follow, first, since }) },
     mask: readFieldMask(field_mask?.paths ?? [], FLOW),
     most: follow || number === 0 ? Number.POSITIVE_INFINITY : number,
     ends: goesOn ? 'never' : 'now',
@@ -54,7 +54,8 @@ export function readFlowRequest(request: GetFlowsRequest, teller: HubbleTeller, 
 function startOf(request: { number: number; follow: boolean; first: boolean; since: number | undefined }) {
   const { number, follow, first, since } = request;
   const everything = { order: 'oldest', count: Number.POSITIVE_INFINITY } as const;
-  if (since !== undefined || first) return everything;
+  // the stock client says 2^64-1 for all
+  if (since !== undefined || first || number > Number.MAX_SAFE_INTEGER) return everything;
   if (number > 0 || follow) return { order: 'newest', count: number } as const;
   return everything;
 }

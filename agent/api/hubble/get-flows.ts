@@ -1,7 +1,8 @@
 /** Observer.GetFlows: the history and what follows, as encoded messages in batches. */
-import type { FlowHistory, Telling } from '../../flow/history.ts';
-import { LOST_SOURCE } from '../../flow/history.ts';
-import type { SharedFlows } from '../../flow/shared-flows.ts';
+import type { StoredFlow } from '../../flow/decode.ts';
+import type { FlowHistory } from '../../flow/history.ts';
+import { LOST_SOURCE } from '../../flow/lines.ts';
+import type { Telling } from '../../flow/stream.ts';
 import { flowMessages, type HubbleTeller } from './flow-message.ts';
 import { readFlowRequest } from './flow-request.ts';
 import { encode, GET_FLOWS_RESPONSE, type GetFlowsRequest, timestamp } from './messages.ts';
@@ -14,27 +15,32 @@ const TIMER_MAX_MS = 2 ** 31 - 1;
 export interface FlowSource {
   readonly history: FlowHistory;
   readonly teller: HubbleTeller;
-  readonly encoded: SharedFlows<Buffer>;
 }
 
 /** Ends with what was asked for, or when the signal aborts. Throws Refusal for what is not served, before the first batch. */
 export async function* getFlows(
   request: GetFlowsRequest,
-  { history, teller, encoded }: FlowSource,
+  { history, teller }: FlowSource,
   signal: AbortSignal,
 ): AsyncGenerator<Buffer[], void, void> {
   const plan = readFlowRequest(request, teller, Date.now());
-  const message = flowMessages(teller, plan.mask);
-  const shared = encoded.share((request.field_mask?.paths ?? []).join());
+  const kind = `grpc ${(request.field_mask?.paths ?? []).join()}`;
+  const shared = history.shared.share<Buffer>(kind, (bytes) => bytes.length);
   const node_name = teller.node;
+  const encoder = (run: string) => {
+    const message = flowMessages({ ...teller, run }, plan.mask);
+    return (flow: StoredFlow) =>
+      encode(GET_FLOWS_RESPONSE, { flow: message(flow), node_name, time: timestamp(flow.timeMs) });
+  };
+  const ours = encoder(teller.run);
+  let earlier = { run: teller.run, encode: ours };
   let left = plan.most;
   const telling: Telling<{ bytes: Buffer; isFlow: boolean }> = {
-    flow: (flow) => ({
-      isFlow: true,
-      bytes: shared.flow(flow.sequence, () =>
-        encode(GET_FLOWS_RESPONSE, { flow: message(flow), node_name, time: timestamp(flow.timeMs) }),
-      ),
-    }),
+    flow(flow, run) {
+      if (run === teller.run) return { isFlow: true, bytes: shared.flow(flow.sequence, () => ours(flow)) };
+      if (run !== earlier.run) earlier = { run, encode: encoder(run) };
+      return { isFlow: true, bytes: earlier.encode(flow) };
+    },
     lost: (stage, count) => ({
       isFlow: false,
       bytes: encode(GET_FLOWS_RESPONSE, {

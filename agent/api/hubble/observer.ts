@@ -34,25 +34,20 @@ export async function serverStatus({ history, teller, startedAt }: ObserverState
 /** Observer.GetNamespaces: those seen in flows of the last hour, as far as the history reaches back. */
 export async function getNamespaces({ history, teller }: ObserverState): Promise<object> {
   const seen = new Set<string>();
-  await readSince(history, Date.now() - HOUR_MS, (flow) => {
+  const since = Date.now() - HOUR_MS;
+  const see = (flow: StoredFlow) => {
     for (const side of [SOURCE, DESTINATION] as const) {
       const namespace = flow.name(side)?.namespace;
       if (namespace) seen.add(namespace);
     }
-  });
+  };
+  await history.each(bySince(since), see, since);
   return { namespaces: [...seen].sort().map((namespace) => ({ cluster: teller.cluster, namespace })) };
 }
 
+/** Of those in memory: it is this run's rate. */
 async function countSince(history: FlowHistory, ms: number): Promise<number> {
   let count = 0;
-  await readSince(history, ms, () => count++);
+  await history.each(bySince(ms), () => count++);
   return count;
-}
-
-async function readSince(history: FlowHistory, ms: number, see: (flow: StoredFlow) => void): Promise<void> {
-  const query = { wanted: bySince(ms), order: 'oldest', count: 0, cursor: undefined } as const;
-  const never = new AbortController().signal;
-  for await (const _ of history.stream(query, { flow: see, lost() {} }, 'now', never)) {
-    // seen already
-  }
 }

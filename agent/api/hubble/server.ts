@@ -9,7 +9,6 @@ import { Server, ServerCredentials, type UntypedServiceImplementation } from '@g
 import { asWeirError, WeirError } from '../../errors.ts';
 import type { FlowHistory } from '../../flow/history.ts';
 import type { Names } from '../../flow/names.ts';
-import { SharedFlows } from '../../flow/shared-flows.ts';
 import type { Logger } from '../../run/log.ts';
 import { takeOver } from '../../run/unix-socket.ts';
 import type { State } from '../state.ts';
@@ -83,7 +82,6 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
   const { flows, node, cluster, startedAt, log, socket, tls } = options;
   const teller = { node, run: flows.run, cluster, version: options.version, nodeLabels: options.nodeLabels };
   const state: ObserverState = { history: flows, teller, startedAt };
-  const encoded = new SharedFlows<Buffer>(2048);
   const calls = new Calls(log);
   const events = new AgentEvents(options.state, node, startedAt, options.names);
   const peers = new Peers(() => readPeers(options, tlsPort));
@@ -91,7 +89,7 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
   let tlsPort = 0;
 
   server.addService(callsOf('observer.Observer'), {
-    GetFlows: calls.stream((request, signal) => getFlows(request as GetFlowsRequest, { ...state, encoded }, signal)),
+    GetFlows: calls.stream((request, signal) => getFlows(request as GetFlowsRequest, state, signal)),
     GetNamespaces: calls.unary(() => getNamespaces(state)),
     ServerStatus: calls.unary(() => serverStatus(state)),
     GetNodes: calls.unary(() => refuse('GetNodes', 'only a relay knows other nodes')),

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { Flow } from '../../flow/flow.ts';
 import { parseAddress } from '../../model/address.ts';
 import type { RecordedFlow, RecordedSide } from '../../policy/diff-flows.ts';
-import type { SeenFlow } from '../../policy/from-flows/generate.ts';
+import type { SeenFlow } from '../../policy/from-flows/seen.ts';
 import type { Target } from '../../policy/workbench/port.ts';
 import { CliError } from '../command.ts';
 

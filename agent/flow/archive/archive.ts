@@ -6,7 +6,9 @@ import { type FileHandle, mkdir, open, readdir, rm, stat } from 'node:fs/promise
 import { join } from 'node:path';
 import type { Logger } from '../../run/log.ts';
 import { RECORD_BYTES, type RecordStore } from '../store.ts';
-import { loadSegment, parseSegmentName, SegmentEncoder, type SegmentId, segmentName } from './segment.ts';
+import { findEarlierRuns, forgetRun, SeenMark } from './seen-mark.ts';
+import { parseSegmentName, SegmentEncoder, type SegmentId, segmentName } from './segment.ts';
+import { SegmentReader } from './segment-reader.ts';
 
 export interface ArchiveOptions {
   readonly directory: string;
@@ -36,8 +38,11 @@ export interface ArchiveStats {
   readonly bytes: number;
   /** ms since 1970; undefined when there is none. */
   readonly oldestMs: number | undefined;
-  /** Records that were overwritten before they were written: the disk refused, or was too slow. */
-  readonly lost: { readonly refused: number; readonly slow: number };
+  /**
+   * Records that are not on disk. refused, slow: overwritten before they were written, because the disk refused or was too
+   * slow. crash: the run before ended without having written them; what a crash of the machine took is not known.
+   */
+  readonly lost: { readonly refused: number; readonly slow: number; readonly crash: number };
   /** Segments that were met and could not be read. */
   readonly unreadable: number;
   /** Why nothing can be written now; undefined: all is well. */
@@ -73,9 +78,13 @@ export class FlowArchive {
   #writing: Writing | undefined;
   #timer: NodeJS.Timeout | undefined;
   #busy: Promise<void> = Promise.resolve();
-  #reading: Promise<unknown> = Promise.resolve();
-  #lost = { refused: 0, slow: 0 };
-  #unreadable = 0;
+  readonly #reader = new SegmentReader();
+  #mark: SeenMark | undefined;
+  #stopMarking = (): void => {};
+  /** What would have followed the last record of a run that is over. */
+  readonly #ends = new Map<string, number>();
+  #ringLostBefore: number | undefined;
+  #lost = { refused: 0, slow: 0, crash: 0 };
   #failure: string | undefined;
   #retryAt = 0;
   #closed = false;
@@ -96,38 +105,45 @@ export class FlowArchive {
     }
     archive.segments.sort((a, b) => a.startMs - b.startMs || a.first - b.first);
     archive.#endEachWhereTheNextBegins();
+    await archive.#findUnwritten();
     await archive.#retain();
-    const { records, oldestMs } = archive.stats();
-    const oldest = oldestMs === undefined ? 'none' : new Date(oldestMs).toISOString();
-    options.log?.info('flows of earlier runs are on disk; what their memory had not written yet is gone', {
-      records,
-      oldest,
-    });
+    archive.#tellWhatIsLeft();
     return archive;
   }
 
-  /** Follows this store, whose records are those of `run`, from its next record on. */
-  attach(store: RecordStore, run: string): void {
+  /**
+   * Follows this store, whose records are those of `run`, from its next record on. `ringLost`: the kernel's count of events
+   * it lost, as far as the store tells of them.
+   */
+  attach(store: RecordStore, run: string, ringLost: () => number): void {
     this.#store = store;
     this.#run = run;
     this.#next = store.next;
+    const { directory, log } = this.#options;
+    const mark = new SeenMark(
+      directory,
+      run,
+      () => ({ next: store.next, ringLost: ringLost() }),
+      (cause) => log?.warn('how many flows there were cannot be written: a crash would lose some uncounted', { cause }),
+    );
+    this.#mark = mark;
+    this.#stopMarking = store.onAppend(() => void mark.write());
     this.#schedule();
   }
 
-  /** The records of a segment, or undefined when it is gone or cannot be read. One at a time is read, for its memory. */
-  read(segment: Segment, records = segment.records): Promise<RecordStore | undefined> {
-    const read = this.#reading.then(() => loadSegment(segment.path, segment, Math.min(records, segment.records)));
-    this.#reading = read.catch(() => undefined); // told to the one who asked
-    return read.then(
-      (store) => {
-        if (store === undefined && segment.records > 0) this.#unreadable++;
-        return store;
-      },
-      (error: NodeJS.ErrnoException) => {
-        if (error.code !== 'ENOENT') this.#unreadable++; // a segment that went meanwhile is retention, not damage
-        return undefined;
-      },
-    );
+  /** The records of a segment, at least those it has now, or undefined when it is gone or cannot be read. */
+  read(segment: Segment): Promise<RecordStore | undefined> {
+    return this.#reader.read(segment);
+  }
+
+  /** The kernel's count of events it lost, as far as the run before told of them; undefined: there was none. */
+  get ringLostBefore(): number | undefined {
+    return this.#ringLostBefore;
+  }
+
+  /** What would have followed the last record of a run that is over; undefined: nothing is known of it. */
+  endOf(run: string): number | undefined {
+    return this.#ends.get(run);
   }
 
   /** Writes all there is now. Never rejects: what fails is in {@link stats}. */
@@ -144,7 +160,7 @@ export class FlowArchive {
       bytes: sum(({ bytes }) => bytes),
       oldestMs: this.segments[0]?.startMs,
       lost: { ...this.#lost },
-      unreadable: this.#unreadable,
+      unreadable: this.#reader.unreadable,
       failure: this.#failure,
     };
   }
@@ -152,9 +168,12 @@ export class FlowArchive {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
+    this.#stopMarking();
     this.#retryAt = 0;
     await this.flush();
     await this.#end();
+    await this.#mark?.close();
+    this.#reader.forget();
   }
 
   #schedule(): void {
@@ -278,6 +297,33 @@ export class FlowArchive {
   async #remove(segment: Segment): Promise<void> {
     this.segments.splice(this.segments.indexOf(segment), 1);
     await Promise.all([rm(`${segment.path}.flows`, { force: true }), rm(`${segment.path}.names`, { force: true })]);
+    const { run } = segment;
+    const isOver = run !== this.#run && this.segments.every((other) => other.run !== run);
+    if (isOver) await forgetRun(this.#options.directory, run);
+  }
+
+  /** Up to where each earlier run had come in memory; what is missing on disk is counted by the first who finds it. */
+  async #findUnwritten(): Promise<void> {
+    for (const { run, first, records } of this.segments) this.#ends.set(run, first + records);
+    for (const { run, next, ringLost, isNew } of await findEarlierRuns(this.#options.directory)) {
+      if (isNew) this.#ringLostBefore = ringLost;
+      const written = this.#ends.get(run);
+      if (isNew) this.#lost.crash += Math.max(0, next - (written ?? 1));
+      // without segments there is no place in the history to tell of it
+      if (written === undefined) await forgetRun(this.#options.directory, run);
+      else this.#ends.set(run, Math.max(next, written));
+    }
+  }
+
+  #tellWhatIsLeft(): void {
+    const { records, oldestMs, lost } = this.stats();
+    const oldest = oldestMs === undefined ? 'none' : new Date(oldestMs).toISOString();
+    this.#options.log?.info('flows of earlier runs are on disk', { records, oldest });
+    if (lost.crash > 0) {
+      this.#options.log?.warn('flows were in memory and not yet on disk when the run before ended: they are gone', {
+        records: lost.crash,
+      });
+    }
   }
 
   async #found(id: SegmentId): Promise<Segment> {

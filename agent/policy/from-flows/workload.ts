@@ -58,6 +58,12 @@ export function workloadText({ namespace, labels }: Workload): string {
   return `${namespace}/${own.map(([key, value]) => `${key}=${value}`).join(',') || '(no labels)'}`;
 }
 
+/** As a NetworkPolicy sees it. */
+export function withoutAccount({ namespace, labels }: Workload): Workload {
+  const { [ACCOUNT_KEY]: _account, ...own } = labels;
+  return { namespace, labels: own };
+}
+
 export interface Selector {
   readonly matchLabels?: Readonly<Record<string, string>>;
   readonly matchExpressions?: readonly { readonly key: string; readonly operator: 'DoesNotExist' }[];
