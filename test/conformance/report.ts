@@ -1,5 +1,5 @@
 /** What ginkgo's JSON report says, as outcomes with reasons. */
-import { LEFT_OUT } from './scope.ts';
+import { LEFT_OUT, SUITE } from './scope.ts';
 
 export type Outcome =
   | { readonly kind: 'passed'; readonly name: string; readonly seconds: number }
@@ -30,17 +30,21 @@ interface SpecReport {
 export function readReport(json: string): Outcome[] {
   const suites: { SpecReports?: SpecReport[] }[] = JSON.parse(json);
   const specs = suites.flatMap((suite) => suite.SpecReports ?? []);
-  if (!specs.some(isTest)) throw new Error("ginkgo's report has no tests in it");
-  return specs.filter((spec) => isTest(spec) || spec.State !== 'passed').map(outcome);
+  if (!specs.some(isTest)) throw new Error("ginkgo's report has no networking tests in it");
+  const setups = specs.filter(({ LeafNodeType, State }) => LeafNodeType !== 'It' && State !== 'passed');
+  return [...setups, ...specs.filter(isTest)].map(outcome);
 }
 
 function isTest(spec: SpecReport): boolean {
-  return spec.LeafNodeType === 'It';
+  return spec.LeafNodeType === 'It' && SUITE.test(nameOf(spec));
+}
+
+function nameOf(spec: SpecReport): string {
+  return [...(spec.ContainerHierarchyTexts ?? []), spec.LeafNodeText].filter(Boolean).join(' ') || spec.LeafNodeType;
 }
 
 function outcome(spec: SpecReport): Outcome {
-  const name =
-    [...(spec.ContainerHierarchyTexts ?? []), spec.LeafNodeText].filter(Boolean).join(' ') || spec.LeafNodeType;
+  const name = nameOf(spec);
   const seconds = spec.RunTime / 1e9;
   const message = spec.Failure?.Message ?? '';
   if (spec.State === 'passed') return { kind: 'passed', name, seconds };

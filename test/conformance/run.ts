@@ -9,17 +9,18 @@ import { startWeirCluster } from '../cluster/weir.ts';
 import { stockMissing, stockProgram } from '../kit/stock.ts';
 import { provideTestImages, writeRegistries } from './images.ts';
 import { readReport, summary } from './report.ts';
-import { AREAS, LEFT_OUT } from './scope.ts';
+import { AREAS, LEFT_OUT, SUITE } from './scope.ts';
 
 const RESULTS = join(CHECKOUT, 'dist/conformance');
-const USAGE = `usage: npm run conformance [-- AREA...] [--focus REGEX] [--routing-mode tunnel|native] [--procs 3] [--cluster NAME]
-AREA: ${Object.keys(AREAS).join(', ')}; without one, all.
+const USAGE = `usage: npm run conformance [-- AREA...] [--focus REGEX] [--routing-mode tunnel|native] [--procs 4] [--timeout 3h] [--cluster NAME]
+AREA: ${Object.keys(AREAS).join(', ')}; what --focus matches is run beside them; without either, all.
 --cluster: one that \`npm run cluster\` has started; it is left as it is. Without it a cluster is started for this alone.`;
 
 const OPTIONS = {
   focus: { type: 'string' },
   'routing-mode': { type: 'string', default: 'tunnel' },
-  procs: { type: 'string', default: '3' },
+  procs: { type: 'string', default: '4' },
+  timeout: { type: 'string', default: '3h' },
   cluster: { type: 'string' },
 } as const;
 
@@ -45,8 +46,8 @@ async function main(): Promise<void> {
       : openCluster(given);
   try {
     await provideTestImages(cluster);
-    const focus = values.focus === undefined ? areas : [values.focus];
-    await runTests(cluster, focus, values.procs);
+    if (values.focus !== undefined) areas.push(`${SUITE.source}.*(${values.focus})`);
+    await runTests(cluster, areas.length > 0 ? areas : [SUITE.source], values);
   } finally {
     if (given === undefined) await cluster.down();
   }
@@ -55,6 +56,8 @@ async function main(): Promise<void> {
   console.log(`Each test's output: ${RESULTS}/output.txt, in detail report.json`);
   if (outcomes.some(({ kind }) => kind === 'failed')) process.exitCode = 1;
 }
+
+type Values = ReturnType<typeof parseArguments>['values'];
 
 function parseArguments() {
   try {
@@ -65,13 +68,13 @@ function parseArguments() {
 }
 
 /** Resolves when ginkgo has ended, whatever the tests said. */
-async function runTests(cluster: Cluster, focus: readonly string[], procs: string): Promise<void> {
+async function runTests(cluster: Cluster, focus: readonly string[], { procs, timeout }: Values): Promise<void> {
   rmSync(RESULTS, { recursive: true, force: true });
   mkdirSync(RESULTS, { recursive: true });
   const registries = join(RESULTS, 'registries.yaml');
   writeRegistries(registries);
   const ginkgo = [
-    ...['run', `--procs=${procs}`, '--timeout=3h', '--no-color', '--silence-skips'],
+    ...['run', `--procs=${procs}`, `--timeout=${timeout}`, '--no-color', '--silence-skips'],
     ...[`--output-dir=${RESULTS}`, '--json-report=report.json'],
     ...focus.map((regex) => `--focus=${regex}`),
     ...LEFT_OUT.map(({ tests }) => `--skip=${tests.source}`),

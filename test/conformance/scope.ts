@@ -3,6 +3,9 @@
  * test that a later Kubernetes brings is run until somebody says why it cannot be.
  */
 
+/** What is in the names of all networking tests; the packages they stand on bring tests of other parts of Kubernetes along. */
+export const SUITE = /\[sig-network\]/;
+
 export interface LeftOut {
   /** Matches a test's full name as ginkgo prints it; ginkgo takes it too, so it is what Go's regexp and JavaScript agree on. */
   readonly tests: RegExp;
@@ -23,7 +26,7 @@ export const LEFT_OUT: readonly LeftOut[] = [
   },
   {
     tests:
-      /Granular Checks: Services.*(pod-Service|node-Service|endpoint-Service|nodePort|endpoints using hostNetwork)/,
+      /different Service CIDRs|Granular Checks: Services.*(pod-Service|node-Service|endpoint-Service|nodePort|endpoints using hostNetwork)/,
     reason: 'no NodePort Services yet: asks the ClusterIP, and then the same at a node port',
   },
   // What is not about the network of pods, or of somebody else's.

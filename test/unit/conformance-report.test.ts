@@ -23,12 +23,15 @@ const suiteSetup = (State: string, more: object = {}) => ({
   RunTime: 1e9,
   ...more,
 });
+/** Packages that networking tests stand on have tests as well. */
+const another = spec('should run jobs', 'skipped', { ContainerHierarchyTexts: ['[sig-apps] Job'] });
 const read = (...specs: object[]): Outcome[] => readReport(JSON.stringify([{ SpecReports: specs }]));
 
 test('every state has its outcome, and why something was not run is told apart', () => {
   const failure = (Message: string) => ({ Failure: { Message } });
   const outcomes = read(
     suiteSetup('passed'),
+    another,
     spec('should be there', 'passed'),
     spec('should not be there', 'failed', failure('it was\nreally')),
     spec('should end', 'timedout'),
@@ -57,7 +60,7 @@ test('every state has its outcome, and why something was not run is told apart',
 test('a suite that could not begin is a failure, and a report without tests is an error', () => {
   const outcomes = read(suiteSetup('failed', { Failure: { Message: 'no nodes' } }), spec('should run', 'skipped'));
   assert.equal(outcomes[0], { kind: 'failed', name: 'SynchronizedBeforeSuite', seconds: 1, reason: 'no nodes' });
-  assert.throws(() => read(suiteSetup('passed')), /no tests/);
+  assert.throws(() => read(suiteSetup('passed'), another), /no networking tests/);
 });
 
 test('what is left out is what the reasons say, by names of Kubernetes 1.34', () => {
