@@ -69,6 +69,7 @@ export function decide(settings: NetworkSettings, nodes: Nodes, found: Found): D
         ? rulesText({
             self,
             uplinks: uplinkNames,
+            tunnelPort: isTunnel && uplinkNames.length > 0 ? settings.tunnelPort : undefined,
             masquerade: settings.masquerade,
             podCidrs: podCidrsOf(settings, nodes),
             mark: { masquerade: PacketMark.MARK_MASQUERADE, tracked: PacketMark.MARK_TRACKED },

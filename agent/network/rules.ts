@@ -5,6 +5,7 @@
  * Between pods the kernel's connection tracking is left out: packets that are handed on by the programs never pass it,
  * so it would see half of each connection and call the rest invalid, which other people's rules drop. But what the node
  * itself has translated on its way to a pod (hostPort) it must see whole: from_pod marks the answers.
+ * The tunnel's outer packets are left out likewise.
  */
 import { type Family, familyOf, type Prefix } from '../model/address.ts';
 import type { NodeRecord } from '../model/object.ts';
@@ -17,6 +18,8 @@ export interface RulesInput {
   readonly self: NodeRecord;
   readonly uplinks: readonly string[];
   readonly masquerade: boolean;
+  /** UDP port of the tunnel; undefined: there is none. */
+  readonly tunnelPort: number | undefined;
   /** Prefixes of all pods of the cluster. */
   readonly podCidrs: readonly Prefix[];
   /**
@@ -28,7 +31,7 @@ export interface RulesInput {
 
 /** Replaces the table whole, in one transaction: connections that are masqueraded stay so. */
 export function rulesText(input: RulesInput): string {
-  const { self, uplinks, masquerade, podCidrs, mark } = input;
+  const { self, uplinks, tunnelPort, masquerade, podCidrs, mark } = input;
   const families = ([4, 6] as const).filter((family) => self.podCidrs.some((cidr) => familyOf(cidr) === family));
   const tracking = families.flatMap((family) => {
     const ip = family === 4 ? 'ip' : 'ip6';
@@ -47,9 +50,11 @@ export function rulesText(input: RulesInput): string {
     ...families.flatMap((family) => podSet(family, podCidrs)),
     '\tchain raw_prerouting {',
     '\t\ttype filter hook prerouting priority raw; policy accept;',
+    ...(tunnelPort === undefined ? [] : [`\t\tudp dport ${tunnelPort} iifname ${quoted(uplinks)} notrack accept`]),
     ...(tracking.length === 0 ? [] : [`\t\tmeta mark & ${hex(mark.tracked)} == ${hex(mark.tracked)} return`]),
     ...tracking.map((rule) => `\t\t${rule}`),
     '\t}',
+    ...(tunnelPort === undefined ? [] : outputChain(tunnelPort, uplinks)),
     ...(masquerade ? masqueradeChain(mark.masquerade) : []),
     '}',
   ]);
@@ -65,6 +70,19 @@ function podSet(family: Family, podCidrs: readonly Prefix[]): string[] {
     '\t\tflags interval',
     '\t\tauto-merge',
     ...(elements.length === 0 ? [] : [`\t\telements = { ${elements.join(', ')} }`]),
+    '\t}',
+  ];
+}
+
+/**
+ * What the tunnel sends is tracked no more than what it brings: each flow in it has a source port of its own, so the
+ * node's table of connections would fill with them, and a lookup at each end costs a stream a tenth.
+ */
+function outputChain(tunnelPort: number, uplinks: readonly string[]): string[] {
+  return [
+    '\tchain raw_output {',
+    '\t\ttype filter hook output priority raw; policy accept;',
+    `\t\tudp dport ${tunnelPort} oifname ${quoted(uplinks)} notrack`,
     '\t}',
   ];
 }

@@ -29,6 +29,7 @@ for (const mode of ['native', 'tunnel'] as const) {
         uplinks: ['eth0'],
         masquerade: true,
         podCidrs,
+        tunnelPort: undefined,
         mark: { masquerade: PacketMark.MARK_MASQUERADE, tracked: PacketMark.MARK_TRACKED },
       });
       await node.netns.run(['nft', '-f', '-'], { input });

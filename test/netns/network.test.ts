@@ -162,8 +162,30 @@ for (const underlay of ['ipv4', 'ipv6'] as const) {
       const full = ['ping', '-n', '-q', '-c', '1', '-W', '3', '-M', 'do', '-s', String(mtu - headers), address];
       assert.is((await one.netns.tryRun(full)).code, 0, `${mtu} bytes to ${address}`);
     }
+    assert.equal(
+      await outerStates(one, pod.ipv4),
+      ['untracked', 'untracked'],
+      'of what goes out and comes in, one source port each',
+    );
     for (const { changes } of await reconcileAll(networks)) assert.equal(changes, []);
   });
+}
+
+/** What the kernel's connection tracking calls the tunnel's packets at a node, once it is switched on: on the way out, and in. */
+async function outerStates(node: TestNode, pod: string): Promise<string[]> {
+  const port = 'udp dport 8472 ct state';
+  const states = ['untracked', 'new', 'established', 'invalid'];
+  const rules = states.map((one) => `${port} ${one} counter`);
+  for (const hook of ['output', 'input'])
+    await node.netns.run(['nft', '-f', '-'], {
+      input: chain(`inet seen_${hook}`, `type filter hook ${hook} priority 0`, ...rules),
+    });
+  await reaches(node.netns, pod);
+  const seen = async (hook: string) => {
+    const listed = await node.netns.run(['nft', 'list', 'table', 'inet', `seen_${hook}`]);
+    return states.filter((one) => new RegExp(`ct state ${one} counter packets [1-9]`).test(listed)).join(' and ');
+  };
+  return [await seen('output'), await seen('input')];
 }
 
 /**
