@@ -12,9 +12,6 @@ export const FLOW_EVENTS = ['new', 'reply', 'update', 'end', 'drop', 'audit'] as
 /** What was seen: a connection allowed, its first reply, a sign of life, its end with totals, a drop, an audited verdict. */
 export type FlowEventName = (typeof FLOW_EVENTS)[number];
 
-/** Names of `policy_match_type`, by number, as Hubble writes them; what each looks at: match-type.ts. */
-export const MATCH_NAMES = ['none', 'L3-Only', 'L3-L4', 'L4-Only', 'all', 'L3-Proto', 'Proto-Only'] as const;
-
 export interface FlowIp {
   readonly source: string;
   readonly destination: string;
@@ -169,7 +166,7 @@ export interface Flow {
   readonly destination_service?: FlowService;
   /** Of a reply: the Service its client had asked. */
   readonly source_service?: FlowService;
-  /** By what the verdict's rule matched, in Hubble's numbers: 1 L3, 2 L3 and port, 3 port, 4 all, 5 L3 and protocol, 6 protocol. */
+  /** By what the verdict matched: ../model/match-type.ts. */
   readonly policy_match_type?: number;
   /** Where the packet was seen. */
   readonly interface?: FlowInterface;

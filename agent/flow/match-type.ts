@@ -1,21 +1,7 @@
-/**
- * By what a packet was matched, in Hubble's numbers (`policy_match_type`; names as in cilium/cilium pkg/monitor/api/types.go):
- * by who the peer is (L3), by protocol and port (L4), by both, or by neither.
- */
+/** Hubble's `policy_match_type` of a flow: by what its verdict matched. */
 import { type Direction, EventFlags, EventType } from '../datapath/layout.gen.ts';
-import type { RuleMatch } from '../model/verdict.ts';
+import { MATCH_TYPE, type MatchType, matchOf } from '../model/match-type.ts';
 import type { StoredFlow } from './decode.ts';
-
-export const MATCH_TYPE = {
-  none: 0,
-  l3Only: 1,
-  l3l4: 2,
-  l4Only: 3,
-  all: 4,
-  l3Proto: 5,
-  protoOnly: 6,
-} as const;
-export type MatchType = (typeof MATCH_TYPE)[keyof typeof MATCH_TYPE];
 
 /** Events that tell of a verdict on this very packet. */
 const JUDGED: readonly number[] = [EventType.EVENT_NEW, EventType.EVENT_DROP, EventType.EVENT_AUDIT];
@@ -30,12 +16,4 @@ export function matchType(flow: StoredFlow, direction: Direction = flow.directio
 
 function deniesByDefault(flow: StoredFlow): boolean {
   return flow.isDrop || flow.has(EventFlags.EVENT_AUDIT_WOULD_DENY);
-}
-
-/** `protocol`: IP protocol number of the packet the rule decided on. */
-export function matchOf({ anyPeer, protocols }: RuleMatch, protocol: number): MatchType {
-  const own = protocols?.find(({ number }) => number === protocol);
-  if (own === undefined) return anyPeer ? MATCH_TYPE.all : MATCH_TYPE.l3Only;
-  if (own.ports) return anyPeer ? MATCH_TYPE.l4Only : MATCH_TYPE.l3l4;
-  return anyPeer ? MATCH_TYPE.protoOnly : MATCH_TYPE.l3Proto;
 }

@@ -83,7 +83,7 @@ const name = (side: PrintedParty | undefined) =>
 test('status', async () => {
   const said = await hubble.say('status');
   assert.match(said, /^Healthcheck \(via unix:.*\): Ok$/m);
-  assert.match(said, /^Current\/Max Flows: [1-9][0-9,]*\/190,650 /m);
+  assert.match(said, /^Current\/Max Flows: [1-9][0-9,]*\/164,482 /m);
   assert.match(said, /^Flows\/s: [0-9.]+$/m);
   const json = JSON.parse(await hubble.say('status', '-o', 'json')) as Record<string, string>;
   assert.match(json.version ?? '', /^weir v/);
@@ -289,8 +289,8 @@ test('list namespaces', async () => {
   assert.equal(lines, ['NAMESPACE', 'database', 'default', 'other']);
 });
 
-test('observe agent-events: the start, the policy and the pods', async () => {
-  const lines = (await hubble.say('observe', 'agent-events', '--first', '100')).trim().split('\n');
+test('observe agent-events: the start, the policy, the pods and their addresses', async () => {
+  const lines = (await hubble.say('observe', 'agent-events', '--all')).trim().split('\n');
   assert.match(lines[0] ?? '', /: AGENT_STARTED \(start time: .*\)$/);
   assert.ok(
     lines.some((line) =>
@@ -309,6 +309,12 @@ test('observe agent-events: the start, the policy and the pods', async () => {
     );
   }
   assert.ok(lines.some((line) => /: ENDPOINT_REGENERATE_SUCCESS \(id: /.test(line)));
+  const { ipv4 } = guide.pods.frontend;
+  const upserted = `: IPCACHE_UPSERTED (cidr: ${ipv4}/32, identity: `;
+  assert.ok(
+    lines.some((line) => line.includes(upserted)),
+    lines.join('\n'),
+  );
 });
 
 for (const [words, said] of [

@@ -143,6 +143,12 @@ test('endpoint list has the columns Cilium`s users know', async (context) => {
 12         Enabled            Disabled          257        k8s:app=web                                                10.244.0.12   regenerating
 `,
   );
+  context.answers['/v1/endpoints'] = () => ({ endpoints: [{ ...endpoint, aggregation: 'none' }, other] });
+  const asked = (await weir(context, 'endpoint list')).out.split('\n');
+  assert.match(asked[0] ?? '', /STATUS +FLOW$/);
+  assert.match(asked[1] ?? '', / AGGREGATION$/);
+  assert.match(asked[2] ?? '', / ready +none$/);
+  assert.match(asked[4] ?? '', / regenerating$/);
 });
 
 test('endpoint get', async (context) => {
@@ -160,6 +166,7 @@ Addresses:        10.244.0.7
                   fd00:10:244::7
 Ingress policy:   Enabled, revision 3
 Egress policy:    Disabled, revision 3
+Aggregation:      the node's setting
 Named ports:      http 8080/TCP
 Interface:        eth0 (0a:01:02:03:04:05), weir0a1b2c3d4e on the node
 Namespace path:   /run/netns/backend

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { Direction, DropReason, EndpointLimits, EventFlags, EventType } from '../../agent/datapath/layout.gen.ts';
 import { allOf, IPPROTO } from '../../agent/flow/filter.ts';
 import type { Flow } from '../../agent/flow/flow.ts';
-import { MATCH_TYPE, matchOf } from '../../agent/flow/match-type.ts';
+import { MATCH_TYPE, matchOf } from '../../agent/model/match-type.ts';
 import type { RuleMatch } from '../../agent/model/verdict.ts';
 import { suite } from '../kit/suite.ts';
 import * as r from './flow-records.ts';

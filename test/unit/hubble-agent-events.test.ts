@@ -1,7 +1,7 @@
 /** Agent events: what happened between two looks at the agent, and how it is asked for. */
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
-import { AgentAddresses } from '../../agent/api/hubble/agent-addresses.ts';
+import { AgentAddresses, type KnownAddress } from '../../agent/api/hubble/agent-addresses.ts';
 import {
   AGENT_EVENT,
   type AgentEvent,
@@ -12,7 +12,6 @@ import {
 import { AGENT_EVENTS_MAX, AgentEvents, type AgentEventsRequest } from '../../agent/api/hubble/agent-events.ts';
 import { timestamp } from '../../agent/api/hubble/messages.ts';
 import type { State } from '../../agent/api/state.ts';
-import type { PeerRow } from '../../agent/datapath/datapath.ts';
 import type { PartyName } from '../../agent/flow/names.ts';
 import { type Address, parseAddress } from '../../agent/model/address.ts';
 import { suite } from '../kit/suite.ts';
@@ -93,8 +92,8 @@ addresses('who comes, changes and goes is told; what was there at the beginning 
   const names = new Map<string, PartyName>();
   const book = new AgentAddresses({ nameOfAddress: (ip) => names.get(ip) });
   const at = (text: string) => parseAddress(text) as Address;
-  const row = (ip: string, identity: number) => ({ address: at(ip), identity, endpoint: 0, kind: 'pod' }) as const;
-  const told = (set: readonly PeerRow[], remove: readonly string[] = []) =>
+  const row = (ip: string, identity: number) => ({ address: at(ip), identity });
+  const told = (set: readonly KnownAddress[], remove: readonly string[] = []) =>
     book.take({ set, remove: remove.map(at) }).map(({ type, ipcache_update: update }) => [NAMES[type], update]);
   const pod = (name: string): PartyName => ({
     ...{ namespace: 'default', pod: name, uid: name, node: '', workload: undefined, addresses: [] },

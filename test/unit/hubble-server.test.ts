@@ -134,6 +134,7 @@ flows('a flow has every field that Weir knows', async () => {
     node_name: 'node-1',
     event_type: { type: 4 },
     traffic_direction: 1,
+    policy_match_type: 2,
     trace_observation_point: 101,
     trace_reason: 1,
     is_reply: {},

@@ -2,14 +2,19 @@
  * Who came to an address and who left it, in Hubble's words (flow.IPCacheNotification). What is there when the agent has
  * first heard of all is known from then on, and not told: in a large cluster it would push out everything else.
  */
-import type { PeerRow } from '../../datapath/datapath.ts';
 import type { Names } from '../../flow/names.ts';
 import { type Address, bitsOf, familyOf } from '../../model/address.ts';
+import type { IdentityNumber } from '../../model/identity.ts';
 import { AGENT_EVENT, type AgentEvent } from './agent-changes.ts';
+
+export interface KnownAddress {
+  readonly address: Address;
+  readonly identity: IdentityNumber;
+}
 
 /** What changed of the addresses the agent knows. */
 export interface AddressChange {
-  readonly set: readonly PeerRow[];
+  readonly set: readonly KnownAddress[];
   readonly remove: readonly Address[];
 }
 
@@ -36,7 +41,7 @@ export class AgentAddresses {
     return isFirst ? [] : events;
   }
 
-  #set({ address, identity }: PeerRow): AgentEvent[] {
+  #set({ address, identity }: KnownAddress): AgentEvent[] {
     const { namespace = '', pod: pod_name = '' } = this.#names.nameOfAddress(address) ?? {};
     const before = this.#holders.get(address);
     this.#holders.set(address, { identity, namespace, pod_name });

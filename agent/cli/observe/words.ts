@@ -1,6 +1,7 @@
 /** The parts of a flow in the words Hubble prints: cilium/hubble pkg/printer/printer.go. Pure. */
-import { type Flow, type FlowEndpoint, type FlowService, MATCH_NAMES } from '../../flow/flow.ts';
+import type { Flow, FlowEndpoint, FlowService } from '../../flow/flow.ts';
 import { RESERVED_IDENTITIES } from '../../model/identity.ts';
+import { MATCH_NAMES } from '../../model/match-type.ts';
 
 const RESERVED_NAMES = new Map<number, string>(
   Object.entries(RESERVED_IDENTITIES).map(([name, number]) => [number, name]),

@@ -16,8 +16,9 @@ const HEADER = [
   'IPv6',
   'IPv4',
   'STATUS',
-  ['FLOW', 'AGGREGATION'],
 ];
+/** Only where a pod asks for a level of its own. */
+const ASKED = ['FLOW', 'AGGREGATION'];
 
 export const ENDPOINT_LIST: Command = {
   words: ['endpoint', 'list'],
@@ -30,14 +31,7 @@ export const ENDPOINT_LIST: Command = {
       const asked = await ask((client) => client.get<EndpointsAnswer>('/v1/endpoints'));
       const asJson = call.flags.choice('output', OUTPUTS) === 'json';
       if (asJson) await call.io.out(json(areMany ? manyAnswers(asked) : asked.answers[0]?.value.endpoints));
-      else if (areMany) await call.io.out(table(['NODE', 'POD', ...HEADER], asked.answers.flatMap(rowsOfNode)));
-      else
-        await call.io.out(
-          table(
-            HEADER,
-            asked.answers.flatMap(({ value }) => value.endpoints.map(row)),
-          ),
-        );
+      else await call.io.out(listed(asked.answers, areMany));
       return tellSilent(asked, call.io);
     }),
 };
@@ -60,8 +54,15 @@ export const ENDPOINT_GET: Command = {
   },
 };
 
-function rowsOfNode({ node, value }: Answer<EndpointsAnswer>): Cell[][] {
-  return value.endpoints.map((endpoint) => [node, `${endpoint.namespace}/${endpoint.podName}`, ...row(endpoint)]);
+function listed(answers: readonly Answer<EndpointsAnswer>[], areMany: boolean): string {
+  const all = answers.flatMap(({ node, value }) => value.endpoints.map((endpoint) => ({ node, endpoint })));
+  const someAsk = all.some(({ endpoint }) => endpoint.aggregation !== undefined);
+  const rows = all.map(({ node, endpoint }): Cell[] => [
+    ...(areMany ? [node, `${endpoint.namespace}/${endpoint.podName}`] : []),
+    ...row(endpoint),
+    ...(someAsk ? [endpoint.aggregation ?? ''] : []),
+  ]);
+  return table([...(areMany ? ['NODE', 'POD'] : []), ...HEADER, ...(someAsk ? [ASKED] : [])], rows);
 }
 
 function row(endpoint: EndpointAnswer): Cell[] {
@@ -74,7 +75,6 @@ function row(endpoint: EndpointAnswer): Cell[] {
     endpoint.addresses.filter((address) => address.includes(':')),
     endpoint.addresses.filter((address) => !address.includes(':')),
     endpoint.state,
-    endpoint.aggregation ?? '',
   ];
 }
 
@@ -93,7 +93,7 @@ function details(endpoint: EndpointAnswer): string {
     ['Addresses:', [...endpoint.addresses]],
     ['Ingress policy:', `${word(endpoint.policy.ingress)}, revision ${endpoint.revision}`],
     ['Egress policy:', `${word(endpoint.policy.egress)}, revision ${endpoint.revision}`],
-    ['Flow aggregation:', endpoint.aggregation ? `${endpoint.aggregation}, as its pod asks` : "the node's setting"],
+    ['Aggregation:', endpoint.aggregation ? `${endpoint.aggregation}, as its pod asks` : "the node's setting"],
     ['Named ports:', ports.length === 0 ? 'none' : ports],
     ['Interface:', `${endpoint.interfaceName} (${endpoint.mac}), ${endpoint.hostInterface} on the node`],
     ['Namespace path:', endpoint.netns],

@@ -1,10 +1,10 @@
 /** What each of Hubble's metrics counts of a flow: the values of its own labels, in their order; none: not counted. */
 import { Direction, EventFlags, EventType, Family } from '../../datapath/layout.gen.ts';
 import { RESERVED_IDENTITIES } from '../../model/identity.ts';
+import { MATCH_NAMES } from '../../model/match-type.ts';
 import { DESTINATION, type StoredFlow } from '../decode.ts';
 import { dropReason } from '../drop-reason.ts';
 import { IPPROTO, verdictOf } from '../filter.ts';
-import { MATCH_NAMES } from '../flow.ts';
 import { matchType } from '../match-type.ts';
 import { icmpName, protocolName } from '../transport.ts';
 import type { MetricName, MetricSpecification } from './specification.ts';
