@@ -26,7 +26,7 @@ export const LEFT_OUT: readonly LeftOut[] = [
   },
   {
     tests:
-      /different Service CIDRs|Granular Checks: Services.*(pod-Service|node-Service|endpoint-Service|nodePort|endpoints using hostNetwork)/,
+      /different Service CIDRs|PublishNotReadyAddresses is|Granular Checks: Services.*(pod-Service|node-Service|endpoint-Service|nodePort|endpoints using hostNetwork)/,
     reason: 'no NodePort Services yet: asks the ClusterIP, and then the same at a node port',
   },
   // What is not about the network of pods, or of somebody else's.
