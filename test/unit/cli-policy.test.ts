@@ -8,6 +8,7 @@ import * as assert from 'uvu/assert';
 import { type Command, type Io, runCli } from '../../agent/cli/command.ts';
 import { POLICY_DIFF } from '../../agent/cli/policy/diff.ts';
 import { POLICY_EXPLAIN } from '../../agent/cli/policy/explain.ts';
+import { POLICY_FROM_FLOWS } from '../../agent/cli/policy/from-flows.ts';
 import { POLICY_LINT } from '../../agent/cli/policy/lint.ts';
 import { POLICY_MATRIX } from '../../agent/cli/policy/matrix.ts';
 import { POLICY_TEST } from '../../agent/cli/policy/test.ts';
@@ -15,7 +16,14 @@ import { suite } from '../kit/suite.ts';
 import { BACKEND_POLICY, CLUSTER } from './questions-cluster.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const COMMANDS: readonly Command[] = [POLICY_MATRIX, POLICY_EXPLAIN, POLICY_LINT, POLICY_TEST, POLICY_DIFF];
+const COMMANDS: readonly Command[] = [
+  POLICY_MATRIX,
+  POLICY_EXPLAIN,
+  POLICY_LINT,
+  POLICY_TEST,
+  POLICY_DIFF,
+  POLICY_FROM_FLOWS,
+];
 const folder = mkdtempSync(join(tmpdir(), 'wt-cli-policy-'));
 
 function write(name: string, text: string): string {
@@ -225,6 +233,57 @@ test('the example in docs/policy.md is what is printed', async () => {
   const words = command.split(' ').slice(3);
   const { out } = await weir(...words.map((word) => word.replace(/^demo\//, join(ROOT, 'demo/'))));
   assert.is(out.replaceAll(`${ROOT}`, '').trim(), shown.join('\n').trim());
+});
+
+/** Flows between two pods and from two nodes, as /v1/flows has them. */
+function recordedFlows(): string {
+  const pod = (name: string) => ({
+    identity: 1,
+    namespace: 'default',
+    pod_name: name,
+    labels: [`k8s:app=${name}`, 'k8s:io.kubernetes.pod.namespace=default'],
+  });
+  const node = (label: string) => ({ identity: 2, labels: [`reserved:${label}`] });
+  const one = (source: object, address: string, l4: object, verdict = 'FORWARDED') => ({
+    ...{ time: '2026-01-01T00:00:00.000000Z', verdict, is_reply: false, l4, source, destination: pod('backend') },
+    IP: { source: address, destination: '10.0.0.2', ipVersion: 'IPv4' },
+    weir: { event: verdict === 'DROPPED' ? 'drop' : 'new' },
+  });
+  const tcp = { TCP: { source_port: 1, destination_port: 8080, flags: {} } };
+  const lines = [
+    one(pod('frontend'), '10.0.0.1', tcp),
+    one(pod('frontend'), '10.0.0.1', { ICMPv4: { type: 8, code: 0 } }),
+    one(node('host'), '192.0.2.1', tcp),
+    one(node('remote-node'), '192.0.2.2', tcp),
+    one(pod('stranger'), '10.0.0.3', tcp, 'DROPPED'),
+  ];
+  return write('seen.jsonl', lines.map((line) => JSON.stringify(line)).join('\n'));
+}
+
+test('from-flows: as CiliumNetworkPolicy unless asked otherwise, which can say all of it', async () => {
+  const { code, out, err } = await weir('from-flows', '--flows', recordedFlows());
+  assert.is(code, 0, err);
+  assert.match(out, /^kind: CiliumNetworkPolicy$/m);
+  assert.match(out, /^ +- host$/m);
+  assert.match(out, /^# DROPPED while this was recorded, and not allowed here:\n# {3}1 event, .*stranger -> /m);
+  assert.not.match(out, 'NOT ALLOWED');
+});
+
+test('from-flows --kind NetworkPolicy: what cannot be said is told with its reason, and the exit code says so', async () => {
+  const { code, out, err } = await weir('from-flows', '--kind', 'NetworkPolicy', '--flows', recordedFlows());
+  assert.is(code, 1);
+  assert.match(err, '2 kinds of flows cannot be allowed');
+  const [heading = '', ...documents] = out.split('---\n');
+  assert.match(heading, /NOT ALLOWED, because no rule can say it:\n.*8\/ICMPv4: a NetworkPolicy knows no ICMP types\n/);
+  assert.match(heading, /192\.0\.2\.2 -> \S+ 8080\/TCP: a NetworkPolicy has no name for remote-node\n/);
+  assert.match(heading, /ALLOWED WITHOUT A RULE: .*allow-local-host\):\n.*192\.0\.2\.1 -> .* no name for host\n/);
+  assert.match(heading, /DROPPED .*\n.*stranger -> /);
+  const backend = documents.find((text) => text.includes('name: seen-backend')) ?? '';
+  assert.match(backend, /^kind: NetworkPolicy$/m);
+  assert.match(backend, /# 1 event, last 2026-01-01T00:00:00Z: default\/frontend -> default\/backend 8080\/TCP/);
+  assert.not.match(backend, 'stranger');
+  const { code: unknown } = await weir('from-flows', '--kind', 'Other', '--flows', recordedFlows());
+  assert.is(unknown, 2);
 });
 
 test.run();
