@@ -117,6 +117,7 @@ for (const [what, delta] of additive) test(`not bumped: ${what}`, () => assert.i
 const notAdditive: [string, DatapathDelta][] = [
   ['endpoint 1 changed', { ...NOTHING, setEndpoints: [{ ...web, policy: 21 }] }],
   ['endpoint 1 changed', { ...NOTHING, setEndpoints: [{ ...web, identity: 301 }] }],
+  ['endpoint 1 changed', { ...NOTHING, setEndpoints: [{ ...web, aggregation: 'none' }] }],
   ['endpoint 1 removed', { ...NOTHING, removeEndpoints: [1] }],
   ['address 10.0.0.1 changed', { ...NOTHING, setPeers: [{ ...webPeer, identity: 301 }] }],
   ['address 10.0.0.1 changed', { ...NOTHING, removePeers: [webPeer.address] }],
