@@ -6,6 +6,9 @@ import { flowLine, lossLine } from '../flow/lines.ts';
 import type { Telling } from '../flow/stream.ts';
 import type { CheckedFlowQuery } from './flow-query.ts';
 
+/** At least so often a stream of events says something. */
+export const SIGN_OF_LIFE_MS = 15_000;
+
 /** A line as it is sent. */
 export interface WrittenLine {
   readonly json: string;
@@ -62,13 +65,57 @@ export async function* ndjson(
   for await (const lines of batches) yield lines.map(({ json }) => `${json}\n`).join('');
 }
 
-/** With a cursor as each event's id, where there is one. */
+/**
+ * With a cursor as each event's id, where there is one, and at the beginning `start`; a silent stream gives a sign of life now and
+ * then, so that a reader can tell silence from a node that is gone.
+ */
 export async function* eventStream(
   batches: AsyncIterable<WrittenLine[]>,
   sendHead: () => void,
+  start?: Cursor,
+  signOfLifeMs: number = SIGN_OF_LIFE_MS,
 ): AsyncGenerator<string, void, void> {
   sendHead();
-  for await (const lines of batches) yield lines.map(eventOf).join('');
+  yield start ? `id: ${formatCursor(start)}\n\n` : ':\n\n';
+  for await (const lines of withPauses(batches, signOfLifeMs)) {
+    yield lines === undefined ? ':\n\n' : lines.map(eventOf).join('');
+  }
+}
+
+/** What comes, and undefined whenever nothing came for so long. */
+async function* withPauses<Value>(
+  source: AsyncIterable<Value>,
+  ms: number,
+): AsyncGenerator<Value | undefined, void, void> {
+  const iterator = source[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = iterator.next();
+      let isThere = false;
+      let wake = (): void => {};
+      const arrived = (): void => {
+        isThere = true;
+        wake();
+      };
+      next.then(arrived, arrived); // once, however many pauses: a promise keeps all who ever waited for it
+      while (!isThere) {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, ms);
+          wake = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+        });
+        if (!isThere) yield undefined;
+      }
+      const { done, value } = await next;
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    // Not waited for: it may hang in `next` until the signal of the stream aborts.
+    void iterator.return?.();
+  }
 }
 
 function eventOf({ json, event, next }: WrittenLine): string {

@@ -14,6 +14,8 @@ import type { State } from './state.ts';
 
 /** Streams open at once; the rest of the connections stays free for others. */
 export const FOLLOWERS_MAX = 32;
+/** Of them, those of all nodes: each is a stream on every node, and holds lines until those of slower nodes are there. */
+export const CLUSTER_FOLLOWERS_MAX = 8;
 
 /** Answer without `follow`. */
 export interface FlowsAnswer {
@@ -50,6 +52,7 @@ export function flowRoutes(app: FastifyInstance, state: State, peers: Peers | un
   const history = state.flows;
   const closing = new AbortController();
   let followers = 0;
+  let clusterFollowers = 0;
   app.addHook('preClose', async () => closing.abort());
 
   app.get<{ Querystring: CheckedFlowQuery }>(
@@ -87,7 +90,7 @@ export function flowRoutes(app: FastifyInstance, state: State, peers: Peers | un
       if (asked.follow === true) return follow(request, reply, query, cluster);
       const { cursor, ...page } = await history.page(query);
       const own: FlowsAnswer = { ...page, cursor: formatCursor(cursor) };
-      return cluster ? pageOfAll(own, await cluster.ask<FlowsAnswer>(ownScope(request.url)), query) : own;
+      return cluster ? pageOfAll(own, cluster, ownScope(request.url), query) : own;
     },
   );
 
@@ -95,10 +98,18 @@ export function flowRoutes(app: FastifyInstance, state: State, peers: Peers | un
     if (followers >= FOLLOWERS_MAX) {
       throw new WeirError('BUSY', 'follow flows', `${FOLLOWERS_MAX} streams are open already, no more are served`);
     }
-    followers++;
+    if (cluster && clusterFollowers >= CLUSTER_FOLLOWERS_MAX) {
+      const message = `${CLUSTER_FOLLOWERS_MAX} streams of all nodes are open already, no more are served`;
+      throw new WeirError('BUSY', 'follow flows', message);
+    }
+    const count = (by: number): void => {
+      followers += by;
+      if (cluster) clusterFollowers += by;
+    };
+    count(1);
     const gone = new AbortController();
     reply.raw.once('close', () => {
-      followers--;
+      count(-1);
       gone.abort();
     });
     // a stream may be silent for long: nothing happens
@@ -120,7 +131,9 @@ export function flowRoutes(app: FastifyInstance, state: State, peers: Peers | un
     reply.header('content-type', asEvents ? 'text/event-stream' : 'application/x-ndjson');
     reply.header('cache-control', 'no-store');
     const sendHead = () => reply.raw.flushHeaders();
-    const lines = asEvents ? eventStream(batches, sendHead) : ndjson(batches, sendHead);
+    const isNow = query.order === 'newest' && query.cursor === undefined;
+    const start = isNow && !cluster ? { run: history.run, sequence: history.next } : undefined;
+    const lines = asEvents ? eventStream(batches, sendHead, start) : ndjson(batches, sendHead);
     // one batch ahead of the socket, no more: the history is the queue
     return reply.send(Readable.from(lines, { highWaterMark: 1 }));
   }
@@ -135,29 +148,29 @@ export function needPeers(peers: Peers | undefined): Peers {
 
 /** The same question, about the node that is asked. */
 export function ownScope(url: string, more: Readonly<Record<string, string>> = {}): string {
-  const [path = '', text = ''] = url.split('?', 2);
-  const query = new URLSearchParams(text);
+  const at = url.indexOf('?');
+  const query = new URLSearchParams(at < 0 ? '' : url.slice(at + 1));
   query.delete('scope');
   for (const [name, value] of Object.entries(more)) query.set(name, value);
-  return `${path}?${query}`;
+  return `${at < 0 ? url : url.slice(0, at)}?${query}`;
 }
 
-/** The newest or the oldest of all pages together. */
-function pageOfAll(
-  own: FlowsAnswer,
-  { answers, unreachable }: { readonly answers: readonly FlowsAnswer[]; readonly unreachable: readonly Unreachable[] },
-  { order, count }: FlowQuery,
-): FlowsAnswer {
-  const pages = [own, ...answers];
-  const all = pages.flatMap(({ flows }) => flows).sort((a, b) => compareTimes(a.time, b.time));
-  const cut = all.length > count;
+async function pageOfAll(own: FlowsAnswer, peers: Peers, path: string, query: FlowQuery): Promise<FlowsAnswer> {
+  let page = own;
+  const unreachable = await peers.ask<FlowsAnswer>(path, (answer) => {
+    page = merged(page, answer, query);
+  });
+  return { ...page, more: query.order === 'oldest' && page.more, cursor: '', restarted: false, unreachable };
+}
+
+/** The newest or the oldest of both together. */
+function merged(a: FlowsAnswer, b: FlowsAnswer, { order, count }: FlowQuery): FlowsAnswer {
+  const all = [...a.flows, ...b.flows].sort((one, other) => compareTimes(one.time, other.time));
   const newest = count === 0 ? [] : all.slice(-count);
   return {
+    ...a,
     flows: order === 'newest' ? newest : all.slice(0, count),
-    lost: pages.flatMap(({ lost }) => lost),
-    cursor: '',
-    more: order === 'oldest' && (cut || pages.some(({ more }) => more)),
-    restarted: false,
-    unreachable,
+    lost: [...a.lost, ...b.lost],
+    more: a.more || b.more || all.length > count,
   };
 }

@@ -4,9 +4,9 @@
  */
 import type { IncomingMessage } from 'node:http';
 import { Agent, request } from 'node:https';
-import { WeirError } from '../errors.ts';
 import type { FlowLine } from '../flow/flow.ts';
 import type { ErrorAnswer } from './errors-answer.ts';
+import { SIGN_OF_LIFE_MS } from './flow-streams.ts';
 import type { TlsCredentials } from './tls-server.ts';
 
 export interface Peer {
@@ -27,13 +27,31 @@ export interface PeerOptions {
   readonly credentials: TlsCredentials;
   /** Of the API with TLS, the same on all nodes. */
   readonly port: number;
+  /** A stream that says nothing for so long has lost its node; more than SIGN_OF_LIFE_MS. */
+  readonly silenceMs?: number;
   /** The other nodes as they are now. */
   readonly others: () => readonly Peer[];
+}
+
+/** What a stream says at a time. */
+export interface StreamEvent {
+  /** Undefined for a sign of life. */
+  readonly line: FlowLine | undefined;
+  /** Where to go on behind it; undefined: as before. */
+  readonly cursor: string | undefined;
+}
+
+interface Sending {
+  readonly signal: AbortSignal;
+  readonly agent: Agent | false;
+  readonly accept?: string;
 }
 
 /** Asked at once, and how long one may take. */
 const AT_ONCE = 16;
 const DEADLINE_MS = 5000;
+/** A stream says something at least every SIGN_OF_LIFE_MS (flow-streams.ts); one that does not has lost its node. */
+const SILENCE_MS = 2.5 * SIGN_OF_LIFE_MS;
 /** An answer is a page: this is far above the largest. */
 const ANSWER_MAX = 64 << 20;
 
@@ -50,34 +68,39 @@ export class Peers {
     return this.#options.others();
   }
 
-  /** Asks all others for `path`; one that fails is named and does not hold up the rest. */
-  async ask<Answer>(path: string): Promise<{ answers: Answer[]; unreachable: Unreachable[] }> {
-    const answers: Answer[] = [];
+  /**
+   * Asks all others for `path` and hands over each answer as it comes, so that one is held and not all; resolves with those that
+   * did not answer, by name.
+   */
+  async ask<Answer>(path: string, take: (answer: Answer) => void): Promise<Unreachable[]> {
     const unreachable: Unreachable[] = [];
     const rest = [...this.others()];
     const work = async (): Promise<void> => {
       for (let peer = rest.shift(); peer !== undefined; peer = rest.shift()) {
-        try {
-          answers.push(await this.#get<Answer>(peer, path));
-        } catch (error) {
-          if (error instanceof WeirError && error.code === 'BAD_REQUEST') throw error;
-          unreachable.push({ node: peer.node, why: (error as Error).message });
-        }
+        const { node } = peer;
+        await this.#get<Answer>(peer, path).then(take, (error: Error) =>
+          unreachable.push({ node, why: error.message }),
+        );
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, work));
-    return { answers, unreachable: unreachable.sort((a, b) => (a.node < b.node ? -1 : 1)) };
+    return unreachable.sort((a, b) => (a.node < b.node ? -1 : 1));
   }
 
-  /** The lines of a stream, in batches as they come; ends when the peer ends it, rejects when it breaks. */
-  async *follow(peer: Peer, path: string, signal: AbortSignal): AsyncGenerator<FlowLine[], void, void> {
-    const answer = await this.#send(peer, path, signal);
+  /** A stream, in batches as it comes; ends when the peer ends it, rejects when it breaks or the peer falls silent. */
+  async *follow(peer: Peer, path: string, signal: AbortSignal): AsyncGenerator<StreamEvent[], void, void> {
+    // Not among the connections that questions share: a stream keeps its own for as long as it lasts.
+    const answer = await this.#send(peer, path, { signal, agent: false, accept: 'text/event-stream' });
+    const { silenceMs = SILENCE_MS } = this.#options;
+    answer.socket.setTimeout(silenceMs, () => {
+      answer.destroy(new Error(`no sign of life for ${silenceMs / 1000} s`));
+    });
     let rest = '';
     for await (const chunk of answer.setEncoding('utf8')) {
-      const lines = (rest + chunk).split('\n');
-      rest = lines.pop() ?? '';
-      if (rest.length > ANSWER_MAX) throw new Error('a line without end');
-      if (lines.length > 0) yield lines.map((line) => JSON.parse(line) as FlowLine);
+      const events = (rest + chunk).split('\n\n');
+      rest = events.pop() ?? '';
+      if (rest.length > ANSWER_MAX) throw new Error('an event without end');
+      if (events.length > 0) yield events.map(readEvent);
     }
   }
 
@@ -88,20 +111,21 @@ export class Peers {
   async #get<Answer>(peer: Peer, path: string): Promise<Answer> {
     const signal = AbortSignal.timeout(DEADLINE_MS);
     try {
-      return JSON.parse(await readAll(await this.#send(peer, path, signal))) as Answer;
+      return JSON.parse(await readAll(await this.#send(peer, path, { signal, agent: this.#agent }))) as Answer;
     } catch (error) {
       if (signal.aborted) throw new Error(`no answer within ${DEADLINE_MS / 1000} s`, { cause: error });
       throw error;
     }
   }
 
-  async #send(peer: Peer, path: string, signal: AbortSignal): Promise<IncomingMessage> {
+  async #send(peer: Peer, path: string, { accept, ...how }: Sending): Promise<IncomingMessage> {
     const { pems } = this.#options.credentials;
     if (pems === undefined) throw new Error('this agent has no certificate yet');
     if (peer.host === undefined) throw new Error('the address of the node is not known yet');
     const answer = await new Promise<IncomingMessage>((resolve, reject) => {
       const { host, serverName: servername } = peer;
-      const sent = request({ host, port: this.#options.port, path, servername, ...pems, agent: this.#agent, signal });
+      const headers = accept ? { accept } : {};
+      const sent = request({ host, port: this.#options.port, path, servername, headers, ...pems, ...how });
       sent.on('response', resolve);
       sent.on('error', reject);
       sent.end();
@@ -112,11 +136,17 @@ export class Peers {
   }
 }
 
+/** Server-sent events as flow-streams.ts writes them. */
+function readEvent(text: string): StreamEvent {
+  const field = (name: string) => new RegExp(`^${name}: (.*)$`, 'm').exec(text)?.[1];
+  const data = field('data');
+  return { line: data === undefined ? undefined : (JSON.parse(data) as FlowLine), cursor: field('id') };
+}
+
+/** A peer that refuses what this agent takes is of another version: it is named, like one that does not answer. */
 function refused(text: string, status: number | undefined): Error {
   try {
-    const { error } = JSON.parse(text) as ErrorAnswer;
-    if (error.code === 'BAD_REQUEST') return new WeirError('BAD_REQUEST', error.operation, error.message);
-    return new Error(error.message);
+    return new Error((JSON.parse(text) as ErrorAnswer).error.message);
   } catch {
     return new Error(`HTTP status ${status}`); // no answer of our API: its status is all there is to say
   }

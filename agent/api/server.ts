@@ -1,11 +1,11 @@
 /** The HTTP server with all resources: read-only, bounded in every way, one shape for every error. */
 
-import { createServer, type Server } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import swagger from '@fastify/swagger';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { WeirError } from '../errors.ts';
 import type { Logger } from '../run/log.ts';
-import { admit, type TokenJudge } from './admission.ts';
+import { admit, type TokenJudge, watchOver } from './admission.ts';
 import { endpointRoutes } from './endpoints.ts';
 import { errorAnswer, httpStatus, type SchemaFault, schemaFaults, toWeirError } from './errors-answer.ts';
 import { explainRoutes } from './explain.ts';
@@ -24,6 +24,7 @@ import type { State } from './state.ts';
 import { healthRoutes, statusRoutes } from './status.ts';
 import type { TlsCredentials } from './tls-server.ts';
 import { trafficRoutes } from './traffic.ts';
+import { addTurns } from './turns.ts';
 
 export interface ApiOptions {
   readonly state: State;
@@ -35,7 +36,12 @@ export interface ApiOptions {
   /** The other nodes' agents, for scope=cluster. */
   readonly peers?: Peers | undefined;
   /** Over TLS, and only for those whom admission.ts lets in. */
-  readonly guarded?: { readonly credentials: TlsCredentials; readonly judge: TokenJudge | undefined };
+  readonly guarded?: {
+    readonly credentials: TlsCredentials;
+    readonly judge: TokenJudge | undefined;
+    /** How often the readers of streams are judged again. */
+    readonly admitAgainMs?: number;
+  };
 }
 
 /** Nobody gets more than this. The API is for people and probes of one node. */
@@ -48,6 +54,22 @@ export const LIMITS = {
   requestTimeoutMs: 10_000,
   /** A connection on which nothing moves; streams of flows are exempt. */
   idleTimeoutMs: 30_000,
+  /** For who sent bytes that are no request, to read the answer. */
+  goodbyeMs: 500,
+  /** How often connections are looked at for their times. */
+  checkMs: 2_000,
+  /** A client that is gone without a word is noticed after a few times that. */
+  keepAliveMs: 30_000,
+} as const;
+
+const SERVER_OPTIONS = {
+  maxHeaderSize: LIMITS.headerBytes,
+  requestTimeout: LIMITS.requestTimeoutMs,
+  headersTimeout: LIMITS.requestTimeoutMs,
+  connectionsCheckingInterval: LIMITS.checkMs,
+  requireHostHeader: false, // Node would refuse it without a word
+  keepAlive: true,
+  keepAliveInitialDelay: LIMITS.keepAliveMs,
 } as const;
 
 /** Status of answers to bytes that are no HTTP request, by Node's error code. */
@@ -70,9 +92,8 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     serverFactory(handler) {
       const server =
         guarded && tls
-          ? tls.createTls(guarded.credentials, handler, LIMITS.headerBytes)
-          : createServer({ maxHeaderSize: LIMITS.headerBytes }, handler);
-      server.requestTimeout = LIMITS.requestTimeoutMs;
+          ? tls.createTls(guarded.credentials, handler, SERVER_OPTIONS)
+          : createServer(SERVER_OPTIONS, handler);
       server.setTimeout(LIMITS.idleTimeoutMs);
       return server as Server;
     },
@@ -90,17 +111,28 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
       const { status, code } = CLIENT_ERRORS[error.code ?? ''] ?? MALFORMED;
       const body = JSON.stringify(errorAnswer(new WeirError(code, 'read a request', error.message)));
       const head = `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close`;
-      socket.end(`HTTP/1.1 ${status}\r\n${head}\r\n\r\n${body}`);
+      // Nobody reads here any more, so nobody would see the client hang up; it has a moment to read why.
+      const hangUp = () => setTimeout(() => socket.destroy(), LIMITS.goodbyeMs);
+      socket.end(`HTTP/1.1 ${status}\r\n${head}\r\n\r\n${body}`, hangUp);
     },
   });
   app.server.maxConnections = LIMITS.connections;
   app.server.on('drop', () => metrics.requestRefused());
+  app.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    const message = `expect: expected 100-continue, got ${JSON.stringify(request.headers.expect)}`;
+    const body = errorAnswer(new WeirError('BAD_REQUEST', 'read a request', message));
+    response.writeHead(417, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+  });
   // answers are written as they are: a schema must be true, not a filter that hides what it forgot
   app.setSerializerCompiler(() => JSON.stringify);
 
+  addTurns(app, () => metrics.requestRefused());
   app.addHook('onRequest', async ({ raw, method }, reply) => {
     if ((raw.url?.length ?? 0) > LIMITS.urlBytes) {
       throw new WeirError('TOO_LARGE', 'read a request', `the URL is longer than ${LIMITS.urlBytes} bytes`);
+    }
+    if (raw.httpVersion === '1.1' && raw.headers.host === undefined) {
+      throw new WeirError('BAD_REQUEST', 'read a request', 'expected a Host header, which HTTP/1.1 requires');
     }
     // Here, before anybody looks at a body: QUERY and its like are refused for what they are, not for their content type.
     if (method !== 'GET' && method !== 'HEAD') {
@@ -109,7 +141,13 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
       return reply.code(405).header('allow', 'GET, HEAD').send(errorAnswer(error));
     }
   });
-  if (guarded) app.addHook('onRequest', (request) => admit(request, guarded.judge));
+  if (guarded) {
+    const { judge, admitAgainMs } = guarded;
+    app.addHook('onRequest', async (request, reply) => {
+      await admit(request, judge);
+      watchOver(request, reply, judge, admitAgainMs);
+    });
+  }
   app.addHook('onRoute', (route) => {
     route.schema ??= {};
     route.schema.querystring ??= { type: 'object', additionalProperties: false, properties: {} };

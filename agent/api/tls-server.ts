@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';
-import { createServer, type Server } from 'node:https';
+import { createServer, type Server, type ServerOptions } from 'node:https';
 import { createSecureContext } from 'node:tls';
 import { asWeirError } from '../errors.ts';
 import type { Logger } from '../run/log.ts';
@@ -24,6 +24,12 @@ export interface Pems {
 }
 
 const READ_MS = 10_000;
+const TLS = {
+  requestCert: true,
+  rejectUnauthorized: false,
+  minVersion: 'TLSv1.2',
+  handshakeTimeout: 10_000,
+} as const satisfies ServerOptions;
 
 /** The files as they are now, read again when they change. */
 export class TlsCredentials {
@@ -79,11 +85,14 @@ export class TlsCredentials {
 }
 
 /** A server that lets anybody speak TLS; who may ask is decided by request (admission.ts). */
-export function createTls(credentials: TlsCredentials, handler: RequestListener, maxHeaderSize: number): Server {
-  const server = createServer(
-    { ...credentials.pems, requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2', maxHeaderSize },
-    handler,
-  );
-  credentials.onChange((pems) => server.setSecureContext(pems));
+export function createTls(credentials: TlsCredentials, handler: RequestListener, options: ServerOptions): Server {
+  const server = createServer({ ...options, ...credentials.pems, ...TLS }, handler);
+  let ca = credentials.pems?.ca;
+  credentials.onChange((pems) => {
+    server.setSecureContext(pems);
+    // Whom the authority of before let in shows itself again: it may be trusted no more.
+    if (ca !== undefined && !ca.equals(pems.ca)) server.closeAllConnections();
+    ca = pems.ca;
+  });
   return server;
 }

@@ -97,6 +97,8 @@ const MAP_ANSWER = record('A graph.', { services: list(TALKER), edges: list(PAIR
 
 const ROWS_MAX = 5000;
 const ROWS_USUAL = 20;
+/** Of all nodes together, while they are added. */
+const ROWS_OF_ALL_MAX = 50_000;
 const ONCE: Schema = {
   type: 'boolean',
   description: 'Leave a connection to the node of its initiator, so that the sums of several nodes may be added',
@@ -118,8 +120,11 @@ export function trafficRoutes(app: FastifyInstance, state: State, peers: Peers |
     const own = present(summary, lost);
     if (cluster === undefined) return own;
     const path = ownScope(url, { once: 'true', top: String(ROWS_MAX), by }).replace(/^[^?]*/, '/v1/flows/stats');
-    const { answers, unreachable } = await cluster.ask<StatsAnswer>(path);
-    return { ...added([own, ...answers]), unreachable };
+    let sums = own;
+    const unreachable = await cluster.ask<StatsAnswer>(path, (answer) => {
+      sums = added([sums, answer]);
+    });
+    return { ...sums, unreachable };
   }
 
   app.get<{ Querystring: StatsQuery }>(
@@ -149,9 +154,12 @@ export function trafficRoutes(app: FastifyInstance, state: State, peers: Peers |
       },
     },
     async ({ query, url }): Promise<StatsAnswer> => {
-      const { talkers, pairs, drops, ...rest } = await summed(query, url, query.by ?? 'pod');
+      const { talkers, pairs, drops, leftOut, ...rest } = await summed(query, url, query.by ?? 'pod');
       const top = query.top ?? ROWS_USUAL;
-      return { ...rest, talkers: talkers.slice(0, top), pairs: pairs.slice(0, top), drops: drops.slice(0, top) };
+      const shown = { talkers: talkers.slice(0, top), pairs: pairs.slice(0, top), drops: drops.slice(0, top) };
+      // Whoever adds these sums to others must know what is not in them.
+      const cut = query.once ? pairs.slice(top).reduce((sum, pair) => sum + eventsOf(pair), 0) : 0;
+      return { ...rest, ...shown, leftOut: leftOut + cut };
     },
   );
 
@@ -177,7 +185,7 @@ export function trafficRoutes(app: FastifyInstance, state: State, peers: Peers |
       const edges = pairs.slice(0, ROWS_MAX);
       const named = new Set(edges.flatMap(({ from, to }) => [from, to]));
       const services = talkers.filter(({ name }) => named.has(name));
-      const cut = pairs.length - edges.length;
+      const cut = pairs.slice(ROWS_MAX).reduce((sum, pair) => sum + eventsOf(pair), 0);
       return { services, edges, leftOut: leftOut + cut, lost, ...(unreachable && { unreachable }) };
     },
   );
@@ -225,11 +233,13 @@ function talkersOf(pairs: readonly PairAnswer[]): TalkerAnswer[] {
 function added(answers: readonly StatsAnswer[]): StatsAnswer {
   const pairs = new Map<string, PairAnswer>();
   const drops = new Map<string, DropAnswer>();
+  let cut = 0;
   for (const answer of answers) {
     for (const pair of answer.pairs) {
       const key = [pair.from, pair.to, pair.protocol, pair.port].join('\u0000');
       const before = pairs.get(key);
-      pairs.set(key, before ? sum(before, pair) : pair);
+      if (before || pairs.size < ROWS_OF_ALL_MAX) pairs.set(key, before ? sum(before, pair) : pair);
+      else cut += eventsOf(pair);
     }
     for (const drop of answer.drops) {
       const key = [drop.reason, drop.rule?.policy, drop.rule?.path, ...drop.isolatedBy].join('\u0000');
@@ -241,7 +251,7 @@ function added(answers: readonly StatsAnswer[]): StatsAnswer {
   const all = [...pairs.values()].sort((a, b) => b.bytes - a.bytes || b.drops - a.drops);
   return {
     flows: answers.reduce((total, { flows }) => total + flows, 0),
-    leftOut: answers.reduce((total, { leftOut }) => total + leftOut, 0),
+    leftOut: answers.reduce((total, { leftOut }) => total + leftOut, cut),
     talkers: talkersOf(all),
     pairs: all,
     drops: [...drops.values()].sort((a, b) => b.drops - a.drops),
@@ -258,6 +268,11 @@ function sum(a: PairAnswer, b: PairAnswer): PairAnswer {
     bytes: a.bytes + b.bytes,
     lastSeen: later(a.lastSeen, b.lastSeen),
   };
+}
+
+/** What is left out with a pair, at least. */
+function eventsOf({ connections, drops }: PairAnswer): number {
+  return Math.max(1, connections + drops);
 }
 
 /** Of two times as text. */

@@ -33,6 +33,7 @@ export async function* mergeOrdered(streams: readonly AsyncIterable<FlowLine>[])
 export class HoldBack {
   readonly #clock: Clock;
   readonly #holdMs: number;
+  readonly #most: number;
   #held: { readonly line: FlowLine; readonly atMs: number }[] = [];
   #ready: FlowLine[] = [];
   #wake = Promise.withResolvers<void>();
@@ -40,16 +41,18 @@ export class HoldBack {
   #isEnded = false;
   #isArmed = false;
 
-  constructor(clock: Clock, holdMs: number) {
+  /** `most`: lines of all nodes together that wait to be read. */
+  constructor(clock: Clock, holdMs: number, most = MOST_HELD) {
     this.#clock = clock;
     this.#holdMs = holdMs;
+    this.#most = most;
   }
 
   /** Resolves when more may be added. */
   async add(line: FlowLine): Promise<void> {
     this.#held.push({ line, atMs: this.#clock.nowMs() });
     this.#arm();
-    while (this.#held.length + this.#ready.length >= MOST_HELD && !this.#isEnded) await this.#room.promise;
+    while (this.#held.length + this.#ready.length >= this.#most && !this.#isEnded) await this.#room.promise;
   }
 
   /** Gives what is held, and ends. */
@@ -98,5 +101,5 @@ export class HoldBack {
   }
 }
 
-/** Lines of all nodes together that wait to be printed. */
+/** For a reader that has a process of its own. */
 const MOST_HELD = 20_000;

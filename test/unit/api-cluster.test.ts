@@ -1,10 +1,11 @@
 /** The API with TLS: who gets in, and questions about all nodes, over real connections between three agents. */
 
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { request } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
 import * as assert from 'uvu/assert';
 import type { TokenJudge } from '../../agent/api/admission.ts';
 import type { FlowsAnswer } from '../../agent/api/flows.ts';
@@ -33,16 +34,20 @@ let port = 0;
 type Node = Awaited<ReturnType<typeof startNode>>;
 const nodes: Node[] = [];
 
+const AGAIN_MS = 50;
+const revoked = new Set<string>();
 const judge: TokenJudge = async ({ token, path }) => {
   if (token === 'api-away') throw new WeirError('API_UNREACHABLE', 'review a token', 'no answer');
-  if (token !== 'known') return 'unknown token';
+  if (token !== 'known' || revoked.has(token)) return 'unknown token';
   return path === '/v1/status' ? 'not allowed' : 'allowed';
 };
 
 /** An agent at 127.0.0.N; all listen on the port the first one got. */
 async function startNode(number: number) {
   const host = `127.0.0.${number}`;
-  const credentials = await TlsCredentials.open({ ...server, ca: ca.certificate });
+  const files = { ...server, ca: join(folder, `ca-of-${number}.crt`) };
+  await copyFile(ca.certificate, files.ca);
+  const credentials = await TlsCredentials.open(files);
   const { state, fake } = makeState(1000, `node-${number}`);
   let others = [1, 2, 3];
   const peers = new Peers({
@@ -59,13 +64,20 @@ async function startNode(number: number) {
           serverName: `node-${one}.default.hubble-grpc.cilium.io`,
         })),
   });
-  const app = await createApi({ state, metrics: createMetrics(state), peers, guarded: { credentials, judge } });
+  const app = await createApi({
+    state,
+    metrics: createMetrics(state),
+    peers,
+    guarded: { credentials, judge, admitAgainMs: AGAIN_MS },
+  });
   await listen(app, { kind: 'tcp', host, port });
   port = (app.server.address() as AddressInfo).port;
   return {
     number,
     host,
     app,
+    files,
+    credentials,
     fake,
     /** Events at a time of this node's own choosing come in the order they are given in. */
     see: (...records: Uint8Array[]) => fake.history.listener(r.batch(...records), records.length, 0),
@@ -159,6 +171,75 @@ for (const [who, question, path, status, words] of WHO) {
     assert.match(got.body, words);
   });
 }
+
+/** One connection, kept, with the certificate; `ask` resolves with a status, or 'closed'. */
+async function keptConnection(node: Node, pair: KeyPair, session?: Buffer) {
+  const socket = connectTls({
+    host: node.host,
+    port,
+    ca: await readFile(ca.certificate),
+    servername: `node-${node.number}.default.hubble-grpc.cilium.io`,
+    cert: await readFile(pair.certificate),
+    key: await readFile(pair.key),
+    ...(session && { session }),
+  });
+  let got = '';
+  let last: Buffer | undefined;
+  socket.on('error', () => {});
+  socket.on('session', (ticket: Buffer) => {
+    last = ticket;
+  });
+  socket.setEncoding('utf8').on('data', (text: string) => {
+    got += text;
+  });
+  await new Promise((resolve) => socket.once('secureConnect', resolve).once('close', resolve));
+  return {
+    socket,
+    session: () => last,
+    async ask(path: string): Promise<string> {
+      got = '';
+      socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`);
+      return until(() => (socket.destroyed ? 'closed' : /^HTTP\/1.1 ([0-9]+) .*\r\n\r\n./s.exec(got)?.[1]), {
+        what: 'an answer',
+      });
+    },
+  };
+}
+
+test('an authority that is trusted no more: neither kept connections nor resumed sessions of its holders go on', async () => {
+  const node = await startNode(4);
+  const old = await ca.issue('old-client', SERVER_NAME);
+  const kept = await keptConnection(node, old);
+  try {
+    assert.is(await kept.ask('/v1/flows'), '200');
+    const session = await until(() => kept.session(), { what: 'a session to resume' });
+    const next = await CertificateAuthority.make(folder, 'next');
+    await copyFile(next.certificate, node.files.ca);
+    await node.credentials.readAgain();
+    assert.is(await kept.ask('/v1/flows'), 'closed');
+    const resumed = await keptConnection(node, old, session);
+    assert.is(await resumed.ask('/v1/flows'), '401');
+    resumed.socket.destroy();
+  } finally {
+    kept.socket.destroy();
+    await node.stop();
+  }
+});
+
+test('a token that is revoked ends the stream it opened', async () => {
+  const node = await startNode(5);
+  void ask(node, '/v1/flows?follow=true', { token: 'known' }).catch(() => {}); // it will be cut off
+  await until(() => node.fake.history.stats().followers === 1, { what: 'the stream' });
+  await new Promise((resolve) => setTimeout(resolve, 5 * AGAIN_MS));
+  assert.is(node.fake.history.stats().followers, 1, 'a token that may goes on');
+  revoked.add('known');
+  try {
+    await until(() => node.fake.history.stats().followers === 0, { what: 'the stream to end' });
+  } finally {
+    revoked.clear();
+    await node.stop();
+  }
+});
 
 test('pages of all nodes in order of time', async () => {
   for (const port of [1, 2, 3, 4, 5, 6])

@@ -18,7 +18,7 @@ import type { FlowHistory } from '../../agent/flow/history.ts';
 import { HubbleClient } from '../kit/hubble-grpc.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
-import { batch, event, makeHistory } from './flow-records.ts';
+import { batch, event, makeHistory } from '../unit/flow-records.ts';
 
 /** Longer with --long. */
 const BUDGET_MS = process.env.WEIR_TEST_LONG ? 60_000 : 3000;
