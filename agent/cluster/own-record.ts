@@ -144,9 +144,10 @@ export function createOwnRecord(options: OwnRecordOptions): OwnRecord {
           again = true;
           continue;
         }
-        fail(cause);
+        fail(cause); // The back-off decides when the next one is.
+        break;
       }
-    } while (again && failures === 0 && !signal.aborted);
+    } while (again && !signal.aborted);
     running = false;
     if (signal.aborted) stop.resolve();
   }

@@ -13,6 +13,7 @@ import {
 import { createOwnRecord } from '../../agent/cluster/own-record.ts';
 import type { WeirError } from '../../agent/errors.ts';
 import { POD_RANGE } from '../../agent/identity/allocate.ts';
+import { ApiError } from '../../agent/kubernetes/api-error.ts';
 import { collectionPath, objectPath } from '../../agent/kubernetes/path.ts';
 import type { IdentityNumber } from '../../agent/model/identity.ts';
 import { fakeClock } from '../kit/clock.ts';
@@ -219,6 +220,45 @@ one('an object with other labels than its name stands for is refused by name', a
     `WeirIdentity ${name} has other labels than its name stands for; expected k8s:app=app-1: remove it`,
   );
   agent.end();
+});
+
+one('a record that somebody else writes just as the API server comes back is written all the same', async () => {
+  const clock = fakeClock();
+  const end = new AbortController();
+  const answer = (code: 'API_UNREACHABLE' | 'API_CONFLICT') => Promise.reject(new ApiError(code, 'test', code));
+  const there = {
+    metadata: { name: 'node-1', resourceVersion: '1' },
+    spec: { addresses: [], podCidrs: [], routerAddresses: [], identities: [] },
+  };
+  const reads = [() => answer('API_UNREACHABLE'), () => answer('API_UNREACHABLE')];
+  const updates = [() => answer('API_CONFLICT')];
+  const record = createOwnRecord({
+    client: {
+      get: async () => (await (reads.shift() ?? (async () => there))()) as never,
+      create: async () => answer('API_CONFLICT'),
+      update: async (_path, object) => (await (updates.shift() ?? (async () => object))()) as never,
+    },
+    nodeName: 'node-1',
+    owner: ownerOf('node-1'),
+    clock,
+    signal: end.signal,
+    onTrouble: () => {},
+  });
+  record.describe({ addresses: [], podCidrs: [], routerAddresses: [] });
+  await turn();
+  let accepted = false;
+  for (let i = 0; i < 6 && !accepted; i++) {
+    record.claim([300]).then(
+      () => {
+        accepted = true;
+      },
+      () => {}, // The API server is away: asked again.
+    );
+    clock.advance(10_000);
+    for (let turns = 0; turns < 10; turns++) await turn();
+  }
+  assert.ok(accepted);
+  end.abort();
 });
 
 one.run();
