@@ -1,14 +1,22 @@
 /** What is sent to a Service is told with its name, also of a Service that is gone by then, and can be asked for by it. */
+
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import type { FlowsAnswer } from '../../agent/api/flows.ts';
 import { type Guide, startGuide } from '../kit/guide.ts';
 import type { PodUnderTest } from '../kit/node.ts';
+import { privileged } from '../kit/privileged.ts';
+import { StockHubble } from '../kit/stock-hubble.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 
-const test = suite('Services in flows');
+const test = privileged(suite('Services in flows'), 'root', 'btf', 'bpffs', 'hubble');
 const VIP = { v4: '10.96.7.1', v6: 'fd96::7:1' } as const;
 let guide: Guide;
+let folder: string;
+let hubble: StockHubble;
 
 const manifest = (backend: PodUnderTest): string => `
 apiVersion: v1
@@ -40,14 +48,20 @@ endpoints:
   .join('')}`;
 
 test.before(async () => {
-  guide = await startGuide('flowservice', ['--services=true']);
+  folder = await mkdtemp(join(tmpdir(), 'wt-flow-service-'));
+  const socket = join(folder, 'hubble.sock');
+  guide = await startGuide('flowservice', ['--services=true', `--hubble-socket=${socket}`]);
+  hubble = new StockHubble({ server: `unix://${socket}`, home: folder });
   const { frontend, backend } = guide.pods;
   await guide.node.writeManifest('shop.yaml', manifest(backend));
   await until(async () => (await frontend.peer.tcp({ address: VIP.v4, port: 80, timeoutMs: 500 })) === 'ok', {
     what: 'the Service to be in force',
   });
 });
-test.after(() => guide?.node.close());
+test.after(async () => {
+  await guide?.node.close();
+  if (folder !== undefined) await rm(folder, { recursive: true, force: true });
+});
 
 type Flow = FlowsAnswer['flows'][number];
 
@@ -120,6 +134,35 @@ test('weir observe shows it, and finds by it', async () => {
   assert.is(others.stdout, '');
   const all = await node.weir('observe', '--last', '1000', '--service', 'default/');
   assert.ok(all.stdout.includes('42001') && all.stdout.includes('42002') && !all.stdout.includes('42003'));
+});
+
+test('the stock hubble client shows it field by field, and finds by it', async () => {
+  const { frontend, backend } = guide.pods;
+  const ask = (...flags: string[]) => hubble.observe('--first', '100000', '--port', '42001', ...flags);
+  const all = await ask();
+  const requests = await ask('--to-service', 'default/shop');
+  const replies = await ask('--from-service', 'default/sh');
+  assert.ok(requests.length > 0 && replies.length > 0);
+  assert.is(requests.length + replies.length, all.length);
+  for (const flow of requests) {
+    const { IP, is_reply, source_service, destination_service } = flow;
+    assert.equal([destination_service, source_service, is_reply], [SHOP, undefined, false], JSON.stringify(flow));
+    assert.equal(IP, { source: frontend.ipv4, destination: backend.ipv4, ipVersion: 'IPv4' });
+  }
+  for (const flow of replies) {
+    const { IP, is_reply, source_service, destination_service } = flow;
+    assert.equal([source_service, destination_service, is_reply], [SHOP, undefined, true], JSON.stringify(flow));
+    assert.equal(IP, {
+      ...{ source: backend.ipv4, destination: frontend.ipv4, ipVersion: 'IPv4' },
+      source_xlated: VIP.v4,
+    });
+  }
+  assert.equal(await ask('--snat-ip', `${VIP.v4}/32`), replies);
+  const [first] = requests;
+  assert.equal([first?.trace_reason, first?.policy_match_type], ['NEW', 4], 'nothing isolates frontend');
+  const device = first?.interface?.name ?? '';
+  assert.match(device, /^weir[0-9a-f]{10}$/);
+  assert.equal(await ask('--interface', device), requests);
 });
 
 test('the end of a connection that is older than the removal of its Service has its name', async () => {
