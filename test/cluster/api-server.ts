@@ -140,12 +140,18 @@ export class ApiServer {
   }
 
   /**
-   * One request by the admin. `body` is sent as JSON unless it is text; `type` is its content type.
+   * One request, by the admin unless a token is given. `body` is sent as JSON unless it is text; `type` is its content type.
    * A path has its query with it. Resolves whatever the status; rejects when there is no answer.
    */
-  async request(method: string, path: string, body?: object | string, type = 'application/json'): Promise<ApiAnswer> {
+  async request(
+    method: string,
+    path: string,
+    body?: object | string,
+    type = 'application/json',
+    token = this.token,
+  ): Promise<ApiAnswer> {
     this.#agent ??= new Agent({ ca: readFileSync(this.caFile), keepAlive: true });
-    const headers = { Authorization: `Bearer ${this.token}`, ...(body === undefined ? {} : { 'Content-Type': type }) };
+    const headers = { Authorization: `Bearer ${token}`, ...(body === undefined ? {} : { 'Content-Type': type }) };
     const { hostname, port } = new URL(this.url);
     const text = typeof body === 'object' ? JSON.stringify(body) : body;
     return send({ hostname, port, method, path, headers, agent: this.#agent }, text);
