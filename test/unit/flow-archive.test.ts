@@ -1,5 +1,5 @@
 /** The history on disk: what was in memory is there after memory, restarts, and damage; what cannot be there is counted. */
-import { appendFile, mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, mkdtemp, readdir, readFile, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
@@ -181,6 +181,41 @@ test('size and age: the oldest segments go', async () => {
   assert.is(archive.stats().segments, 1, 'all others are too old');
   assert.is((await readdir(folder)).length, 3, 'its two files, and how far the run has come');
   assert.is((await history.page(ask({}))).flows.length, 501);
+  await archive.close();
+});
+
+test('what was written while the clock ran ahead keeps nothing else beyond its age', async () => {
+  const clock = { now: Date.now() };
+  const options = { now: () => clock.now };
+  const dayAhead = clock.now + 24 * 3600_000;
+  const ahead = await run(10, { now: () => dayAhead });
+  ahead.see(1, 1);
+  await ahead.archive.close();
+  const { path } = ahead.archive.segments[0] as { path: string };
+  await utimes(`${path}.flows`, dayAhead / 1000, dayAhead / 1000);
+  const right = await run(10, options);
+  right.see(1, 2);
+  await right.archive.close();
+  clock.now += 2 * 3600_000;
+  const later = await run(10, options);
+  assert.equal(
+    later.archive.segments.map(({ run: of }) => of),
+    [ahead.history.run],
+  );
+  await later.archive.close();
+});
+
+test('a clock that is set back hides nothing that was written before', async () => {
+  const clock = { now: Date.now() };
+  const { archive, history, see } = await run(1, { now: () => clock.now });
+  see(1, 1);
+  await archive.flush();
+  clock.now -= 3600_000;
+  see(1, 2);
+  await archive.flush();
+  see(1, 3);
+  const page = await history.page(ask({ sinceMs: Date.now() - 60_000 }));
+  assert.equal(ports(page.flows), [1, 2, 3]);
   await archive.close();
 });
 

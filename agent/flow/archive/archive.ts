@@ -205,7 +205,7 @@ export class FlowArchive {
         segment.records += to - from;
         writing.namesBytes += Buffer.byteLength(encoded.names);
         segment.bytes += Buffer.byteLength(encoded.names) + encoded.records.length;
-        segment.endMs = this.#now();
+        segment.endMs = Math.max(segment.endMs, this.#now()); // a clock may be set back
         this.#next = to;
       }
       if (this.#failure !== undefined) this.#options.log?.info('flows are written to disk again');
@@ -287,8 +287,9 @@ export class FlowArchive {
     const now = this.#now();
     let bytes = this.segments.reduce((sum, segment) => sum + segment.bytes, 0);
     for (const segment of [...this.segments]) {
-      const isWritten = segment === this.#writing?.segment;
-      if (isWritten || (bytes <= this.#options.maxBytes && now - segment.endMs <= this.#options.maxAgeMs)) break;
+      if (segment === this.#writing?.segment) continue;
+      // Each by itself: one that was written while the clock ran ahead does not keep those behind it.
+      if (bytes <= this.#options.maxBytes && now - segment.endMs <= this.#options.maxAgeMs) continue;
       bytes -= segment.bytes;
       await this.#remove(segment);
     }
