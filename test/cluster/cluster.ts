@@ -173,10 +173,17 @@ export class Cluster implements AsyncDisposable {
     await allEnded([this.#join(joining), this.#applyDns()]);
   }
 
-  /** A further node; resolves when the API server knows it and, with ptp, it is Ready. */
-  async addNode(): Promise<Node> {
+  /**
+   * A further node; resolves when the API server knows it and, with ptp, it is Ready. `podCidrs`: those it is to have, in
+   * place of the controller manager's choice.
+   */
+  async addNode(podCidrs: readonly string[] = []): Promise<Node> {
     const node = this.#newNode();
     await node.install(await this.#images());
+    if (podCidrs.length > 0) {
+      const spec = { podCIDR: podCidrs[0], podCIDRs: podCidrs };
+      await this.apply(JSON.stringify({ apiVersion: 'v1', kind: 'Node', metadata: { name: node.name }, spec }));
+    }
     await this.#join([node]);
     return node;
   }

@@ -5,6 +5,7 @@ import { privileged } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 import { CONTROL_PLANE } from './addresses.ts';
+import { cni } from './by-hand.ts';
 import { type Cluster, clusterName } from './cluster.ts';
 import { FaultTraffic, SERVER_POLICY } from './fault-traffic.ts';
 import type { Node } from './node.ts';
@@ -90,25 +91,6 @@ const interfacesOf = async (node: Node): Promise<string[]> =>
     .map(({ ifname }: { ifname: string }) => ifname)
     .filter((name: string) => /^weir[0-9a-f]{10}$/.test(name))
     .sort();
-
-/** The agent's, by hand: what a container runtime would ask. */
-async function cni(
-  node: Node,
-  verb: 'ADD' | 'DEL' | 'STATUS',
-  container: string,
-  netns = '',
-): Promise<{ code: number | null; answer: { code?: number; msg?: string; details?: string } }> {
-  const words = [
-    `CNI_COMMAND=${verb}`,
-    `CNI_CONTAINERID=${container}`,
-    `CNI_NETNS=${netns}`,
-    'CNI_IFNAME=eth0',
-    'CNI_PATH=/opt/cni/bin',
-  ];
-  const input = JSON.stringify({ cniVersion: '1.1.0', name: 'weir', type: 'weir-cni' });
-  const { code, stdout } = await node.tryRun(['env', ...words, '/opt/cni/bin/weir-cni'], { input, timeoutMs: 120_000 });
-  return { code, answer: stdout.trim() === '' ? {} : JSON.parse(stdout) };
-}
 
 test.before(async () => {
   cluster = await startWeirCluster({ name: clusterName('fault'), nodes: 2, routingMode: 'tunnel' });

@@ -137,7 +137,7 @@ test('pods of both nodes reach each other in both families', async () => {
   for (const address of addresses.get('a') ?? []) assert.is(await connect(cluster, 'b', address), 'ok', address);
 });
 
-test('hostPort is reached from the outside, and by pods of its node and of others', async () => {
+test('hostPort is reached from the outside, by pods of its node and of others, and by the pod itself', async () => {
   const manifest = podManifest({ name: 'hostport', node: 'node1' });
   const [container] = manifest.spec.containers;
   if (container === undefined) throw new Error('a pod without a container');
@@ -146,7 +146,8 @@ test('hostPort is reached from the outside, and by pods of its node and of other
   await cluster.kubectl('wait', '--for=condition=Ready', 'pod/hostport', '--timeout=60s');
   const url = `http://${node1().addresses.v4}:8444/hostname`;
   assert.is(await cluster.world.run(['curl', '-s', '--max-time', '5', url]), 'hostport');
-  for (const pod of ['a', 'b']) assert.is(await connect(cluster, pod, node1().addresses.v4, 8444), 'ok', pod);
+  for (const pod of ['a', 'b', 'hostport'])
+    assert.is(await connect(cluster, pod, node1().addresses.v4, 8444), 'ok', pod);
 });
 
 test('an upgrade brings CRDs up to date and leaves those of others alone', async () => {

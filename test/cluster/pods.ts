@@ -67,12 +67,19 @@ export async function runPods(cluster: Cluster, wishes: readonly PodWish[]): Pro
   return addresses;
 }
 
+const AGENT_LOGS = ['logs', '-n', 'kube-system', '-l', 'k8s-app=weir', '-c', 'weir-agent', '--prefix', '--tail=20'];
+
 /** Why it does not run: what Kubernetes says of it, and the last its node's programs said. */
 async function historyOf(cluster: Cluster, pod: string, namespace: string): Promise<string> {
   const { stdout } = await cluster.tryKubectl('describe', 'pod', '-n', namespace, pod);
   const node = cluster.nodes.find(({ name }) => stdout.includes(`${name}/`));
   if (node === undefined) return stdout;
-  return [stdout, 'containerd:', endOf(node.log('containerd')), 'kubelet:', endOf(node.log('kubelet'))].join('\n');
+  const agents = await cluster.tryKubectl(...AGENT_LOGS);
+  return [
+    stdout,
+    ...['containerd:', endOf(node.log('containerd')), 'kubelet:', endOf(node.log('kubelet'))],
+    ...['agents:', agents.stdout],
+  ].join('\n');
 }
 
 /**
