@@ -234,9 +234,9 @@ export class FlowArchive {
     if (writing !== undefined && !isFull && !isOld && !this.#gap) return writing;
     await this.#end();
     this.#gap = false;
-    // two segments of one millisecond are told apart by their first record
+    // their order is that of their names, whatever the clock does
     const id: SegmentId = {
-      startMs: Math.max(now, this.segments.at(-1)?.startMs ?? 0),
+      startMs: Math.max(now, (this.segments.at(-1)?.startMs ?? -1) + 1),
       run: this.#run,
       first: this.#next,
     };
