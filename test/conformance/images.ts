@@ -47,14 +47,16 @@ export function writeRegistries(file: string): void {
 
 async function recipes(): Promise<Recipe[]> {
   const busybox = await pathOf('busybox');
+  // Not busybox's shell: it runs its own nc and wget whatever is in the path.
   const tools = {
+    sh: 'dash',
+    bash: 'bash',
     curl: 'curl',
+    wget: 'wget',
+    nc: 'nc.openbsd',
     dig: 'dig',
     nslookup: 'nslookup',
-    nc: 'nc.openbsd',
-    wget: 'wget',
     getent: 'getent',
-    bash: 'bash',
   };
   const programs = await Promise.all(
     Object.entries(tools).map(async ([name, of]) => [name, await pathOf(of)] as const),
