@@ -107,13 +107,17 @@ export async function createApi(options: ApiOptions): Promise<FastifyInstance> {
     },
     clientErrorHandler(error, socket) {
       metrics.requestRefused();
-      if (!socket.writable) return;
+      if (!socket.writable) {
+        socket.destroy();
+        return;
+      }
       const { status, code } = CLIENT_ERRORS[error.code ?? ''] ?? MALFORMED;
       const body = JSON.stringify(errorAnswer(new WeirError(code, 'read a request', error.message)));
       const head = `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close`;
-      // Nobody reads here any more, so nobody would see the client hang up; it has a moment to read why.
-      const hangUp = () => setTimeout(() => socket.destroy(), LIMITS.goodbyeMs);
-      socket.end(`HTTP/1.1 ${status}\r\n${head}\r\n\r\n${body}`, hangUp);
+      // Nobody reads here any more, so nobody would see the client hang up; it has a moment to read why. Where TLS did not come to
+      // be, the words never leave.
+      setTimeout(() => socket.destroy(), LIMITS.goodbyeMs);
+      socket.end(`HTTP/1.1 ${status}\r\n${head}\r\n\r\n${body}`);
     },
   });
   app.server.maxConnections = LIMITS.connections;
