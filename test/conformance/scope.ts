@@ -37,7 +37,7 @@ export const LEFT_OUT: readonly LeftOut[] = [
   { tests: /evicted pods/, reason: 'kubelets here do not measure local storage, so they evict nothing for it' },
   { tests: /Internet connection/, reason: 'no Internet' },
   {
-    tests: /should (proxy through a service|.*ProxyWithPath)|service Proxy/,
+    tests: /should (proxy through a service|.*ProxyWithPath)|service Proxy|create endpoints for unready pods/,
     reason: 'the API server is on no node, so pods are out of its reach',
   },
 ];
