@@ -13,8 +13,8 @@ import { type Contender, contest, numbers, type Sample } from './rounds.ts';
 const PODS = 10;
 const PODS_QUICKLY = 5;
 const LIMIT_MS = 120_000;
-/** A pod that nobody schedules: a watch that tells of it is open. */
-const SENTINEL = 'bench-sentinel';
+/** How often pods were started: each time they have names of their own. */
+let starts = 0;
 
 const METRICS: readonly (Metric & { key: string })[] = [
   { key: 'oneP50', metric: 'scheduled to Running, one by one, p50', goal: { ratioAtLeast: 1 } },
@@ -57,10 +57,13 @@ function contender(name: string, cluster: Cluster, pods: number): Contender {
 
 /** Milliseconds of each, by a watch: the API server's own times are whole seconds. The pods are gone when it resolves. */
 async function startPods(cluster: Cluster, count: number): Promise<number[]> {
-  await cluster.apply(pod(SENTINEL, 'nobody'));
+  const batch = `bench-${++starts}`;
+  // Nobody schedules it: a watch that tells of it is open.
+  const sentinel = `${batch}-sentinel`;
+  await cluster.apply(pod(sentinel, 'nobody'));
   const watch = spawn(
     stockProgram('kubectl'),
-    ['get', '--raw', '/api/v1/namespaces/default/pods?watch=1&labelSelector=bench'],
+    ['get', '--raw', '/api/v1/namespaces/default/pods?watch=1&resourceVersion=0&labelSelector=bench'],
     { env: { ...process.env, KUBECONFIG: cluster.kubeconfig }, stdio: ['ignore', 'pipe', 'inherit'] },
   );
   const scheduled = new Map<string, number>();
@@ -70,8 +73,11 @@ async function startPods(cluster: Cluster, count: number): Promise<number[]> {
     const limit = setTimeout(() => reject(new Error(`${running.size} of ${count} pods run`)), LIMIT_MS);
     createInterface({ input: watch.stdout }).on('line', (line) => {
       const now = performance.now();
-      const { metadata, spec, status } = JSON.parse(line).object;
-      if (metadata.name === SENTINEL) return isOpen.resolve();
+      const { type, object } = JSON.parse(line);
+      if (type === 'ERROR') return reject(new Error(`the watch of pods: ${line}`));
+      const { metadata, spec, status } = object;
+      if (metadata.name === sentinel) return isOpen.resolve();
+      if (!metadata.name.startsWith(`${batch}-`)) return; // What the watch cache still remembers.
       if (spec.nodeName !== undefined && !scheduled.has(metadata.name)) scheduled.set(metadata.name, now);
       if (status.phase === 'Running' && !running.has(metadata.name)) running.set(metadata.name, now);
       if (running.size < count) return;
@@ -80,8 +86,8 @@ async function startPods(cluster: Cluster, count: number): Promise<number[]> {
     });
   });
   try {
-    await isOpen.promise;
-    await cluster.apply(Array.from({ length: count }, (_, i) => pod(`bench-${i}`)).join('\n---\n'));
+    await Promise.race([isOpen.promise, all]);
+    await cluster.apply(Array.from({ length: count }, (_, i) => pod(`${batch}-${i}`)).join('\n---\n'));
     await all;
   } finally {
     watch.kill();
