@@ -17,7 +17,15 @@ const bytes = (length: number, first: number): Uint8Array => Uint8Array.from({ l
 const GOLDEN: Record<string, [layout.Codec<never>, unknown]> = {
   endpoint: [
     layout.endpoint as layout.Codec<never>,
-    { identity: 1, policy: 2, ifindex: 0x100003, aggregation: 4, mac: bytes(6, 5), ipv4: 0x0a090807, ipv6: bytes(16, 32) },
+    {
+      identity: 1,
+      policy: 2,
+      ifindex: 0x100003,
+      aggregation: 4,
+      mac: bytes(6, 5),
+      ipv4: 0x0a090807,
+      ipv6: bytes(16, 32),
+    },
   ],
   policy: [
     layout.policy as layout.Codec<never>,
