@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Services: virtual addresses and the backends they stand for. Written by the agent (agent/datapath/plan/plan.ts), read by
- * from_pod for the first packet of a connection and by the socket programs at connect time.
+/* Services: virtual addresses and the backends they stand for. Written by the agent (agent/datapath/plan/plan.ts), read
+ * by from_pod for the first packet of a connection and by the socket programs at connect time.
  *
  * Slots are numbered 0 to count - 1 under an id that is never used again, so that a changed set of backends is written
  * beside the old one and switched by one write to `services`: nobody sees half of either. NodePort, external and
