@@ -1,6 +1,6 @@
 /** The endpoints of this node as the policy engine sees them: labels, identity, subject. Pure bookkeeping, no kernel. */
 import type { EndpointRow, PeerRow } from '../datapath/datapath.ts';
-import { askedAggregation } from '../model/aggregation.ts';
+import { type AggregationLevel, askedAggregation } from '../model/aggregation.ts';
 import type { EndpointRecord, EndpointState } from '../model/endpoint.ts';
 import type { IdentityNumber } from '../model/identity.ts';
 import type { Labels } from '../model/labels.ts';
@@ -21,6 +21,8 @@ export interface Member {
   state: EndpointState;
   /** Revision whose policy is in force for it; 0 before the first. */
   revision: number;
+  /** Level of aggregation in force that its pod asks for; undefined: the node's. */
+  aggregation: AggregationLevel | undefined;
 }
 
 export function newMember(record: EndpointRecord, pod: Pod | undefined): Member {
@@ -34,6 +36,7 @@ export function newMember(record: EndpointRecord, pod: Pod | undefined): Member 
     policy: POLICY_NONE,
     state: 'waiting-for-identity',
     revision: 0,
+    aggregation: undefined,
   };
 }
 

@@ -128,7 +128,8 @@ export function createRealizer(options: RealizerOptions): Realizer {
     await prepare(engine);
     const { delta, endpoints } = desired.delta();
     options.onAddresses?.({ set: delta.setPeers, remove: delta.removePeers });
-    const result = await write(() => (replaceNext ? datapath.replace(desired.everything()) : datapath.apply(delta)));
+    const everything = replaceNext ? desired.everything() : undefined;
+    const result = await write(() => (everything ? datapath.replace(everything) : datapath.apply(delta)));
     replaceNext = false;
     failure = undefined;
     noteLockdown(result);
@@ -137,6 +138,10 @@ export function createRealizer(options: RealizerOptions): Realizer {
       if (!member) continue;
       member.state = lockedDown.has(member.policy) ? 'not-ready' : 'ready';
       member.revision = engine.revision();
+    }
+    for (const { id, aggregation } of everything?.endpoints ?? delta.setEndpoints) {
+      const member = desired.members.get(id);
+      if (member) member.aggregation = aggregation;
     }
     realized = engine.revision();
     first.resolve();

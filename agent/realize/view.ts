@@ -2,7 +2,7 @@
 import type { AgentStatus, PolicyReport, State } from '../api/state.ts';
 import type { Datapath } from '../datapath/datapath.ts';
 import type { FlowHistory } from '../flow/history.ts';
-import { AGGREGATION_ANNOTATION, aggregationMistake, askedAggregation } from '../model/aggregation.ts';
+import { AGGREGATION_ANNOTATION, aggregationMistake } from '../model/aggregation.ts';
 import type { Endpoint } from '../model/endpoint.ts';
 import { FIRST_POD_IDENTITY, type Identity } from '../model/identity.ts';
 import { type Problem, refKey } from '../model/object.ts';
@@ -46,7 +46,6 @@ export function createView(options: ViewOptions): State {
     const rows = new Map<number, PolicyRow>(engine.rows().policies.map((row) => [row.id, row]));
     return [...desired.members.values()].map((member) => {
       const row = rows.get(member.policy);
-      const aggregation = askedAggregation(member.pod?.annotations ?? {});
       const locked = realizer.lockedDown.has(member.policy) || member.policy === POLICY_LOCKDOWN;
       return {
         ...member.record,
@@ -55,7 +54,7 @@ export function createView(options: ViewOptions): State {
         identity: member.identity,
         namedPorts: member.namedPorts,
         revision: member.revision,
-        ...(aggregation && { aggregation }),
+        ...(member.aggregation && { aggregation: member.aggregation }),
         ingressEnforced: locked || (row?.ingress.isolated ?? true),
         egressEnforced: locked || (row?.egress.isolated ?? true),
       };
