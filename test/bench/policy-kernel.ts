@@ -4,7 +4,15 @@
  */
 
 import type { DatapathDelta } from '../../agent/datapath/datapath.ts';
-import * as rows from '../../agent/datapath/map/rows.ts';
+
+import {
+  encodeAddressClasses,
+  encodeAddressClassKey,
+  encodeIdentityClassKey,
+  encodePolicy,
+  encodeVerdict,
+  encodeVerdictKey,
+} from '../../agent/datapath/map/policy-rows.ts';
 import { createApplier } from '../../agent/datapath/plan/apply.ts';
 import { changesOf, NO_ROWS } from '../../agent/datapath/plan/changes.ts';
 import { heldIn } from '../../agent/datapath/plan/held.ts';
@@ -64,18 +72,18 @@ function encoder() {
 function encode(op: Op): void {
   switch (op.kind) {
     case 'verdict.set':
-      rows.encodeVerdictKey(op.row);
-      rows.encodeVerdict(op.row);
+      encodeVerdictKey(op.row);
+      encodeVerdict(op.row);
       break;
     case 'identityClass.set':
-      rows.encodeIdentityClassKey(op.row);
+      encodeIdentityClassKey(op.row);
       break;
     case 'addressClass.set':
-      rows.encodeAddressClassKey(op.row);
-      rows.encodeAddressClasses(op.row);
+      encodeAddressClassKey(op.row);
+      encodeAddressClasses(op.row);
       break;
     case 'policy.set':
-      rows.encodePolicy(op.row);
+      encodePolicy(op.row);
       break;
   }
 }

@@ -11,7 +11,7 @@ import {
   encodePolicy,
   encodeVerdict,
   encodeVerdictKey,
-} from '../../agent/datapath/map/rows.ts';
+} from '../../agent/datapath/map/policy-rows.ts';
 import type { PolicyRows } from '../../agent/model/verdict.ts';
 import { DatapathFixture, type Run, type TestPod } from '../kit/datapath-fixture.ts';
 import { type Packet as Frame, icmpEcho, ip, sctp, tcp, udp } from '../kit/packet.ts';

@@ -5,7 +5,7 @@
 import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
 import { DropReason, dropReasonName, flowEvent, MAPS } from '../../agent/datapath/layout.gen.ts';
-import { encodeRangeKey } from '../../agent/datapath/map/rows.ts';
+import { encodeRangeKey } from '../../agent/datapath/map/peer-rows.ts';
 import type { Prefix } from '../../agent/model/address.ts';
 import { encodeWith } from '../kit/datapath-rows.ts';
 import { Testbed } from '../kit/netns.ts';

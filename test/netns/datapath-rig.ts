@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { DatapathRows, EndpointRow, PodWiring } from '../../agent/datapath/datapath.ts';
 import { createKernelDatapath, type KernelDatapath, type KernelDatapathOptions } from '../../agent/datapath/kernel.ts';
 import { EventType, type FlowEvent, flowEvent } from '../../agent/datapath/layout.gen.ts';
-import { addressOf, ifindexOf } from '../../agent/datapath/map/rows.ts';
+import { addressOf, ifindexOf } from '../../agent/datapath/map/addresses.ts';
 import { type Address, parseAddress } from '../../agent/model/address.ts';
 import type { PolicyRow } from '../../agent/model/verdict.ts';
 import { createLogger } from '../../agent/run/log.ts';

@@ -1,7 +1,7 @@
 /** What wiring makes, undoes, refuses and repairs, on the real kernel. */
 
 import * as assert from 'uvu/assert';
-import { ifindexOf } from '../../agent/datapath/map/rows.ts';
+import { ifindexOf } from '../../agent/datapath/map/addresses.ts';
 import { WeirError } from '../../agent/errors.ts';
 import {
   closeFd,

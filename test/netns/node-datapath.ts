@@ -5,7 +5,7 @@
 import { createInterface } from 'node:readline';
 import { createKernelDatapath } from '../../agent/datapath/kernel.ts';
 import { dropReasonName, eventTypeName, flowEvent } from '../../agent/datapath/layout.gen.ts';
-import { addressOf } from '../../agent/datapath/map/rows.ts';
+import { addressOf } from '../../agent/datapath/map/addresses.ts';
 import { createLogger } from '../../agent/run/log.ts';
 
 const [pinDirectory = ''] = process.argv.slice(2);

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import * as abi from '../../agent/datapath/layout.gen.ts';
 import { KernelMap } from '../../agent/datapath/map/maps.ts';
-import { decodePeer, encodePeerKey } from '../../agent/datapath/map/rows.ts';
+import { decodePeer, encodePeerKey } from '../../agent/datapath/map/peer-rows.ts';
 import type { Address } from '../../agent/model/address.ts';
 import { closeFd, openPinned } from '../../native/index.ts';
 

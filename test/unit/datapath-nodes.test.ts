@@ -2,7 +2,7 @@
 import * as assert from 'uvu/assert';
 import type { DatapathRows, NodeAttachment, NodeRow } from '../../agent/datapath/datapath.ts';
 import { NodeFlags } from '../../agent/datapath/layout.gen.ts';
-import { decodeTunnelNode, encodeNodeState, encodeTunnelNode } from '../../agent/datapath/map/rows.ts';
+import { decodeTunnelNode, encodeNodeState, encodeTunnelNode } from '../../agent/datapath/map/peer-rows.ts';
 import { changesOf, difference, NO_POLICY_ROWS, NO_ROWS } from '../../agent/datapath/plan/changes.ts';
 import { heldIn } from '../../agent/datapath/plan/held.ts';
 import { plan } from '../../agent/datapath/plan/plan.ts';

@@ -2,8 +2,8 @@
 import * as assert from 'uvu/assert';
 import { DropReason, type RangeKey } from '../../agent/datapath/layout.gen.ts';
 import type { NodeMaps } from '../../agent/datapath/map/maps.ts';
+import { decodeRangeKey, encodeRangeKey } from '../../agent/datapath/map/peer-rows.ts';
 import { createRefusedSources } from '../../agent/datapath/map/refused-sources.ts';
-import { decodeRangeKey, encodeRangeKey } from '../../agent/datapath/map/rows.ts';
 import type { Prefix } from '../../agent/model/address.ts';
 import { suite } from '../kit/suite.ts';
 

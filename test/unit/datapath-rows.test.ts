@@ -3,7 +3,28 @@ import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import type { EndpointRow } from '../../agent/datapath/datapath.ts';
 import * as abi from '../../agent/datapath/layout.gen.ts';
-import * as rows from '../../agent/datapath/map/rows.ts';
+import { macBytes } from '../../agent/datapath/map/addresses.ts';
+import { decodeEndpoint, encodeEndpoint } from '../../agent/datapath/map/endpoint-rows.ts';
+import {
+  decodePeer,
+  decodeRange,
+  encodePeer,
+  encodePeerKey,
+  encodeRange,
+  encodeRangeKey,
+} from '../../agent/datapath/map/peer-rows.ts';
+import {
+  decodeAddressClass,
+  decodeIdentityClass,
+  decodePolicy,
+  decodeVerdict,
+  encodeAddressClasses,
+  encodeAddressClassKey,
+  encodeIdentityClassKey,
+  encodePolicy,
+  encodeVerdict,
+  encodeVerdictKey,
+} from '../../agent/datapath/map/policy-rows.ts';
 import {
   type Address,
   formatAddress,
@@ -72,28 +93,25 @@ const test = suite('datapath rows');
 
 test('every row comes back as it went in', () => {
   check(verdict, (row) =>
-    rows.decodeVerdict(
-      through(abi.verdictKey, rows.encodeVerdictKey(row)),
-      through(abi.verdict, rows.encodeVerdict(row)),
-    ),
+    decodeVerdict(through(abi.verdictKey, encodeVerdictKey(row)), through(abi.verdict, encodeVerdict(row))),
   );
   check(fc.record({ id: u32, revision: fc.nat(), ingress: directionRow, egress: directionRow }), (row) =>
-    rows.decodePolicy(row.id, through(abi.policy, rows.encodePolicy(row))),
+    decodePolicy(row.id, through(abi.policy, encodePolicy(row))),
   );
   check(fc.record({ set: u32, identity: u32, classId: u32 }), (row) =>
-    rows.decodeIdentityClass(through(abi.identityClassKey, rows.encodeIdentityClassKey(row)), row.classId),
+    decodeIdentityClass(through(abi.identityClassKey, encodeIdentityClassKey(row)), row.classId),
   );
   check(fc.record({ set: u32, prefix, outside: u32, node: u32, pod: u32 }), (row) =>
-    rows.decodeAddressClass(
-      through(abi.addressClassKey, rows.encodeAddressClassKey(row)),
-      through(abi.addressClasses, rows.encodeAddressClasses(row)),
+    decodeAddressClass(
+      through(abi.addressClassKey, encodeAddressClassKey(row)),
+      through(abi.addressClasses, encodeAddressClasses(row)),
     ),
   );
   check(fc.record({ address, identity: u32, endpoint: u32, kind }), (row) =>
-    rows.decodePeer(through(abi.peerKey, rows.encodePeerKey(row.address)), through(abi.peer, rows.encodePeer(row))),
+    decodePeer(through(abi.peerKey, encodePeerKey(row.address)), through(abi.peer, encodePeer(row))),
   );
   check(fc.record({ prefix, identity: u32, kind }), (row) =>
-    rows.decodeRange(through(abi.rangeKey, rows.encodeRangeKey(row.prefix)), through(abi.peer, rows.encodeRange(row))),
+    decodeRange(through(abi.rangeKey, encodeRangeKey(row.prefix)), through(abi.peer, encodeRange(row))),
   );
 });
 
@@ -101,44 +119,41 @@ test('an endpoint comes back with the addresses it has, IPv4 first', () => {
   const own = (text: string) => parseAddress(text) as Address;
   const base = { id: 4, identity: 300, policy: 20, mac: '0a:01:02:03:04:05' };
   for (const addresses of [[own('10.0.0.1'), own('fd00::1')], [own('255.255.255.254')], [own('fd00::1')], []]) {
-    const back = rows.decodeEndpoint(4, through(abi.endpoint, rows.encodeEndpoint({ ...base, addresses })));
+    const back = decodeEndpoint(4, through(abi.endpoint, encodeEndpoint({ ...base, addresses })));
     assert.equal(back, { ...base, addresses });
   }
-  const swapped = rows.encodeEndpoint({ ...base, addresses: [own('fd00::1'), own('10.0.0.1')] });
-  assert.equal(rows.decodeEndpoint(4, swapped)?.addresses, ['10.0.0.1', 'fd00::1']);
-  assert.throws(
-    () => rows.encodeEndpoint({ ...base, addresses: [own('10.0.0.1'), own('10.0.0.2')] }),
-    /2 IPv4 addresses/,
-  );
+  const swapped = encodeEndpoint({ ...base, addresses: [own('fd00::1'), own('10.0.0.1')] });
+  assert.equal(decodeEndpoint(4, swapped)?.addresses, ['10.0.0.1', 'fd00::1']);
+  assert.throws(() => encodeEndpoint({ ...base, addresses: [own('10.0.0.1'), own('10.0.0.2')] }), /2 IPv4 addresses/);
 });
 
 test('an endpoint comes back with what it asks to be told, and nothing where it asks for nothing', () => {
   const base = { id: 4, identity: 300, policy: 20, mac: '0a:01:02:03:04:05', addresses: [] };
-  const back = (row: EndpointRow) => rows.decodeEndpoint(4, through(abi.endpoint, rows.encodeEndpoint(row)));
+  const back = (row: EndpointRow) => decodeEndpoint(4, through(abi.endpoint, encodeEndpoint(row)));
   for (const aggregation of AGGREGATION_LEVELS) assert.equal(back({ ...base, aggregation }), { ...base, aggregation });
   assert.equal(back(base), base);
-  const newer = { ...rows.encodeEndpoint(base), aggregation: 5 };
-  assert.throws(() => rows.decodeEndpoint(4, newer), /aggregation 5: expected 0 to 4/);
+  const newer = { ...encodeEndpoint(base), aggregation: 5 };
+  assert.throws(() => decodeEndpoint(4, newer), /aggregation 5: expected 0 to 4/);
 });
 
 test('a slot of zeros is free', () => {
-  assert.is(rows.decodeEndpoint(4, abi.endpoint.decode(new Uint8Array(abi.endpoint.size))), undefined);
+  assert.is(decodeEndpoint(4, abi.endpoint.decode(new Uint8Array(abi.endpoint.size))), undefined);
 });
 
 test('prefix lengths count the fields before the address or port', () => {
   const at = (text: string) => parsePrefix(text) as Prefix;
-  assert.is(rows.encodeRangeKey(at('10.0.0.0/8')).prefixLen, 40);
-  assert.is(rows.encodeRangeKey(at('::/0')).prefixLen, 32);
-  assert.is(rows.encodeAddressClassKey({ set: 1, prefix: at('fd00::/64') }).prefixLen, 128);
+  assert.is(encodeRangeKey(at('10.0.0.0/8')).prefixLen, 40);
+  assert.is(encodeRangeKey(at('::/0')).prefixLen, 32);
+  assert.is(encodeAddressClassKey({ set: 1, prefix: at('fd00::/64') }).prefixLen, 128);
   const key = { policy: 1, classId: 2, direction: 'egress' as const, port: 0, portBits: 0 };
-  assert.is(rows.encodeVerdictKey({ ...key, protocol: undefined }).prefixLen, 72);
-  assert.is(rows.encodeVerdictKey({ ...key, protocol: 6 }).prefixLen, 80);
-  assert.is(rows.encodeVerdictKey({ ...key, protocol: 6, port: 443, portBits: 16 }).prefixLen, 96);
-  assert.throws(() => rows.encodeVerdictKey({ ...key, protocol: undefined, portBits: 3 }), /needs a protocol/);
+  assert.is(encodeVerdictKey({ ...key, protocol: undefined }).prefixLen, 72);
+  assert.is(encodeVerdictKey({ ...key, protocol: 6 }).prefixLen, 80);
+  assert.is(encodeVerdictKey({ ...key, protocol: 6, port: 443, portBits: 16 }).prefixLen, 96);
+  assert.throws(() => encodeVerdictKey({ ...key, protocol: undefined, portBits: 3 }), /needs a protocol/);
 });
 
 test('a port is big-endian in the key, so that its leading bits come first', () => {
-  const key = rows.encodeVerdictKey({
+  const key = encodeVerdictKey({
     policy: 1,
     classId: 2,
     direction: 'ingress',
@@ -150,29 +165,29 @@ test('a port is big-endian in the key, so that its leading bits come first', () 
 });
 
 test('an IPv4 address stands in the first four bytes with zeros behind', () => {
-  const { family, address } = rows.encodePeerKey(parseAddress('1.2.3.4') as Address);
+  const { family, address } = encodePeerKey(parseAddress('1.2.3.4') as Address);
   assert.is(family, 4);
   assert.equal([...address], [1, 2, 3, 4, ...Array<number>(12).fill(0)]);
 });
 
 test('what no version of ours has written is refused', () => {
   assert.throws(
-    () => rows.decodePeer({ family: 5, address: new Uint8Array(16) }, { identity: 1, endpoint: 0, kind: 0, node: 0 }),
+    () => decodePeer({ family: 5, address: new Uint8Array(16) }, { identity: 1, endpoint: 0, kind: 0, node: 0 }),
     /family 5/,
   );
   assert.throws(
-    () => rows.decodePeer({ family: 4, address: new Uint8Array(16) }, { identity: 1, endpoint: 0, kind: 9, node: 0 }),
+    () => decodePeer({ family: 4, address: new Uint8Array(16) }, { identity: 1, endpoint: 0, kind: 9, node: 0 }),
     /kind 9/,
   );
   assert.throws(
     () =>
-      rows.decodeRange(
+      decodeRange(
         { family: 4, prefixLen: 65, address: new Uint8Array(16) },
         { identity: 1, endpoint: 0, kind: 0, node: 0 },
       ),
     /length 33/,
   );
-  assert.throws(() => rows.macBytes('0a:00'), /not a MAC/);
+  assert.throws(() => macBytes('0a:00'), /not a MAC/);
 });
 
 test.run();

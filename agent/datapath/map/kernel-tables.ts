@@ -6,8 +6,31 @@ import type { NodeRow } from '../datapath.ts';
 import * as abi from '../layout.gen.ts';
 import type { Op } from '../plan/plan.ts';
 import { type Tables, WriteFailure } from '../plan/tables.ts';
+import { addressOf } from './addresses.ts';
+import { decodeEndpoint, encodeEndpoint } from './endpoint-rows.ts';
 import type { PolicyMaps } from './maps.ts';
-import * as rows from './rows.ts';
+import {
+  decodePeer,
+  decodeRange,
+  decodeTunnelNode,
+  encodePeer,
+  encodePeerKey,
+  encodeRange,
+  encodeRangeKey,
+  encodeTunnelNode,
+} from './peer-rows.ts';
+import {
+  decodeAddressClass,
+  decodeIdentityClass,
+  decodePolicy,
+  decodeVerdict,
+  encodeAddressClasses,
+  encodeAddressClassKey,
+  encodeIdentityClassKey,
+  encodePolicy,
+  encodeVerdict,
+  encodeVerdictKey,
+} from './policy-rows.ts';
 import { serviceTables } from './service-tables.ts';
 
 const FREE_SLOT: abi.Endpoint = abi.endpoint.decode(new Uint8Array(abi.endpoint.size));
@@ -43,7 +66,7 @@ export interface KernelTables extends Tables {
 
 /** Writes the lockdown policy, and reads which policies there are. */
 export function kernelTables(maps: PolicyMaps): KernelTables {
-  maps.policies.set(LOCKDOWN.id, rows.encodePolicy(LOCKDOWN));
+  maps.policies.set(LOCKDOWN.id, encodePolicy(LOCKDOWN));
   let unreadable = 0;
   /** Policy headers as they are in the kernel: few, and every plan asks for all of them. */
   const headers = new Map<number, PolicyRow>();
@@ -65,15 +88,15 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
     return found;
   }
 
-  const endpoints = () => readable(maps.endpoints.entries(), rows.decodeEndpoint);
+  const endpoints = () => readable(maps.endpoints.entries(), decodeEndpoint);
   const ownPolicy = (id: number, value: abi.Policy): PolicyRow | undefined =>
-    id === LOCKDOWN.id ? undefined : rows.decodePolicy(id, value);
+    id === LOCKDOWN.id ? undefined : decodePolicy(id, value);
   for (const row of readable(maps.policies.entries(), ownPolicy)) headers.set(row.id, row);
 
   /** Addresses that tunnel packets are taken from, by the number of their node. */
   const sources = new Map<number, Address[]>();
   for (const [key, number] of maps.tunnelSources.entries()) {
-    for (const address of readable([[key, number]], () => rows.addressOf(key.address, key.family))) {
+    for (const address of readable([[key, number]], () => addressOf(key.address, key.family))) {
       sources.set(number, [...(sources.get(number) ?? []), address]);
     }
   }
@@ -81,7 +104,7 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
   /** An address may have gone to another node in the meantime, or be another's too: of a node under two names, say. */
   function refuse(number: number, addresses: readonly Address[]): void {
     for (const address of addresses) {
-      const key = rows.encodePeerKey(address);
+      const key = encodePeerKey(address);
       if (maps.tunnelSources.get(key) !== number) continue;
       const other = [...sources].find(([one, having]) => one !== number && having.includes(address));
       if (other) maps.tunnelSources.set(key, other[0]);
@@ -90,10 +113,10 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
   }
 
   function setNode(row: NodeRow): void {
-    maps.tunnelNodes.set(row.number, rows.encodeTunnelNode(row));
+    maps.tunnelNodes.set(row.number, encodeTunnelNode(row));
     const before = sources.get(row.number) ?? [];
     sources.set(row.number, [...new Set([...before, ...row.sources])]); // Before it is certain: to be removed one day.
-    maps.tunnelSources.setAll(row.sources.map((address) => [rows.encodePeerKey(address), row.number]));
+    maps.tunnelSources.setAll(row.sources.map((address) => [encodePeerKey(address), row.number]));
     refuse(
       row.number,
       before.filter((address) => !row.sources.includes(address)),
@@ -110,7 +133,7 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
   const services = serviceTables(maps);
   const nodes = (): NodeRow[] =>
     readable(maps.tunnelNodes.entries(), (number, value) => {
-      const address = rows.decodeTunnelNode(value);
+      const address = decodeTunnelNode(value);
       return address && { number, address, sources: (sources.get(number) ?? []).toSorted() };
     });
 
@@ -123,33 +146,29 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
     'endpoint.clear': (ops) => {
       for (const { key } of ops) clearEndpoint(key.id);
     },
-    'endpoint.point': (ops) => maps.endpoints.setAll(ops.map(({ row }) => [row.id, rows.encodeEndpoint(row)])),
-    'verdict.set': (ops) =>
-      maps.verdicts.setAll(ops.map(({ row }) => [rows.encodeVerdictKey(row), rows.encodeVerdict(row)])),
-    'verdict.delete': (ops) => maps.verdicts.deleteAll(ops.map(({ key }) => rows.encodeVerdictKey(key))),
+    'endpoint.point': (ops) => maps.endpoints.setAll(ops.map(({ row }) => [row.id, encodeEndpoint(row)])),
+    'verdict.set': (ops) => maps.verdicts.setAll(ops.map(({ row }) => [encodeVerdictKey(row), encodeVerdict(row)])),
+    'verdict.delete': (ops) => maps.verdicts.deleteAll(ops.map(({ key }) => encodeVerdictKey(key))),
     'identityClass.set': (ops) =>
-      maps.identityClass.setAll(ops.map(({ row }) => [rows.encodeIdentityClassKey(row), row.classId])),
-    'identityClass.delete': (ops) =>
-      maps.identityClass.deleteAll(ops.map(({ key }) => rows.encodeIdentityClassKey(key))),
+      maps.identityClass.setAll(ops.map(({ row }) => [encodeIdentityClassKey(row), row.classId])),
+    'identityClass.delete': (ops) => maps.identityClass.deleteAll(ops.map(({ key }) => encodeIdentityClassKey(key))),
     'addressClass.set': (ops) =>
-      maps.addressClass.setAll(ops.map(({ row }) => [rows.encodeAddressClassKey(row), rows.encodeAddressClasses(row)])),
-    'addressClass.delete': (ops) => maps.addressClass.deleteAll(ops.map(({ key }) => rows.encodeAddressClassKey(key))),
+      maps.addressClass.setAll(ops.map(({ row }) => [encodeAddressClassKey(row), encodeAddressClasses(row)])),
+    'addressClass.delete': (ops) => maps.addressClass.deleteAll(ops.map(({ key }) => encodeAddressClassKey(key))),
     'identity.add': (ops) => maps.identities.setAll(ops.map(({ row }) => [row, 1])),
     'identity.delete': (ops) => maps.identities.deleteAll(ops.map(({ key }) => key)),
     'policy.set': (ops) => {
       for (const { row } of ops) headers.set(row.id, row); // Before it is certain: a plan that counts one too many is safe.
-      maps.policies.setAll(ops.map(({ row }) => [row.id, rows.encodePolicy(row)]));
+      maps.policies.setAll(ops.map(({ row }) => [row.id, encodePolicy(row)]));
     },
     'policy.delete': (ops) => {
       maps.policies.deleteAll(ops.map(({ key }) => key.id));
       for (const { key } of ops) headers.delete(key.id);
     },
-    'peer.set': (ops) =>
-      maps.peers.setAll(ops.map(({ row }) => [rows.encodePeerKey(row.address), rows.encodePeer(row)])),
-    'peer.delete': (ops) => maps.peers.deleteAll(ops.map(({ key }) => rows.encodePeerKey(key.address))),
-    'range.set': (ops) =>
-      maps.ranges.setAll(ops.map(({ row }) => [rows.encodeRangeKey(row.prefix), rows.encodeRange(row)])),
-    'range.delete': (ops) => maps.ranges.deleteAll(ops.map(({ key }) => rows.encodeRangeKey(key.prefix))),
+    'peer.set': (ops) => maps.peers.setAll(ops.map(({ row }) => [encodePeerKey(row.address), encodePeer(row)])),
+    'peer.delete': (ops) => maps.peers.deleteAll(ops.map(({ key }) => encodePeerKey(key.address))),
+    'range.set': (ops) => maps.ranges.setAll(ops.map(({ row }) => [encodeRangeKey(row.prefix), encodeRange(row)])),
+    'range.delete': (ops) => maps.ranges.deleteAll(ops.map(({ key }) => encodeRangeKey(key.prefix))),
     'node.set': (ops) => {
       for (const { row } of ops) setNode(row);
     },
@@ -194,15 +213,15 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
         ...(foundServices.length > 0 && { services: foundServices }),
         policy: {
           policies: [...headers.values()],
-          verdicts: readable(maps.verdicts.entries(), rows.decodeVerdict),
-          identityClasses: readable(maps.identityClass.entries(), rows.decodeIdentityClass),
-          addressClasses: readable(maps.addressClass.entries(), rows.decodeAddressClass),
+          verdicts: readable(maps.verdicts.entries(), decodeVerdict),
+          identityClasses: readable(maps.identityClass.entries(), decodeIdentityClass),
+          addressClasses: readable(maps.addressClass.entries(), decodeAddressClass),
           identities: readable(maps.identities.entries(), (identity) => identity),
           subjects: [],
         },
         endpoints: endpoints(),
-        peers: readable(maps.peers.entries(), rows.decodePeer),
-        ranges: readable(maps.ranges.entries(), rows.decodeRange),
+        peers: readable(maps.peers.entries(), decodePeer),
+        ranges: readable(maps.ranges.entries(), decodeRange),
       };
     },
     service: services.service,
@@ -213,21 +232,21 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
     unusedBackends: services.unused,
     endpoint(id) {
       const value = maps.endpoints.get(id);
-      return value && rows.decodeEndpoint(id, value);
+      return value && decodeEndpoint(id, value);
     },
     peer(address) {
-      const key = rows.encodePeerKey(address);
+      const key = encodePeerKey(address);
       const value = maps.peers.get(key);
-      return value && rows.decodePeer(key, value);
+      return value && decodePeer(key, value);
     },
-    range: (prefix) => longest(maps.ranges, rows.encodeRangeKey(prefix), rows.decodeRange),
+    range: (prefix) => longest(maps.ranges, encodeRangeKey(prefix), decodeRange),
     policies: () => headers.values(),
-    verdict: (key) => longest(maps.verdicts, rows.encodeVerdictKey(key), rows.decodeVerdict),
+    verdict: (key) => longest(maps.verdicts, encodeVerdictKey(key), decodeVerdict),
     identityClass(key) {
-      const classId = maps.identityClass.get(rows.encodeIdentityClassKey(key));
+      const classId = maps.identityClass.get(encodeIdentityClassKey(key));
       return classId === undefined ? undefined : { set: key.set, identity: key.identity, classId };
     },
-    addressClass: (key) => longest(maps.addressClass, rows.encodeAddressClassKey(key), rows.decodeAddressClass),
+    addressClass: (key) => longest(maps.addressClass, encodeAddressClassKey(key), decodeAddressClass),
     knows: (identity) => maps.identities.get(identity) !== undefined,
     write(ops) {
       for (let at = 0; at < ops.length; ) {

@@ -5,7 +5,7 @@
 import type { Prefix } from '../../model/address.ts';
 import { DropReason } from '../layout.gen.ts';
 import type { NodeMaps } from './maps.ts';
-import { decodeRangeKey, encodeRangeKey } from './rows.ts';
+import { decodeRangeKey, encodeRangeKey } from './peer-rows.ts';
 
 /** Written at a stretch, a few milliseconds; then the event loop has its turn. */
 const AT_ONCE = 2048;

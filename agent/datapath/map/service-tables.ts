@@ -4,8 +4,16 @@ import type { Address } from '../../model/address.ts';
 import type { ServiceBackend, ServiceFrontend, ServiceRow } from '../datapath.ts';
 import { keyText } from '../plan/changes.ts';
 import type { BackendSet, HeldServices, ServiceDeletion, SlotsId } from '../plan/service-plan.ts';
+import { addressOf } from './addresses.ts';
 import type { PolicyMaps } from './maps.ts';
-import * as rows from './rows.ts';
+import {
+  decodeBackend,
+  decodeFrontend,
+  encodeBackend,
+  encodeFrontend,
+  encodeVirtualKey,
+  NO_BACKENDS,
+} from './service-rows.ts';
 
 const NOT_READ = 1;
 
@@ -35,13 +43,13 @@ export function serviceTables(maps: Maps): ServiceTables {
   };
   const virtual = new Set<Address>();
   for (const [key, value] of maps.services.entries()) {
-    const frontend = rows.decodeFrontend(key);
-    if (frontend === undefined) virtual.add(rows.addressOf(key.address, key.family));
+    const frontend = decodeFrontend(key);
+    if (frontend === undefined) virtual.add(addressOf(key.address, key.family));
     else note(frontend);
     nextSlots = Math.max(nextSlots, value.slots + 1);
   }
-  const setVirtual = (address: Address): void => maps.services.set(rows.encodeVirtualKey(address), rows.NO_BACKENDS);
-  const deleteVirtual = (address: Address): void => void maps.services.deleteAll([rows.encodeVirtualKey(address)]);
+  const setVirtual = (address: Address): void => maps.services.set(encodeVirtualKey(address), NO_BACKENDS);
+  const deleteVirtual = (address: Address): void => void maps.services.deleteAll([encodeVirtualKey(address)]);
   for (const address of virtual) if (!frontends.has(address)) deleteVirtual(address);
   for (const address of frontends.keys()) if (!virtual.has(address)) setVirtual(address);
 
@@ -49,7 +57,7 @@ export function serviceTables(maps: Maps): ServiceTables {
     const found = new Map<SlotsId, ServiceBackend[]>();
     for (const [{ slots, index }, value] of maps.serviceSlots.entries()) {
       const list = found.get(slots) ?? [];
-      list[index] = rows.decodeBackend(value);
+      list[index] = decodeBackend(value);
       found.set(slots, list);
     }
     return found;
@@ -62,17 +70,17 @@ export function serviceTables(maps: Maps): ServiceTables {
     },
     frontendsAt: (address) => frontends.get(address)?.size ?? 0,
     service(frontend) {
-      const value = maps.services.get(rows.encodeFrontend(frontend));
+      const value = maps.services.get(encodeFrontend(frontend));
       if (value === undefined) return undefined;
       const backends = Array.from({ length: value.count }, (_, index) =>
         maps.serviceSlots.get({ slots: value.slots, index }),
-      ).flatMap((backend) => (backend ? [rows.decodeBackend(backend)] : []));
+      ).flatMap((backend) => (backend ? [decodeBackend(backend)] : []));
       return { row: { frontend, backends, affinitySeconds: value.affinitySeconds }, slots: value.slots };
     },
     rows() {
       const backends = all();
       return [...maps.services.entries()].flatMap(([key, value]): ServiceRow[] => {
-        const frontend = rows.decodeFrontend(key);
+        const frontend = decodeFrontend(key);
         const { slots, affinitySeconds } = value;
         return frontend ? [{ frontend, backends: (backends.get(slots) ?? []).filter(Boolean), affinitySeconds }] : [];
       });
@@ -80,18 +88,18 @@ export function serviceTables(maps: Maps): ServiceTables {
     setBackends: ({ slots, backends }) =>
       whole(() => {
         nextSlots = Math.max(nextSlots, slots + 1);
-        const encoded = backends.map(rows.encodeBackend);
+        const encoded = backends.map(encodeBackend);
         maps.serviceMembers.setAll(encoded.map((backend) => [{ slots, backend }, NOT_READ]));
         maps.serviceSlots.setAll(encoded.map((backend, index) => [{ slots, index }, backend]));
       }),
     deleteBackends: ({ slots, backends }) =>
       whole(() => {
         maps.serviceSlots.deleteAll(backends.map((_, index) => ({ slots, index })));
-        maps.serviceMembers.deleteAll(backends.map((backend) => ({ slots, backend: rows.encodeBackend(backend) })));
+        maps.serviceMembers.deleteAll(backends.map((backend) => ({ slots, backend: encodeBackend(backend) })));
       }),
     setService(row, slots) {
       const { backends, affinitySeconds } = row;
-      maps.services.set(rows.encodeFrontend(row.frontend), {
+      maps.services.set(encodeFrontend(row.frontend), {
         slots,
         count: backends.length,
         affinitySeconds,
@@ -100,7 +108,7 @@ export function serviceTables(maps: Maps): ServiceTables {
       note(row.frontend);
     },
     deleteService(frontend) {
-      maps.services.deleteAll([rows.encodeFrontend(frontend)]);
+      maps.services.deleteAll([encodeFrontend(frontend)]);
       const left = frontends.get(frontend.address);
       left?.delete(keyText.services({ frontend }));
       if (left?.size === 0) frontends.delete(frontend.address);
@@ -112,7 +120,7 @@ export function serviceTables(maps: Maps): ServiceTables {
       const sets = new Map<SlotsId, ServiceBackend[]>([...all()].filter(([slots]) => !used.has(slots)));
       for (const [{ slots, backend }] of maps.serviceMembers.entries()) {
         if (!used.has(slots) && !sets.has(slots)) sets.set(slots, []);
-        if (!used.has(slots)) sets.get(slots)?.push(rows.decodeBackend(backend));
+        if (!used.has(slots)) sets.get(slots)?.push(decodeBackend(backend));
       }
       return [...sets].map(([slots, backends]) => ({
         kind: 'backends.delete',

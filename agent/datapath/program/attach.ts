@@ -17,7 +17,7 @@ import {
   queryClsact,
   queryTcx,
 } from '../../../native/index.ts';
-import { ifindexOf } from '../map/rows.ts';
+import { ifindexOf } from '../map/addresses.ts';
 import { HeldLinks } from './held-links.ts';
 import type { Direction, Pins } from './pins.ts';
 import type { AttachMode } from './requirements.ts';

@@ -5,7 +5,7 @@
 import { batch, linkGet } from '../../../native/index.ts';
 import { bitsOf, familyOf } from '../../model/address.ts';
 import type { PodWiring } from '../datapath.ts';
-import { ifindexOf } from '../map/rows.ts';
+import { ifindexOf } from '../map/addresses.ts';
 import { type Attachment, DIRECTIONS } from '../program/attach.ts';
 import { GATEWAY, hostPrefix } from './wiring.ts';
 

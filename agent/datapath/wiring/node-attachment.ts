@@ -9,8 +9,8 @@ import type { Prefix } from '../../model/address.ts';
 import type { DeviceProgram, NodeAttachment } from '../datapath.ts';
 import * as abi from '../layout.gen.ts';
 import type { NodeMaps } from '../map/maps.ts';
+import { decodeRangeKey, encodeNodeState, encodeRangeKey } from '../map/peer-rows.ts';
 import { createRefusedSources } from '../map/refused-sources.ts';
-import * as rows from '../map/rows.ts';
 import type { DevicePrograms, Wanted } from '../program/device-programs.ts';
 import type { Loaded } from '../program/loader.ts';
 import type { SocketPrograms } from '../program/socket-programs.ts';
@@ -80,12 +80,12 @@ export function createAttachedNode(
   function setExcluded(prefixes: readonly Prefix[]): void {
     const table = maps.masqueradeExcluded;
     const keep = new Set(prefixes);
-    const held = [...table.entries()].map(([key]) => rows.decodeRangeKey(key));
+    const held = [...table.entries()].map(([key]) => decodeRangeKey(key));
     const gone = held.filter((prefix) => !keep.has(prefix));
     const added = [...keep].filter((prefix) => !held.includes(prefix));
     if (gone.length + added.length === 0) return;
-    table.deleteAll(gone.map(rows.encodeRangeKey));
-    table.setAll(added.map((prefix) => [rows.encodeRangeKey(prefix), NOT_READ]));
+    table.deleteAll(gone.map(encodeRangeKey));
+    table.setAll(added.map((prefix) => [encodeRangeKey(prefix), NOT_READ]));
     judgeAgain('other destinations are masqueraded');
   }
 
@@ -96,7 +96,7 @@ export function createAttachedNode(
       if (uplinks.length > 0) await refused.setOwn([...new Set([...podCidrs, ...(await localPrefixes())])]);
       const done = [...(await devices.attach(wanted(attachment))), ...(await sockets.attach(attachment.cgroup))];
       const device = tunnel === undefined ? undefined : await linkGet({ name: tunnel });
-      tell(rows.encodeNodeState(attachment, device?.index ?? 0));
+      tell(encodeNodeState(attachment, device?.index ?? 0));
       const faults = devices
         .status()
         .flatMap(({ device: on, hook, program: name, fault }) =>

@@ -1,7 +1,7 @@
 /** Looks at every attachment and puts back what is gone: hooks wiped by other software, pins removed by hand. */
 import { linkList } from '../../../native/index.ts';
 import type { Repair } from '../datapath.ts';
-import { ifindexOf } from '../map/rows.ts';
+import { ifindexOf } from '../map/addresses.ts';
 import { type Attachment, DIRECTIONS } from '../program/attach.ts';
 
 export interface RepairTarget {

@@ -21,7 +21,7 @@ import { WeirError } from '../../errors.ts';
 import { type Address, bitsOf, familyOf } from '../../model/address.ts';
 import type { PodWiring, WiredPod } from '../datapath.ts';
 import { GATEWAY_IPV6, GATEWAY_MAC } from '../layout.gen.ts';
-import { addressOf, formatMac, ifindexOf } from '../map/rows.ts';
+import { addressOf, formatMac, ifindexOf } from '../map/addresses.ts';
 import type { Attachment } from '../program/attach.ts';
 import { DIRECTIONS } from '../program/attach.ts';
 import { hasIpv6 } from './node.ts';
