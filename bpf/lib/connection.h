@@ -164,6 +164,27 @@ __force_inline void record_judgement(struct passage *p, struct conntrack_entry *
 	*(volatile __u32 *)&entry->epoch = p->epoch;
 }
 
+/* The answer to somebody whom the node has masqueraded (take_masked) goes back to the node: who asked is known
+ * from the beginning of the connection. */
+__force_inline void recall_masked(struct passage *p, const struct conntrack_entry *entry)
+{
+	__u32 index = entry->endpoint[SIDE_INITIATOR];
+	struct endpoint *pod = index ? find_endpoint(index) : NULL;
+
+	if (pod)
+		take_endpoint(&p->party[END_DESTINATION], pod, index);
+	else
+		p->party[END_DESTINATION] =
+			(struct party){ .identity = entry->identity[SIDE_INITIATOR], .kind = PEER_OUTSIDE };
+}
+
+/* Does it only pretend to come from whom the node has masqueraded, or from the node, in the middle of what another has
+ * begun? The node gives nobody a port that is in use. */
+__force_inline bool is_forged(const struct passage *p, const struct conntrack_entry *entry)
+{
+	return p->masked && !has_same_ends(p, entry);
+}
+
 /* The epoch has changed, or this pod's side was not judged yet, or the connection is revoked: then the initiator asks
  * with every packet, like one that was never allowed, and is heard as soon as a rule allows it. */
 __force_inline int judge_again(struct __sk_buff *ctx, struct passage *p, struct conntrack_entry *entry)
@@ -178,16 +199,17 @@ __force_inline int judge_again(struct __sk_buff *ctx, struct passage *p, struct 
 	outcome = identify_parties(ctx);
 	if (outcome)
 		return outcome;
+	if (is_forged(p, entry))
+		return -DROP_HOST_SPOOF;
 	/* To the node: its side was checked when the connection began; not each of its addresses is a peer. */
 	if (p->direction == DIRECTION_EGRESS && entry->identity[SIDE_INITIATOR] == IDENTITY_HOST &&
 	    !p->party[end_of(p, SIDE_INITIATOR)].endpoint) {
 		p->party[end_of(p, SIDE_INITIATOR)].identity = IDENTITY_HOST;
 		p->party[end_of(p, SIDE_INITIATOR)].kind = PEER_NODE;
+	} else if (p->direction == DIRECTION_EGRESS && p->sender == SIDE_RESPONDER &&
+		   p->party[END_DESTINATION].identity == IDENTITY_HOST) {
+		recall_masked(p, entry);
 	}
-	/* The answer to itself (is_own_question): it goes back to the node. */
-	if (p->direction == DIRECTION_EGRESS && p->sender == SIDE_RESPONDER &&
-	    entry->endpoint[SIDE_INITIATOR] == p->own)
-		p->party[END_DESTINATION] = p->party[END_SOURCE];
 	same_ends = has_same_ends(p, entry);
 	p->was_allowed = same_ends ? established_sides(entry) : 0;
 	reason = judge(p->sender);
@@ -241,6 +263,8 @@ __slow int judge_packet(struct __sk_buff *ctx, struct passage *p, struct conntra
 	outcome = identify_parties(ctx);
 	if (outcome)
 		return outcome;
+	if (live && is_forged(p, entry))
+		return -DROP_HOST_SPOOF;
 	reason = judge(SIDE_INITIATOR);
 	if (reason && is_mid_stream(p)) {
 		reason = judge(SIDE_RESPONDER);

@@ -110,6 +110,7 @@ struct passage {
 	__u8 no_payload;  /* TCP: nothing behind the header */
 	__u8 masquerade;  /* leaves the cluster, by a connection that a pod has opened */
 	__u8 by_stack;    /* from_pod: the node's stack translates it back */
+	__u8 masked;      /* to_pod: with an address of the node, which is not who sends it */
 	__u8 translation; /* enum translation */
 	__u8 refused;     /* a drop the sender is told of: a Service that has nobody */
 	/* a bit per enum direction */

@@ -68,17 +68,39 @@ __force_inline bool is_translated_answer(const struct __sk_buff *ctx, const stru
 	       ctx->ingress_ifindex < ENDPOINT_IFINDEX_BASE + ENDPOINT_MAX;
 }
 
-/* Sent by the pod it is for, as which from_pod has let it pass, and from the node by now: the pod has asked for a port
- * of its own by an address of the node, and the stack has translated both ends (hostPort). Nobody but the pod sends by
- * its veth. */
-__force_inline bool is_own_question(const struct __sk_buff *ctx, const struct passage *p)
+/* In to_pod: a question with an address of the node that came by a device all the same. The node's stack has
+ * masqueraded it: a hostPort asked for by a pod, a node port of kube-proxy's. What only looks like that is forged, and
+ * gains nothing by it (take_masked). */
+__force_inline bool is_masked(const struct __sk_buff *ctx, const struct passage *p)
 {
-	return p->sender == SIDE_INITIATOR && ctx->ingress_ifindex == ENDPOINT_IFINDEX_BASE + p->own &&
-	       p->party[END_SOURCE].identity == IDENTITY_HOST;
+	return p->sender == SIDE_INITIATOR && p->direction == DIRECTION_INGRESS &&
+	       ctx->ifindex == ENDPOINT_IFINDEX_BASE + p->own && p->party[END_SOURCE].identity == IDENTITY_HOST;
 }
 
-/* For what came in by a device: nobody has the node's own addresses there, a pod of this node comes by its own veth,
- * and what is behind another node's tunnel by that and nothing else. */
+/* By the veth of a pod comes what that pod sends, for from_pod lets nothing else pass; be it the one that is asked. By
+ * any other device comes somebody whom nobody can name any more: the world, with no more rights than it has anyway. */
+__force_inline int take_masked(const struct __sk_buff *ctx, struct passage *p)
+{
+	__u32 index = ctx->ingress_ifindex - ENDPOINT_IFINDEX_BASE;
+	struct endpoint *pod;
+
+	p->masked = 1;
+	if (index >= ENDPOINT_MAX) {
+		p->party[END_SOURCE] = (struct party){
+			.identity = p->family == FAMILY_IPV4 ? config_world_ipv4 : config_world_ipv6,
+			.kind = PEER_OUTSIDE,
+		};
+		return OUTCOME_GO_ON;
+	}
+	pod = find_endpoint(index);
+	if (!pod)
+		return -DROP_UNKNOWN_ENDPOINT;
+	take_endpoint(&p->party[END_SOURCE], pod, index);
+	return OUTCOME_GO_ON;
+}
+
+/* For what came in by a device: nobody has the node's own addresses there but those whom it masquerades, a pod of this
+ * node comes by its own veth, and what is behind another node's tunnel by that and nothing else. */
 __force_inline int check_source_origin(const struct __sk_buff *ctx, const struct passage *p)
 {
 	const struct party *source = &p->party[END_SOURCE];
@@ -157,10 +179,8 @@ __apart int identify_parties(struct __sk_buff *ctx)
 	outcome = identify(p, own ^ 1);
 	if (outcome || own == END_SOURCE)
 		return outcome;
-	if (is_own_question(ctx, p)) {
-		p->party[END_SOURCE] = p->party[END_DESTINATION];
-		return OUTCOME_GO_ON;
-	}
+	if (is_masked(ctx, p))
+		return take_masked(ctx, p);
 	outcome = check_source_origin(ctx, p);
 	if (outcome || !p->source_node)
 		return outcome;

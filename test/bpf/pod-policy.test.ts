@@ -300,7 +300,7 @@ test('who a peer is: exact address, then the longest range, then the world', asy
   assert.is(await identityOf('2001:db8::1'), 10);
 });
 
-test('host is what local sockets send, whatever the address; its addresses from elsewhere are spoofs', async () => {
+test('host is what local sockets send, whatever the address; its addresses by a device are somebody outside, masqueraded', async () => {
   datapath.setEndpoint(pod, { policy: OPEN });
   for (const [address, to] of [
     ['192.0.2.100', pod.ipv4],
@@ -315,9 +315,46 @@ test('host is what local sockets send, whatever the address; its addresses from 
       'host',
     );
     assert.is(unlisted.events[0]?.identity[0], 1);
-    const spoof = await datapath.toPod(pod, udp({ from: address, to, sport: nextPort++ }), 'outside');
-    assert.equal([spoof.verdict, spoof.reason], ['drop', 'HOST_SPOOF']);
+    const sport = nextPort++;
+    const packet = () => udp({ from: address, to, sport, dport: 53 });
+    const masked = await datapath.toPod(pod, packet(), 'outside');
+    const world = address.includes(':') ? 10 : 9;
+    assert.equal(
+      [masked.verdict, masked.events[0]?.identity],
+      ['stack', [world, 1001]],
+      'no more rights than the world',
+    );
+    const answer = () => udp({ from: to, to: address, sport: 53, dport: sport });
+    assert.is((await datapath.fromPod(pod, answer())).verdict, 'stack', 'the stack translates it back');
+    datapath.bumpEpoch();
+    assert.is((await datapath.fromPod(pod, answer())).verdict, 'stack', 'judged again from its side');
+    assert.is((await datapath.toPod(pod, packet(), 'outside')).verdict, 'stack');
+    const policy = policyOf({ ingress: { isolated: true, identitySet: FIRST_SET + 60 } }, pod);
+    setIdentity(datapath, 1, FIRST_SET + 60, CLASS);
+    setIdentity(datapath, world, FIRST_SET + 60, CLASS + 1);
+    setVerdict(datapath, { policy, class: CLASS, direction: 'ingress' }, { normal: allow(1, 11) });
+    const node = await datapath.toPod(pod, udp({ from: address, to, sport: nextPort++ }), 'host');
+    assert.is(node.verdict, 'stack');
+    const onlyHost = await datapath.toPod(pod, udp({ from: address, to, sport: nextPort++ }), 'outside');
+    assert.is(onlyHost.reason, 'POLICY_DENIED', 'a policy that lets in the node does not mean it');
+    datapath.setEndpoint(pod, { policy: OPEN });
   }
+});
+
+test('by the veth of a pod an address of the node is that pod, masqueraded: both policies are asked', async () => {
+  for (const [address, to] of [
+    ['192.0.2.100', pod.ipv4],
+    ['2001:db8::100', pod.ipv6],
+  ] as const) {
+    datapath.peer(address, { identity: 1, kind: 'node' });
+    for (const one of [pod, local]) datapath.setEndpoint(one, { policy: OPEN });
+    const packet = () => udp({ from: address, to, sport: nextPort++ });
+    const asked = await datapath.toPod(pod, packet(), local);
+    assert.equal([asked.verdict, asked.events[0]?.identity], ['stack', [PEER, 1001]]);
+    policyOf({ egress: { isolated: true } }, local);
+    assert.is((await datapath.toPod(pod, packet(), local)).reason, 'POLICY_DENIED');
+  }
+  datapath.setEndpoint(local, { policy: OPEN });
 });
 
 test('what comes back to a pod by its own veth from an address of the node is its own question (hostPort)', async () => {
@@ -330,8 +367,6 @@ test('what comes back to a pod by its own veth from an address of the node is it
     policyOf({ egress: { isolated: true }, ingress: { isolated: true } }, pod);
     const sport = nextPort++;
     const packet = () => udp({ from: address, to: own, sport, dport: 53 });
-    assert.is((await datapath.toPod(pod, packet(), local)).reason, 'HOST_SPOOF', 'by another pod');
-    assert.is((await datapath.toPod(pod, packet(), 'outside')).reason, 'HOST_SPOOF', 'by a device');
     const asked = await datapath.toPod(pod, packet(), pod);
     assert.equal([asked.verdict, asked.events[0]?.identity], ['stack', [1001, 1001]]);
     const answer = () => udp({ from: own, to: address, sport: 53, dport: sport });

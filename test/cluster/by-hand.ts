@@ -61,7 +61,9 @@ export class HandWiredPod {
     const { spec, ...manifest } = podManifest({ name, labels });
     await cluster.apply(JSON.stringify({ ...manifest, spec: { ...spec, nodeName: node.name } }));
     const { metadata } = await cluster.get<{ metadata: { uid: string } }>('pod', name);
-    await node.run(['ip', 'netns', 'add', name]);
+    // As a runtime does. `ip netns add` would first mount the folder on itself, unseen by an agent that runs already.
+    await node.run(['sh', '-c', `mkdir -p /run/netns && touch /run/netns/${name}`]);
+    await node.run(['unshare', `--net=/run/netns/${name}`, 'true']);
     const enter = ['nsenter', `--net=${node.path(`/run/netns/${name}`)}`, '--'];
     const peer = await Peer.start(joined(`${node.cgroup}/system`, enter, []));
     return new HandWiredPod(node, name, metadata.uid, peer);

@@ -1,4 +1,7 @@
-/** hostPort, as the portmap plugin makes it: destination NAT in the node's stack, with the rules of agent/network beside it. */
+/**
+ * hostPort, as the portmap plugin makes it, and node ports, as kube-proxy does: NAT in the node's stack, with the rules of
+ * agent/network beside it.
+ */
 import * as assert from 'uvu/assert';
 import { PacketMark } from '../../agent/datapath/layout.gen.ts';
 import { rulesText } from '../../agent/network/rules.ts';
@@ -40,12 +43,16 @@ for (const mode of ['native', 'tunnel'] as const) {
       'type nat hook prerouting priority dstnat; policy accept;',
       `fib daddr type local tcp dport 8080 dnat ip to ${server.ipv4}:80`,
       `fib daddr type local tcp dport 8080 dnat ip6 to [${server.ipv6}]:80`,
+      `fib daddr type local tcp dport 30080 ct mark set 0x4000 dnat ip to ${server.ipv4}:80`,
+      `fib daddr type local tcp dport 30080 ct mark set 0x4000 dnat ip6 to [${server.ipv6}]:80`,
       '}',
       // As portmap does for the pod itself, or it would see a packet from its own address come in.
       'chain post {',
       'type nat hook postrouting priority srcnat; policy accept;',
       `ct status dnat ip saddr ${server.ipv4} ip daddr ${server.ipv4} masquerade`,
       `ct status dnat ip6 saddr ${server.ipv6} ip6 daddr ${server.ipv6} masquerade`,
+      // As kube-proxy does with everybody who asks for a node port.
+      'ct mark 0x4000 masquerade',
       '}',
       '}',
     ];
@@ -100,6 +107,28 @@ for (const mode of ['native', 'tunnel'] as const) {
       }
     }
     assert.equal(found, ['timeout', 'timeout', 'ok', 'ok']);
+  });
+
+  test('who asks for a node port is masqueraded: a pod of the node is still itself, everybody else is the world', async () => {
+    const { node1 } = cluster;
+    const outsider = await cluster.bed.peer(cluster.outsider);
+    const ask = async (peer: typeof outsider, address: string) => peer.tcp({ address, port: 30080, timeoutMs: 600 });
+    for (const [address, world] of [
+      [node1.ipv4, 9],
+      [node1.ipv6, 10],
+    ] as const) {
+      const found: Record<string, string[]> = {};
+      for (const [name, admitted] of Object.entries({ nobody: [], neighbour: [neighbour.identity], world: [world] })) {
+        node1.admitted = admitted;
+        await cluster.settle();
+        found[name] = await Promise.all([outsider, neighbour.peer, far.peer].map((peer) => ask(peer, address)));
+      }
+      assert.equal(found, {
+        nobody: ['timeout', 'timeout', 'timeout'],
+        neighbour: ['timeout', 'ok', 'timeout'],
+        world: ['ok', 'timeout', 'ok'],
+      });
+    }
   });
 
   test.run();
