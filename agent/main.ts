@@ -89,6 +89,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     'the endpoints of before the restart',
     'the first policies in force',
     'the CNI socket',
+    ...(needsUpkeep(config) ? ['the ways to other nodes'] : []),
   ]);
   const joined = await joinOthers({ config, version: packageJson.version, log, signal });
   const { podCidrs, identities, source } = joined;
@@ -250,13 +251,33 @@ async function run(config: Config, log: Logger): Promise<void> {
   for (const record of restored.endpoints) void realizer.admit(record, undefined).catch(() => {}); // seen by turn()
   readiness.done('the endpoints of before the restart');
   if (config.cniInstall) for (const change of await installCniPlugin(cniFilesOf(config))) log.info(change);
+  const loop = (name: string, everyMs: number, work: () => Promise<unknown> | unknown) =>
+    startLoop({
+      name,
+      minMs: NEWS_MS,
+      retryMs: everyMs,
+      resyncMs: everyMs,
+      signal,
+      run: async () => void (await work()),
+      onError: (cause, failures) => log.error(`${name} failed; tried again`, { cause, failures }),
+    });
   await upkeep?.run();
+  // Before there is news of nodes. A pod that runs is to reach those that are known; what cannot be done is told, and no reason to wait.
+  networkLoop =
+    upkeep &&
+    loop("looking after the node's network", CHORES_MS.node, async () => {
+      const isKnown = !readiness.pending().includes('the first policies in force');
+      await upkeep.run().finally(() => isKnown && readiness.done('the ways to other nodes'));
+    });
   realizer.setLocalAddresses(await localPrefixes());
   const sourceEnded = source.run(realizer, signal).catch((error: unknown) => {
     log.error('the source cannot work', { cause: error });
     shutdown.begin('the source cannot work');
   });
-  void realizer.firstRealized.then(() => readiness.done('the first policies in force'));
+  void realizer.firstRealized.then(() => {
+    readiness.done('the first policies in force');
+    networkLoop?.trigger();
+  });
   const queue = await openDeleteQueue({
     folder: join(config.stateDirectory, 'cni-queue'),
     del: (key) => endpoints.del(key),
@@ -280,22 +301,11 @@ async function run(config: Config, log: Logger): Promise<void> {
   readiness.done('the CNI socket');
 
   // ---- chores
-  const loop = (name: string, everyMs: number, work: () => Promise<unknown> | unknown) =>
-    startLoop({
-      name,
-      minMs: NEWS_MS,
-      retryMs: everyMs,
-      resyncMs: everyMs,
-      signal,
-      run: async () => void (await work()),
-      onError: (cause, failures) => log.error(`${name} failed; tried again`, { cause, failures }),
-    });
-  const chore = (...words: Parameters<typeof loop>) => loop(...words).stopped;
   const writeConfiguration = async (): Promise<void> => {
     if (!config.cniInstall || readiness.pending().length > 0) return;
     for (const change of await writeCniConfiguration(cniFilesOf(config))) log.info(change);
   };
-  networkLoop = upkeep && loop("looking after the node's network", CHORES_MS.node, upkeep.run);
+  const chore = (...words: Parameters<typeof loop>) => loop(...words).stopped;
   const chores = [
     networkLoop?.stopped,
     chore('telling the other nodes', CHORES_MS.report, () =>
