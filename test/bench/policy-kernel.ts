@@ -2,9 +2,7 @@
  * What is behind the policy engine: with root the kernel's own maps, in a network namespace (the rig starts the process again
  * in one) and under pins of the bench; otherwise everything up to the encoded rows.
  */
-
 import type { DatapathDelta } from '../../agent/datapath/datapath.ts';
-
 import {
   encodeAddressClasses,
   encodeAddressClassKey,

