@@ -1,8 +1,8 @@
 import type { RecordedEndpoint } from '../endpoint/record.ts';
 import { WeirError } from '../errors.ts';
+import { hostPrefix } from '../model/address.ts';
 import { isObject, parseNetconf, type Raw } from './netconf.ts';
 import type { VerbHandler } from './request.ts';
-import { withLength } from './result.ts';
 
 /** CHECK: what ADD answered must still stand in prevResult and be true. What other plugins added is theirs. */
 export const check: VerbHandler = async ({ invocation, config }, { endpoints }) => {
@@ -31,10 +31,10 @@ export function missingFrom(result: Raw, record: RecordedEndpoint): string[] {
   if (!interfaces.some(({ name, sandbox }) => name === record.hostInterface && (sandbox ?? '') === '')) {
     wrong.push(`prevResult has no interface ${record.hostInterface} on the node`);
   }
-  for (const address of record.addresses.map(withLength)) {
+  for (const address of record.addresses.map(hostPrefix)) {
     if (!ips.some((ip) => ip.address === address)) wrong.push(`prevResult has no address ${address}`);
   }
-  const ours = new Set(record.addresses.map(withLength));
+  const ours = new Set<string>(record.addresses.map(hostPrefix));
   for (const ip of ips) {
     if (ip.interface === own && !ours.has(String(ip.address))) {
       wrong.push(`prevResult gives ${record.interfaceName} the address ${ip.address}, which it was not given`);

@@ -2,7 +2,7 @@
 
 import type { Added } from '../endpoint/add.ts';
 import { ERRORS, type WeirError } from '../errors.ts';
-import { type Address, bitsOf, familyOf } from '../model/address.ts';
+import { familyOf, hostPrefix } from '../model/address.ts';
 import type { Dns } from './netconf.ts';
 import { type CniVersion, isAtLeast } from './version.ts';
 
@@ -25,18 +25,13 @@ export function addResult(version: CniVersion, { record, wired }: Added, dns: Dn
     ],
     ips: record.addresses.map((address) => ({
       ...(isAtLeast(version, '1.0.0') ? {} : { version: String(familyOf(address)) }),
-      address: withLength(address),
+      address: hostPrefix(address),
       gateway: GATEWAYS[familyOf(address)],
       interface: POD_INTERFACE,
     })),
     routes: families.map((family) => ({ dst: DEFAULT_ROUTES[family], gw: GATEWAYS[family] })),
     dns,
   });
-}
-
-/** "10.0.0.5/32": a pod's address is alone on its link. */
-export function withLength(address: Address): string {
-  return `${address}/${bitsOf(familyOf(address))}`;
 }
 
 export function errorResult(version: CniVersion, error: WeirError): string {

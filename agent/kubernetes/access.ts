@@ -4,9 +4,11 @@
  */
 import { createHash } from 'node:crypto';
 import { WeirError } from '../errors.ts';
+import { keepNewest } from '../model/keep-newest.ts';
 import { type Clock, systemClock } from '../run/clock.ts';
 import type { KubernetesClient } from './client.ts';
 import { collectionPath, type Resource } from './path.ts';
+import { createRateLimit } from './rate-limit.ts';
 
 const TOKEN_REVIEWS: Resource = { apiVersion: 'authentication.k8s.io/v1', plural: 'tokenreviews' };
 const ACCESS_REVIEWS: Resource = { apiVersion: 'authorization.k8s.io/v1', plural: 'subjectaccessreviews' };
@@ -49,8 +51,11 @@ export type AskAccess = (question: AccessQuestion) => Promise<Verdict>;
 export function createAccess(client: Pick<KubernetesClient, 'create'>, clock: Clock = systemClock): AskAccess {
   const kept = new Map<string, { readonly verdict: Promise<Verdict>; until: number }>();
   /** Tokens that the API server knew, the last asked for at the end. */
-  const known = new Set<string>();
-  const buckets = { stranger: new Bucket(RATES.stranger, clock), known: new Bucket(RATES.known, clock) };
+  const known = new Map<string, true>();
+  const rates = {
+    stranger: createRateLimit({ ...RATES.stranger, clock }),
+    known: createRateLimit({ ...RATES.known, clock }),
+  };
 
   async function review({ token, path, verb }: AccessQuestion): Promise<Verdict> {
     const limits = { deadlineMs: DEADLINE_MS };
@@ -79,7 +84,7 @@ export function createAccess(client: Pick<KubernetesClient, 'create'>, clock: Cl
     const now = clock.nowMs();
     const before = kept.get(key);
     if (before !== undefined && before.until > now) return before.verdict;
-    if (!buckets[known.has(token) ? 'known' : 'stranger'].take()) {
+    if (!rates[known.has(token) ? 'known' : 'stranger'].tryTake()) {
       throw new WeirError(
         'BUSY',
         'ask the API server about a token',
@@ -87,15 +92,12 @@ export function createAccess(client: Pick<KubernetesClient, 'create'>, clock: Cl
       );
     }
     const entry = { verdict: review(question), until: Number.POSITIVE_INFINITY };
-    kept.delete(key); // to the end of the map's order
-    kept.set(key, entry);
-    if (kept.size > KEPT_MAX) kept.delete(oldestOf(kept));
+    keepNewest(kept, key, entry, KEPT_MAX);
     entry.verdict.then(
       (verdict) => {
         entry.until = clock.nowMs() + (verdict === 'allowed' ? KEEP_MS.allowed : KEEP_MS.refused);
-        known.delete(token);
-        if (verdict !== 'unknown token') known.add(token);
-        if (known.size > KEPT_MAX) known.delete(oldestOf(known));
+        if (verdict === 'unknown token') known.delete(token);
+        else keepNewest(known, token, true, KEPT_MAX);
       },
       () => {
         if (kept.get(key) === entry) kept.delete(key);
@@ -105,36 +107,6 @@ export function createAccess(client: Pick<KubernetesClient, 'create'>, clock: Cl
   };
 }
 
-/** So many by the second, and at once after a quiet time. */
-class Bucket {
-  readonly #rate: { readonly perSecond: number; readonly burst: number };
-  readonly #clock: Clock;
-  #left: number;
-  #atMs: number;
-
-  constructor(rate: { readonly perSecond: number; readonly burst: number }, clock: Clock) {
-    this.#rate = rate;
-    this.#clock = clock;
-    this.#left = rate.burst;
-    this.#atMs = clock.nowMs();
-  }
-
-  take(): boolean {
-    const { perSecond, burst } = this.#rate;
-    const now = this.#clock.nowMs();
-    this.#left = Math.min(burst, this.#left + ((now - this.#atMs) / 1000) * perSecond);
-    this.#atMs = now;
-    if (this.#left < 1) return false;
-    this.#left--;
-    return true;
-  }
-}
-
 function hash(text: string): string {
   return createHash('sha256').update(text).digest('base64');
-}
-
-/** Of a map or a set, what stands in it longest. */
-function oldestOf(kept: { keys(): IterableIterator<string> }): string {
-  return kept.keys().next().value as string;
 }

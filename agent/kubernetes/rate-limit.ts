@@ -10,6 +10,8 @@ export interface RateLimitOptions {
 }
 
 export interface RateLimit {
+  /** Whether the caller may call at once: then it is counted. */
+  tryTake(): boolean;
   /** Resolves when the caller may call, in the order of asking; rejects with the signal's reason when it aborts first. */
   take(signal: AbortSignal | undefined): Promise<void>;
 }
@@ -20,12 +22,21 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
   /** When the bucket will be full; further ahead by `everyMs` with each token taken. */
   let fullAtMs = Number.NEGATIVE_INFINITY;
 
+  /** With the token that is asked for. */
+  const nextFullAtMs = (): number => Math.max(fullAtMs, clock.nowMs()) + everyMs;
+  const waitOf = (nextMs: number): number => nextMs - clock.nowMs() - options.burst * everyMs;
+
   return {
+    tryTake() {
+      const nextMs = nextFullAtMs();
+      if (waitOf(nextMs) > 0) return false;
+      fullAtMs = nextMs;
+      return true;
+    },
     async take(signal) {
       signal?.throwIfAborted();
-      const nowMs = clock.nowMs();
-      fullAtMs = Math.max(fullAtMs, nowMs) + everyMs;
-      const waitMs = fullAtMs - nowMs - options.burst * everyMs;
+      fullAtMs = nextFullAtMs();
+      const waitMs = waitOf(fullAtMs);
       if (waitMs > 0) await sleep(waitMs, clock, signal);
     },
   };

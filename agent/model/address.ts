@@ -111,6 +111,11 @@ function maskByte(bits: number): number {
   return bits >= 8 ? 255 : bits <= 0 ? 0 : (0xff << (8 - bits)) & 255;
 }
 
+/** The prefix that holds this address alone: /32 or /128. */
+export function hostPrefix(address: Address): Prefix {
+  return `${address}/${bitsOf(familyOf(address))}` as Prefix;
+}
+
 export function prefixAddress(prefix: Prefix): Address {
   return prefix.slice(0, prefix.indexOf('/')) as Address;
 }

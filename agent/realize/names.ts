@@ -4,6 +4,7 @@
  */
 import type { Names, PartyName, ServiceName } from '../flow/names.ts';
 import type { Address } from '../model/address.ts';
+import { keepNewest } from '../model/keep-newest.ts';
 import type { Pod, PublishedEndpoint } from '../model/object.ts';
 import type { Engine } from '../policy/engine.ts';
 import type { Desired } from './desired.ts';
@@ -51,7 +52,7 @@ export function createNames(
   }
 
   function keepAddress(address: Address, name: PartyName): void {
-    keep(byAddress, address, name, GONE_ADDRESSES_MAX);
+    keepNewest(byAddress, address, name, GONE_ADDRESSES_MAX);
   }
 
   function ownerName(address: Address): PartyName | undefined {
@@ -96,7 +97,7 @@ export function createNames(
       const owner = desired.services.ownerOf({ address, protocol, port });
       const before = byFrontend.get(key);
       if (owner === undefined || (before?.name === owner.name && before.namespace === owner.namespace)) return before;
-      keep(byFrontend, key, owner, GONE_SERVICES_MAX);
+      keepNewest(byFrontend, key, owner, GONE_SERVICES_MAX);
       return owner;
     },
     isThere: ({ uid, addresses }) => addresses.some((address) => ownerName(address)?.uid === uid),
@@ -110,11 +111,4 @@ export function createNames(
       return desired.services.revision;
     },
   };
-}
-
-/** To the end of the map's order; what has stood longest gives way. */
-function keep<Key, Name>(names: Map<Key, Name>, key: Key, name: Name, most: number): void {
-  names.delete(key);
-  names.set(key, name);
-  if (names.size > most) names.delete(names.keys().next().value as Key);
 }

@@ -99,6 +99,13 @@ rate('a burst at once, then evenly, in order', async () => {
   await new Promise(setImmediate);
   assert.equal(passed, [0, 1, 2, 3, 4, 5]);
 });
+rate('who cannot wait is told so, and takes nothing then', () => {
+  const clock = fakeClock();
+  const limit = createRateLimit({ perSecond: 10, burst: 2, clock });
+  assert.equal([limit.tryTake(), limit.tryTake(), limit.tryTake(), limit.tryTake()], [true, true, false, false]);
+  clock.advance(100);
+  assert.equal([limit.tryTake(), limit.tryTake()], [true, false]);
+});
 rate('who gives up is not kept waiting', async () => {
   const limit = createRateLimit({ perSecond: 1, burst: 1, clock: fakeClock() });
   const stop = new AbortController();

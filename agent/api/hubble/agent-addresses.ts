@@ -3,7 +3,7 @@
  * first heard of all is known from then on, and not told: in a large cluster it would push out everything else.
  */
 import type { Names } from '../../flow/names.ts';
-import { type Address, bitsOf, familyOf } from '../../model/address.ts';
+import { type Address, hostPrefix } from '../../model/address.ts';
 import type { IdentityNumber } from '../../model/identity.ts';
 import { AGENT_EVENT, type AgentEvent } from './agent-changes.ts';
 
@@ -47,7 +47,7 @@ export class AgentAddresses {
     this.#holders.set(address, { identity, namespace, pod_name });
     if (before?.identity === identity && before.namespace === namespace && before.pod_name === pod_name) return [];
     const old_identity = before && { value: before.identity };
-    const ipcache_update = { cidr: cidrOf(address), identity, old_identity, namespace, pod_name };
+    const ipcache_update = { cidr: hostPrefix(address), identity, old_identity, namespace, pod_name };
     return [{ type: AGENT_EVENT.IPCACHE_UPSERTED, ipcache_update }];
   }
 
@@ -55,10 +55,6 @@ export class AgentAddresses {
     const holder = this.#holders.get(address);
     if (holder === undefined) return [];
     this.#holders.delete(address);
-    return [{ type: AGENT_EVENT.IPCACHE_DELETED, ipcache_update: { cidr: cidrOf(address), ...holder } }];
+    return [{ type: AGENT_EVENT.IPCACHE_DELETED, ipcache_update: { cidr: hostPrefix(address), ...holder } }];
   }
-}
-
-function cidrOf(address: Address): string {
-  return `${address}/${bitsOf(familyOf(address))}`;
 }

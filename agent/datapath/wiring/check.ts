@@ -3,11 +3,11 @@
  * plugin changes it without a word in prevResult.
  */
 import { batch, linkGet } from '../../../native/index.ts';
-import { bitsOf, familyOf } from '../../model/address.ts';
+import { bitsOf, familyOf, hostPrefix } from '../../model/address.ts';
 import type { PodWiring } from '../datapath.ts';
 import { ifindexOf } from '../map/addresses.ts';
 import { type Attachment, DIRECTIONS } from '../program/attach.ts';
-import { GATEWAY, hostPrefix } from './wiring.ts';
+import { GATEWAY } from './wiring.ts';
 
 /** Each thing that is missing or changed, as one sentence. */
 export async function checkPod(pod: PodWiring, attachment: Attachment): Promise<string[]> {

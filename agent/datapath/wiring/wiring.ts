@@ -18,7 +18,7 @@ import {
   type NetlinkOp,
 } from '../../../native/index.ts';
 import { WeirError } from '../../errors.ts';
-import { type Address, bitsOf, familyOf } from '../../model/address.ts';
+import { type Address, bitsOf, familyOf, hostPrefix } from '../../model/address.ts';
 import type { PodWiring, WiredPod } from '../datapath.ts';
 import { GATEWAY_IPV6, GATEWAY_MAC } from '../layout.gen.ts';
 import { addressOf, formatMac, ifindexOf } from '../map/addresses.ts';
@@ -139,7 +139,6 @@ function ipv6Settings(device: string, values: Readonly<Record<string, string>>):
   }));
 }
 
-export const hostPrefix = (address: Address): string => `${address}/${bitsOf(familyOf(address))}`;
 const scopeOf = (address: Address) => (familyOf(address) === 4 ? 'link' : 'global');
 
 function wiringFailed(pod: PodWiring, why: string, cause: unknown): WeirError {

@@ -1,5 +1,5 @@
 /** A party and a port as each policy language writes them: what an edit consists of. */
-import { bitsOf, type Family, familyOf } from '../../model/address.ts';
+import { type Family, familyOf, hostPrefix } from '../../model/address.ts';
 import { NAMESPACE_LABEL } from '../../model/labels.ts';
 import type { Direction } from '../../model/verdict.ts';
 import type { Party } from '../workbench/party.ts';
@@ -44,7 +44,7 @@ function namespaceOf({ subject }: Party): string {
 /** The address as a prefix of its full length, where it is known. */
 function prefixOf({ peer, family }: Wanted): string | undefined {
   const address = peer.addresses.find((one) => familyOf(one) === family);
-  return address && `${address}/${bitsOf(family)}`;
+  return address && hostPrefix(address);
 }
 
 /** `scope`: namespace of the document, '' for a clusterwide one. */

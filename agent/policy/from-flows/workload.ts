@@ -1,5 +1,5 @@
 /** Who a recorded side is to a policy: a workload by its labels, an entity, or an address outside. */
-import { type Address, familyOf } from '../../model/address.ts';
+import { hostPrefix } from '../../model/address.ts';
 import { CLUSTER_LABEL, NAMESPACE_LABEL, NAMESPACE_LABELS_PREFIX, SERVICE_ACCOUNT_LABEL } from '../../model/labels.ts';
 import type { RecordedSide } from '../diff-flows.ts';
 
@@ -25,7 +25,7 @@ export function peerOf({ address, labels }: RecordedSide): SeenPeer | undefined 
   const entity = ENTITIES.find((name) => labels.includes(`reserved:${name}`));
   if (entity) return { kind: 'entity', entity };
   return labels.some((label) => label.startsWith('reserved:world'))
-    ? { kind: 'address', cidr: cidrOf(address) }
+    ? { kind: 'address', cidr: hostPrefix(address) }
     : undefined;
 }
 
@@ -42,10 +42,6 @@ export function workloadOf(identity: readonly string[]): Workload | undefined {
     }
   }
   return namespace === undefined ? undefined : { namespace, labels };
-}
-
-function cidrOf(address: Address): string {
-  return `${address}/${familyOf(address) === 4 ? 32 : 128}`;
 }
 
 export function workloadKey({ namespace, labels }: Workload): string {

@@ -1,5 +1,5 @@
 /** Objects other than pods that rules refer to, and what a reference to them means at present. */
-import { type Address, bitsOf, familyOf, type Prefix, parsePrefix } from '../../model/address.ts';
+import { type Address, hostPrefix, type Prefix } from '../../model/address.ts';
 import { type Labels, NAMESPACE_LABEL } from '../../model/labels.ts';
 import type { Node, Service } from '../../model/object.ts';
 import type { CidrGroup, GroupReference, PeerKind, ServiceReference } from '../rule.ts';
@@ -17,7 +17,7 @@ export interface Cluster {
 /** Full-length prefixes of the addresses of the nodes that match. */
 export function nodePrefixes(wanted: Selector, cluster: Cluster): Prefix[] {
   const matching = [...cluster.nodes.values()].filter((node) => selectorMatches(wanted, kubernetesLabels(node.labels)));
-  return matching.flatMap((node) => node.addresses).map((at) => parsePrefix(`${at}/${bitsOf(familyOf(at))}`) as Prefix);
+  return matching.flatMap((node) => node.addresses).map(hostPrefix);
 }
 
 /** Prefixes of the groups that match; none if the group does not exist (an empty set allows nothing, CVE-2025-64715). */
@@ -46,7 +46,7 @@ export function servicePrefixes(reference: ServiceReference, cluster: Cluster): 
   return [...cluster.services.values()]
     .filter((service) => !hasSelector(service) && isMeant(reference, service))
     .flatMap(({ namespace, name }) => cluster.serviceAddresses.get(`${namespace}/${name}`) ?? [])
-    .map((at) => parsePrefix(`${at}/${bitsOf(familyOf(at))}`) as Prefix);
+    .map(hostPrefix);
 }
 
 function hasSelector({ selector }: Service): boolean {

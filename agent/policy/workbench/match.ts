@@ -1,5 +1,5 @@
 /** One rule against one packet: which of its peers and ports are the packet's, in words. */
-import { type Address, bitsOf, familyOf, type Prefix, prefixContains } from '../../model/address.ts';
+import { type Address, hostPrefix, type Prefix, prefixContains } from '../../model/address.ts';
 import { NAMESPACE_LABEL } from '../../model/labels.ts';
 import type { NamedPort } from '../../model/object.ts';
 import { type Cidr, type PolicyRule, type PortMatch, PROTOCOL, type Peer as RulePeer } from '../rule.ts';
@@ -57,7 +57,7 @@ function matchingPeer(one: RulePeer, peer: Peer, cluster: Cluster): string[] {
         .map((text) => `${text} of CiliumCIDRGroup ${name}`);
     }
     case 'nodes': {
-      const full = `${peer.address}/${bitsOf(familyOf(peer.address))}` as Prefix;
+      const full = hostPrefix(peer.address);
       const matches = peer.kind === 'node' && nodePrefixes(one.selector, cluster).includes(full);
       return matches ? [`nodes ${one.selector.key}`] : [];
     }
