@@ -37,6 +37,7 @@ export async function* writtenHere(
       event: 'lost_events',
       next: undefined,
     }),
+    giveWay: shared.giveWay,
   };
   try {
     yield* history.stream(query, telling, 'never', signal);

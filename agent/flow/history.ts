@@ -190,6 +190,7 @@ export class FlowHistory {
       flow: (stored, run) =>
         run === this.run ? shared.flow(stored.sequence, () => line(stored, run)) : line(stored, run),
       lost: (stage, count) => lossLine(stage, count, this.#teller.node),
+      giveWay: shared.giveWay,
     };
     try {
       yield* this.stream(query, telling, 'never', signal);

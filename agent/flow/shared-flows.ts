@@ -1,3 +1,5 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
 /**
  * Flows as they were told, so that followers who want them told alike share one telling: made once, whoever comes first, and
  * kept until the last of them has passed. In blocks of neighbours:
@@ -13,10 +15,21 @@
 export interface SharedTelling<Told> {
   /** The flow with this sequence number, told now unless somebody did before. */
   flow(sequence: number, tell: () => Told): Told;
+  /**
+   * To be waited for between two batches. Somebody who reads, and is so far behind that what this one is told would be forgotten
+   * before it gets there, goes first for a few turns: it comes nearer until both share again.
+   */
+  giveWay(): Promise<void>;
   release(): void;
 }
 
 const BLOCK_FLOWS = 64;
+/** Turns that a follower gives to those behind for each batch of its own. */
+const TURNS_GIVEN = 8;
+/** Who does not get on in so many turns is not reading: nobody waits for it. */
+const TURNS_IDLE = 3;
+/** Those behind come nearer while they are this far away, as parts of what can be remembered. */
+const STRUGGLES = { from: 0.5, to: 4 } as const;
 /** What a flow takes beside what was told of it: its place, and the object. */
 const PLACE_BYTES = 96;
 
@@ -59,6 +72,15 @@ export class SharedFlows {
         block.told[place] = told;
         if (block.isKept) blocks.grow(block, sizeOf(told) + PLACE_BYTES, this.#maxBytes / this.#kinds.size);
         return told;
+      },
+      giveWay: async () => {
+        for (let turn = 0, idle = 0; turn < TURNS_GIVEN && idle < TURNS_IDLE; turn++) {
+          const before = blocks.placeOfStrugglers(reader, this.#maxBytes / this.#kinds.size);
+          if (before === undefined) return;
+          await nextTurn();
+          const now = blocks.placeOfStrugglers(reader, this.#maxBytes / this.#kinds.size);
+          idle = now === before ? idle + 1 : 0;
+        }
       },
       release: () => {
         blocks.readers.delete(reader);
@@ -111,6 +133,17 @@ class Blocks<Told> {
     if (last === this.#last) return;
     this.#last = last;
     for (const number of this.#blocks.keys()) if (number < last) this.#forget(number);
+  }
+
+  /** Those behind `reader` who need what it is told, but not in time: the sum of their places; undefined: there are none. */
+  placeOfStrugglers(reader: Reader, maxBytes: number): number | undefined {
+    const fit = (maxBytes / this.bytes) * this.#blocks.size;
+    let sum: number | undefined;
+    for (const { at } of this.readers) {
+      const behind = reader.at - at;
+      if (behind > STRUGGLES.from * fit && behind < STRUGGLES.to * fit) sum = (sum ?? 0) + at;
+    }
+    return sum;
   }
 
   /** The block takes so much more. */

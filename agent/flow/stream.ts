@@ -15,6 +15,8 @@ export interface Telling<Line> {
   /** `run`: of the agent that recorded it, now or before. The view is only valid during the call. */
   flow(flow: StoredFlow, run: string): Line;
   lost(stage: LossStage, count: number): Line;
+  /** Waited for between two batches from memory: others may go first, for a few turns. */
+  giveWay?(): Promise<void>;
 }
 
 export interface StreamSource {
@@ -65,6 +67,7 @@ export async function* streamFlows<Line>(
   while (typeof from !== 'number' && !signal.aborted) {
     const step = await archiveStep(walk, from.cursor, Math.min(store.oldest, end), PAST_FLOWS);
     for (const told = lines; told.length > 0; ) yield told.splice(0, BATCH);
+    await nextTurn();
     from = step.cursor ? { cursor: step.cursor } : (step.memoryFrom ?? store.oldest);
   }
   if (typeof from !== 'number') return;
@@ -77,8 +80,9 @@ export async function* streamFlows<Line>(
       lines = [];
       follower.read(BATCH, to);
       if (lines.length > 0) yield lines;
-      else if (follower.atEnd && !follower.done) await follower.wait(signal);
-      else await nextTurn();
+      if (follower.atEnd && !follower.done) await follower.wait(signal);
+      else await nextTurn(); // a reader who takes all at once would else have the thread to itself
+      await telling.giveWay?.();
     }
   } finally {
     follower.close();

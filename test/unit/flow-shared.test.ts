@@ -1,10 +1,11 @@
 /** A flow is told once for all followers that want it told alike and keep up, over gRPC and over HTTP. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import { writtenHere } from '../../agent/api/flow-streams.ts';
 import { allOf } from '../../agent/flow/filter.ts';
 import type { FlowLine } from '../../agent/flow/flow.ts';
-import { SharedFlows } from '../../agent/flow/shared-flows.ts';
+import { SharedFlows, type SharedTelling } from '../../agent/flow/shared-flows.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 import * as r from './flow-records.ts';
@@ -80,6 +81,64 @@ test('one that is too far behind tells for itself, and takes nothing from those 
   for (let sequence = BEHIND; sequence <= BEHIND + 9800; sequence++) assert.is(told.get(sequence), 1, `${sequence}`);
 });
 
+/** Is told `from` up to the flow before `to` as a follower is: a batch, then others have a turn. */
+async function told(
+  follower: SharedTelling<string>,
+  from: number,
+  to: number,
+  tell: ReturnType<typeof teller>['tell'],
+) {
+  for (let sequence = from; sequence < to; sequence++) {
+    follower.flow(sequence, tell(sequence));
+    if (sequence % 64 !== 0) continue;
+    await nextTurn();
+    await follower.giveWay();
+  }
+}
+
+test('who drifted too far apart to share comes together again: told anew is what lay between them, and no more', async () => {
+  const shared = new SharedFlows(1000 * SIZE);
+  const { tell, tellings } = teller();
+  const [first, second, third] = ['all', 'all', 'all'].map((kind) => shared.share<string>(kind, sizeOf));
+  for (let sequence = 1; sequence <= 100; sequence++)
+    for (const one of [first, second, third]) one?.flow(sequence, tell(sequence));
+  for (let sequence = 101; sequence <= 3000; sequence++) first?.flow(sequence, tell(sequence));
+  for (let sequence = 101; sequence <= 1500; sequence++) second?.flow(sequence, tell(sequence));
+  const before = tellings();
+  await Promise.all([
+    told(first as SharedTelling<string>, 3001, 30_001, tell),
+    told(second as SharedTelling<string>, 1501, 30_001, tell),
+    told(third as SharedTelling<string>, 101, 30_001, tell),
+  ]);
+  const anew = tellings() - before - 27_000;
+  assert.ok(anew <= 1500 + 2900, `${anew} flows were told anew`);
+});
+
+test('nobody waits for one who does not read, nor for one who is so far behind that it will not be there soon', async () => {
+  const shared = new SharedFlows(1000 * SIZE);
+  const { tell } = teller();
+  const [first, second] = ['all', 'all'].map((kind) => shared.share<string>(kind, sizeOf));
+  const turnsGiven = async (follower: SharedTelling<string> | undefined) => {
+    let turns = 0;
+    let isOver = false;
+    const count = (async () => {
+      for (; !isOver; turns++) await nextTurn();
+    })();
+    await follower?.giveWay();
+    isOver = true;
+    await count;
+    return turns;
+  };
+  second?.flow(1, tell(1));
+  for (let sequence = 1; sequence <= 300; sequence++) first?.flow(sequence, tell(sequence));
+  assert.ok((await turnsGiven(first)) <= 1, 'they still share');
+  for (let sequence = 301; sequence <= 3000; sequence++) first?.flow(sequence, tell(sequence));
+  assert.ok((await turnsGiven(first)) <= 4, 'it may be about to read');
+  assert.ok((await turnsGiven(second)) <= 1, 'the last has nobody behind');
+  for (let sequence = 3001; sequence <= 6000; sequence++) first?.flow(sequence, tell(sequence));
+  assert.ok((await turnsGiven(first)) <= 1, 'too far');
+});
+
 test('whatever the order: the telling of that flow, and never more than the bound', () => {
   const shared = new SharedFlows(200 * SIZE);
   const kinds = ['a', 'b'].map((kind) => ({
@@ -141,6 +200,48 @@ test('NDJSON and server-sent events: one text for all', async () => {
   stop.abort();
   for (const follower of followers) await follower.return();
   assert.is(history.shared.bytes, 0);
+});
+
+test('a follower over HTTP that stood still shares again soon after it goes on', async () => {
+  const { history } = r.makeHistory(100_000);
+  const FLOWS = 50_000;
+  const [STOOD, BEHIND] = [5000, 20_000];
+  const stop = new AbortController();
+  const query = { wanted: allOf([]), order: 'newest', count: 0, cursor: undefined } as const;
+  const read = [0, 0];
+  const reading = read.map(async (_, i) => {
+    for await (const lines of writtenHere(history, 'node-1', query, stop.signal)) {
+      read[i] = (read[i] as number) + lines.length;
+      if (read[i] === FLOWS) return;
+      const isToStand = i === 1 && read[i] === STOOD - (STOOD % 64);
+      while (isToStand && (read[0] as number) < STOOD + BEHIND) await nextTurn();
+    }
+  });
+  await until(() => history.stats().followers === 2, { what: 'both followers to be there' });
+  const some = r.numbered(1000);
+  for (let i = 0; i < FLOWS; i += 1000) history.listener(some, 1000, 0);
+  await Promise.all(reading);
+  const { made, shared } = history.shared.tellings;
+  assert.is(made + shared, 2 * FLOWS);
+  assert.ok(made >= FLOWS && made <= FLOWS + BEHIND + 1000, `${made} tellings of ${FLOWS} flows`);
+});
+
+test('a reader who takes whatever there is leaves turns to others', async () => {
+  const { history } = r.makeHistory(10_000);
+  const stop = new AbortController();
+  const query = { wanted: allOf([]), order: 'oldest', count: 0, cursor: undefined } as const;
+  history.listener(r.numbered(6400), 6400, 0);
+  let turns = 0;
+  let read = 0;
+  const reading = (async () => {
+    for await (const lines of writtenHere(history, 'node-1', query, stop.signal)) {
+      read += lines.length;
+      if (read === 6400) return;
+    }
+  })();
+  for (; read < 6400; turns++) await nextTurn();
+  await reading;
+  assert.ok(turns >= 99, `${turns} turns for 100 batches`);
 });
 
 test.run();

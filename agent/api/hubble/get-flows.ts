@@ -49,6 +49,7 @@ export async function* getFlows(
         time: timestamp(Date.now()),
       }),
     }),
+    giveWay: shared.giveWay,
   };
   const ended = plan.until === undefined ? signal : AbortSignal.any([signal, at(plan.until)]);
   try {
