@@ -188,6 +188,14 @@ export class Cluster implements AsyncDisposable {
     return node;
   }
 
+  /** Routes to the pods of every node, for a namespace on the cluster's network: as where the network knows the pods. */
+  async routeToPods(netns: Netns): Promise<void> {
+    const podCidrs = await this.#podCidrs();
+    for (const { name, addresses } of this.nodes)
+      for (const cidr of podCidrs.get(name) ?? [])
+        await netns.ip(`route replace ${cidr} via ${cidr.includes(':') ? addresses.v6 : addresses.v4}`);
+  }
+
   /** Drains it, removes it from the API server, and then from the machine. */
   async removeNode(node: Node): Promise<void> {
     await this.kubectl(

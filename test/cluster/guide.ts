@@ -66,7 +66,8 @@ export class GuideOnCluster {
     pods.set('world', { peer: await Peer.start(world), netns: world, addresses: { v4: WORLD.v4, v6: WORLD.v6 ?? '' } });
     for (const { peer } of pods.values())
       await Promise.all(SERVED_PORTS.flatMap((port) => [peer.serveTcp(port), peer.serveUdp(port)]));
-    await routeFromWorld(cluster);
+    // What tries from the world is to get as far as the node.
+    await cluster.routeToPods(cluster.lan);
     return new GuideOnCluster(cluster, pods);
   }
 
@@ -165,13 +166,4 @@ async function netnsOf(cluster: Cluster, party: Party): Promise<string[]> {
   const node = cluster.nodes.find(({ name }) => name === nodeOf(party));
   const pid = await node?.processOf('agnhost', nameOf(party), namespaceOf(party));
   return ['nsenter', `--net=/proc/${pid}/ns/net`, '--'];
-}
-
-/** As a router of a network that knows the pods would: what tries from the world gets as far as the node. */
-async function routeFromWorld(cluster: Cluster): Promise<void> {
-  for (const { name, addresses } of cluster.nodes) {
-    const { spec } = await cluster.get<{ spec: { podCIDRs: string[] } }>('node', name);
-    for (const cidr of spec.podCIDRs)
-      await cluster.lan.ip(`route replace ${cidr} via ${cidr.includes(':') ? addresses.v6 : addresses.v4}`);
-  }
 }

@@ -32,14 +32,11 @@ export const LEFT_OUT: readonly LeftOut[] = [
   // What is not about the network of pods, or of somebody else's.
   { tests: /KubeProxy|kube-proxy/, reason: 'asks kube-proxy itself, which is not there' },
   { tests: /iptables rules/, reason: "about kube-proxy's iptables rules" },
-  { tests: /NetworkingPerformance|PerformanceDNS/, reason: 'measures, and only on large clusters' },
+  { tests: /Networking-Performance|PerformanceDNS/, reason: 'measures, and only on large clusters' },
   // What the cluster of test/cluster does not have.
+  { tests: /\[Feature:OffByDefault\]/, reason: 'of a feature of Kubernetes that is off by default' },
   { tests: /evicted pods/, reason: 'kubelets here do not measure local storage, so they evict nothing for it' },
   { tests: /Internet connection/, reason: 'no Internet' },
-  {
-    tests: /should (proxy through a service|.*ProxyWithPath)|service Proxy|create endpoints for unready pods/,
-    reason: 'the API server is on no node, so pods are out of its reach',
-  },
 ];
 
 /** Parts of the suite, for one at a time: by name, what the full name of a test in it begins with. */

@@ -73,6 +73,7 @@ test('what is left out is what the reasons say, by names of Kubernetes 1.34', ()
     'Networking Granular Checks: Services should update endpoints: udp',
     'Networking Granular Checks: Pods should function for intra-pod communication: http [NodeConformance] [Conformance]',
     'Services should respect internalTrafficPolicy=Local Pod to Pod',
+    'Proxy version v1 should proxy through a service and a pod [Conformance]',
   ];
   for (const name of run) assert.is(reasonOf(`[sig-network] ${name}`), undefined, name);
   const left = {
@@ -80,7 +81,9 @@ test('what is left out is what the reasons say, by names of Kubernetes 1.34', ()
     'Networking Granular Checks: Services should function for pod-Service: udp': /NodePort/,
     'Services should fallback to terminating endpoints when there are no ready endpoints with externallTrafficPolicy=Cluster':
       /NodePort/,
-    'Proxy version v1 should proxy through a service and a pod [Conformance]': /API server/,
+    'Networking IPerf2 [Feature:Networking-Performance] should run iperf2': /measures/,
+    'DNS should work with a service name that starts with a digit [FeatureGate:RelaxedServiceNameValidation] [Alpha] [Feature:OffByDefault]':
+      /off by default/,
     'Netpol [Feature:SCTPConnectivity] [LinuxOnly] NetworkPolicy between server and client using SCTP x': /SCTP/,
   };
   for (const [name, reason] of Object.entries(left)) assert.match(reasonOf(`[sig-network] ${name}`) ?? '', reason);
