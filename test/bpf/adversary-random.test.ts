@@ -7,6 +7,7 @@ import { DatapathFixture, OUTSIDE_IFINDEX, type TestPod } from '../kit/datapath-
 import { allow, setIdentity, setPolicy, setVerdict } from '../kit/datapath-policy.ts';
 import { IPPROTO, icmpEcho, icmpError, ip, type Packet, TCP, tcp, udp } from '../kit/packet.ts';
 import { privileged } from '../kit/privileged.ts';
+import { random as seeded } from '../kit/random.ts';
 import { suite } from '../kit/suite.ts';
 
 const PACKETS = 40_000;
@@ -44,17 +45,7 @@ const pods = [client, server, stranger];
 const WORLD = { ipv4: '192.0.2.7', ipv6: '2001:db8::7' };
 test.after(() => datapath[Symbol.dispose]());
 
-/** mulberry32: small, and the same everywhere. */
-function randomOf(start: number): (below: number) => number {
-  let state = start | 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
-const random = randomOf(seed);
+const { int: random } = seeded(seed);
 const one = <T>(of: readonly T[]): T => of[random(of.length)] as T;
 type Host = TestPod | typeof WORLD;
 

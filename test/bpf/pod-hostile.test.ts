@@ -8,6 +8,7 @@ import { DatapathFixture } from '../kit/datapath-fixture.ts';
 import { setPolicy } from '../kit/datapath-policy.ts';
 import { IPPROTO, icmpEcho, icmpError, neighbourSolicitation, type Packet, sctp, tcp, udp } from '../kit/packet.ts';
 import { privileged } from '../kit/privileged.ts';
+import { random as seeded } from '../kit/random.ts';
 import { suite } from '../kit/suite.ts';
 
 const FRAMES = 20_000;
@@ -24,17 +25,6 @@ setPolicy(datapath, 17, { ingress: { isolated: true } });
 const pod = datapath.pod({ identity: 1001, policy: 16, ipv4: '10.9.0.2', ipv6: 'fd09::2' });
 const closed = datapath.pod({ identity: 1002, policy: 17, ipv4: '10.9.0.3', ipv6: 'fd09::3' });
 test.after(() => datapath[Symbol.dispose]());
-
-/** mulberry32: small, and the same everywhere. */
-function randomOf(start: number): (below: number) => number {
-  let state = start | 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) % below;
-  };
-}
 
 function seeds(own: { ipv4: string; ipv6: string }, others: { ipv4: string; ipv6: string }, inward: boolean): Packet[] {
   return [4, 6].flatMap((family) => {
@@ -77,7 +67,7 @@ const sourceOf = (frame: Uint8Array): string => {
 };
 
 test('from a pod: what leaves it is from its own MAC and one of its own addresses', () => {
-  const random = randomOf(seed);
+  const { int: random } = seeded(seed);
   const frames = seeds(pod, closed, false).map((packet) => packet.between(pod.mac, GATEWAY_MAC).bytes());
   let passed = 0;
   for (let i = 0; i < FRAMES; i++) {
@@ -101,7 +91,7 @@ test('from a pod: what leaves it is from its own MAC and one of its own addresse
 });
 
 test('to a pod that takes nothing: nothing arrives', () => {
-  const random = randomOf(seed + 1);
+  const { int: random } = seeded(seed + 1);
   const frames = seeds(closed, { ipv4: '192.0.2.7', ipv6: '2001:db8::7' }, true).map((packet) =>
     packet.between(GATEWAY_MAC, closed.mac).bytes(),
   );
@@ -116,7 +106,7 @@ test('to a pod that takes nothing: nothing arrives', () => {
 });
 
 test('random bytes behind a right Ethernet header', () => {
-  const random = randomOf(seed + 2);
+  const { int: random } = seeded(seed + 2);
   const head = udp({ from: pod.ipv4, to: closed.ipv4 }).between(pod.mac, GATEWAY_MAC).bytes().slice(0, 12);
   for (let i = 0; i < FRAMES; i++) {
     const frame = Uint8Array.from({ length: 60 + random(200) }, () => random(256));

@@ -1,5 +1,5 @@
 /** One change to a document such as people make by mistake. */
-import type { Random } from '../oracle/generate/random.ts';
+import type { Random } from '../kit/random.ts';
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 interface Place {

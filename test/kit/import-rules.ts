@@ -174,6 +174,11 @@ export const RULES: readonly ImportRule[] = [
     why: 'the demo uses the product from outside, its binaries and its API; its stage is the testbed',
   },
   {
+    of: 'test/oracle/generate/',
+    may: ['agent/model/', 'test/oracle/', 'test/kit/random.ts'],
+    why: 'scenarios are made of what the oracle judges, and of chance',
+  },
+  {
     of: 'test/oracle/',
     may: ['agent/model/'],
     packages: ['yaml'],

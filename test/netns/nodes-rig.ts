@@ -190,6 +190,17 @@ export class Cluster {
     return cluster;
   }
 
+  /** A pod on each of the first two nodes, which know each other; both answer on TCP 80 and UDP 53. */
+  async servers(): Promise<readonly [NodePod, NodePod]> {
+    const pods = [await this.pod(this.node1, 11), await this.pod(this.node2, 12)] as const;
+    await this.settle();
+    for (const { peer } of pods) {
+      await peer.serveTcp(80);
+      await peer.serveUdp(53);
+    }
+    return pods;
+  }
+
   get node1(): RigNode {
     return this.nodes[0] as RigNode;
   }

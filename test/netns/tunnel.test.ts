@@ -18,13 +18,7 @@ for (const { underlay, attach } of [
   let two: NodePod;
   test.before(async () => {
     cluster = await Cluster.start(`tun${underlay}`, 2, { mode: 'tunnel', underlay, attach });
-    one = await cluster.pod(cluster.node1, 11);
-    two = await cluster.pod(cluster.node2, 12);
-    await cluster.settle();
-    for (const pod of [one, two]) {
-      await pod.peer.serveTcp(80);
-      await pod.peer.serveUdp(53);
-    }
+    [one, two] = await cluster.servers();
   });
   test.after(() => cluster?.close());
 

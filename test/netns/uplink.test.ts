@@ -140,13 +140,7 @@ for (const attach of ['auto', 'clsact'] as const) {
   let two: NodePod;
   test.before(async () => {
     cluster = await Cluster.start(`native${attach}`, 2, { mode: 'native', attach });
-    one = await cluster.pod(cluster.node1, 11);
-    two = await cluster.pod(cluster.node2, 12);
-    await cluster.settle();
-    for (const pod of [one, two]) {
-      await pod.peer.serveTcp(80);
-      await pod.peer.serveUdp(53);
-    }
+    [one, two] = await cluster.servers();
   });
   test.after(() => cluster?.close());
 

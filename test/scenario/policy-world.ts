@@ -9,7 +9,7 @@ import { createEngine, type Engine } from '../../agent/policy/engine.ts';
 import type { Question } from '../../agent/policy/evaluate.ts';
 import type { SubjectKey } from '../../agent/policy/subject.ts';
 import { tableKeys } from '../../agent/policy/tables.ts';
-import { random as seeded } from '../oracle/generate/random.ts';
+import { random as seeded } from '../kit/random.ts';
 import { CLUSTER_NAME, type Packet, type RawDocument, type Scenario } from '../oracle/scenario.ts';
 
 export interface World {

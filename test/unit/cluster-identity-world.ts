@@ -11,6 +11,7 @@ import type { Labels } from '../../agent/model/labels.ts';
 import type { Journal } from '../../agent/run/journal.ts';
 import { createLogger } from '../../agent/run/log.ts';
 import { type FakeClock, fakeClock } from '../kit/clock.ts';
+import { random } from '../kit/random.ts';
 import { FakeApi } from './cluster-api.ts';
 
 export const GRACE_MS = 1000;
@@ -178,16 +179,6 @@ export function assertAgreed(api: FakeApi, agents: readonly Agent[]): void {
     }
 }
 
-export function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 export interface Odds {
   readonly agents: number;
   readonly sets: number;
@@ -197,7 +188,7 @@ export interface Odds {
 
 /** One life of a cluster. Throws at the first moment at which something is not as it must be. */
 export async function live(seed: number, odds: Odds): Promise<{ readonly removed: number; readonly wrapped: boolean }> {
-  const next = random(seed);
+  const { next } = random(seed);
   const pick = <T>(items: readonly T[]): T => items[Math.floor(next() * items.length)] as T;
   const api = new FakeApi();
   const range = { first: 256, last: 256 + odds.numbers - 1 };

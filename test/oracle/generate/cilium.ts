@@ -1,8 +1,9 @@
 /** Random CiliumNetworkPolicies, clusterwide ones and CIDR groups, all valid but for some with a field that is refused. */
+
+import type { Random } from '../../kit/random.ts';
 import type { RawDocument } from '../scenario.ts';
 import { LABELS, NAMESPACE_LABELS, NAMESPACES, NODE_LABELS, namespace, PORT_NAMES } from './cluster.ts';
 import { block, blockWithExcept, choices, type KeyChoice, port, range, selector } from './peers.ts';
-import type { Random } from './random.ts';
 
 const ENTITIES = [
   'all',

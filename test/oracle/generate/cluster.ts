@@ -1,6 +1,7 @@
 /** Random clusters: few names and values, so that selectors meet labels and ports meet ports. */
+
+import type { Random } from '../../kit/random.ts';
 import type { NodeSpec, PodSpec, PortName, Scenario, ServiceSpec } from '../scenario.ts';
-import type { Random } from './random.ts';
 
 export const LABELS: Readonly<Record<string, readonly string[]>> = {
   app: ['frontend', 'backend'],

@@ -1,8 +1,9 @@
 /** Random NetworkPolicies and cluster-wide policies of policy.networking.k8s.io, all valid. */
+
+import type { Random } from '../../kit/random.ts';
 import type { RawDocument } from '../scenario.ts';
 import { NAMESPACE_LABELS, NAMESPACES, NODE_LABELS, namespace, PORT_NAMES } from './cluster.ts';
 import { block, blockWithExcept, choices, port, range, selector } from './peers.ts';
-import type { Random } from './random.ts';
 
 const NAMESPACE_CHOICES = [...choices(NAMESPACE_LABELS), { key: 'kubernetes.io/metadata.name', values: NAMESPACES }];
 

@@ -1,6 +1,7 @@
 /** Random selectors, CIDRs and ports, the pieces all three languages are made of. */
+
+import type { Random } from '../../kit/random.ts';
 import { LABELS, PORTS } from './cluster.ts';
-import type { Random } from './random.ts';
 
 /** Blocks that overlap each other, pods, nodes and the outside; some with host bits set. */
 const BLOCKS = [

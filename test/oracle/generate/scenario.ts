@@ -1,10 +1,11 @@
 /** Random scenarios: a cluster, documents of all languages, and packets aimed at what the documents speak of. */
+
+import { type Random, random as seeded } from '../../kit/random.ts';
 import { NUMBERS } from '../ports.ts';
 import { type Packet, type PeerSpec, type PortName, podNamed, type RawDocument, type Scenario } from '../scenario.ts';
 import { cidrGroup, ciliumPolicy } from './cilium.ts';
 import { cluster, PORTS } from './cluster.ts';
 import { baselinePolicy, clusterPolicy, networkPolicy } from './kubernetes.ts';
-import { type Random, random as seeded } from './random.ts';
 
 const NOW = Date.parse('2026-06-01T12:00:00Z');
 

@@ -1,5 +1,7 @@
-/** A small seeded generator of random numbers (mulberry32): the same seed gives the same scenario everywhere. */
+/** A small seeded generator of random numbers (mulberry32): the same seed gives the same test everywhere. */
 export interface Random {
+  /** At least 0, below 1. */
+  next(): number;
   /** 0 to below - 1. */
   int(below: number): number;
   chance(probability: number): boolean;
@@ -29,6 +31,7 @@ export function random(seed: number): Random {
     return out;
   };
   return {
+    next,
     int,
     chance: (probability) => next() < probability,
     pick: <T>(from: readonly T[]): T => from[int(from.length)] as T,
