@@ -3,7 +3,7 @@
  * image, they are the same programs (agnhost, dig, OpenBSD's nc, curl, CoreDNS), built here or Debian's; where it only wants
  * something that runs, it gets a pause.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Cluster } from '../cluster/cluster.ts';
 import { PAUSE_IMAGE } from '../cluster/containerd.ts';
@@ -16,6 +16,7 @@ import {
   pathOf,
   type Recipe,
 } from '../cluster/images.ts';
+import { command } from '../kit/command.ts';
 import { stockProgram } from '../kit/stock.ts';
 
 /** Stands for the tests' registries: see {@link writeRegistries}. */
@@ -46,7 +47,7 @@ export function writeRegistries(file: string): void {
 }
 
 async function recipes(): Promise<Recipe[]> {
-  const busybox = await pathOf('busybox');
+  const [busybox, openssl] = [await pathOf('busybox'), await pathOf('openssl')];
   // Not busybox's shell: it runs its own nc and wget whatever is in the path.
   const tools = {
     sh: 'dash',
@@ -71,13 +72,14 @@ async function recipes(): Promise<Recipe[]> {
       name: TOOLS_IMAGE,
       entrypoint: ['/agnhost'],
       arguments: ['pause'],
-      from: [agnhost, coredns, busybox, ...programs.map(([, path]) => path)],
+      from: [agnhost, coredns, busybox, openssl, ...programs.map(([, path]) => path)],
       fill: async (root) => {
         await addBusybox(root, busybox);
         for (const [name, path] of programs) await addWithLibraries(root, path, name);
         copyProgram(agnhost, join(root, 'agnhost'));
         copyProgram(coredns, join(root, 'coredns'));
         mkdirSync(join(root, 'uploads'));
+        await addLocalhostCertificate(root, openssl);
       },
     },
     {
@@ -87,4 +89,14 @@ async function recipes(): Promise<Recipe[]> {
       fill: async (root) => copyProgram(boomServer, join(root, 'boom-server')),
     },
   ];
+}
+
+/** What agnhost's servers show who asks by TLS, whoever runs them in the container. */
+async function addLocalhostCertificate(root: string, openssl: string): Promise<void> {
+  const [key, certificate] = [join(root, 'localhost.key'), join(root, 'localhost.crt')];
+  await command([
+    ...[openssl, 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=localhost', '-days', '3650'],
+    ...['-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', key, '-out', certificate],
+  ]);
+  chmodSync(key, 0o644);
 }
