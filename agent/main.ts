@@ -239,6 +239,7 @@ async function run(config: Config, log: Logger): Promise<void> {
       names: realizer.names,
       nodeLabels,
       version: packageJson.version,
+      refused: metrics.hubbleRefused,
     },
     log.with({ part: 'hubble' }),
   );

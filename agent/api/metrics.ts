@@ -21,6 +21,8 @@ export interface Metrics {
   request(route: string, method: string, status: number): void;
   /** A connection was refused, or its bytes were no HTTP request. */
   requestRefused(): void;
+  /** A connection to the Hubble API was refused. */
+  hubbleRefused(): void;
 }
 
 export type Labels = Readonly<Record<string, string>>;
@@ -116,11 +118,17 @@ export function createMetrics(state: State, options: MetricsOptions = {}): Metri
     help: 'Connections beyond the limit, and bytes that were no HTTP request',
     registers,
   });
+  const hubbleRefused = new Counter({
+    name: 'weir_hubble_refused_total',
+    help: 'Connections to the Hubble API beyond the limit, and TLS handshakes that failed',
+    registers,
+  });
   return {
     registry,
     cniRequest: (verb, code, seconds) => cni.observe({ verb, code: String(code) }, seconds),
     request: (route, method, status) => requests.inc({ route, method, status: String(status) }),
     requestRefused: () => refused.inc(),
+    hubbleRefused: () => hubbleRefused.inc(),
   };
 
   function agentMetrics(): void {

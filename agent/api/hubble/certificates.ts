@@ -6,7 +6,6 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
-import { experimental, type ServerCredentials } from '@grpc/grpc-js';
 import { asWeirError, WeirError } from '../../errors.ts';
 import type { Logger } from '../../run/log.ts';
 
@@ -42,21 +41,19 @@ export async function certificatesToCome(
   }
 }
 
-type IdentityListener = experimental.IdentityCertificateUpdateListener;
-type CaListener = experimental.CaCertificateUpdateListener;
-
-interface Pems {
-  readonly certificate: Buffer;
+/** As node:tls names them; `ca`: of clients. */
+export interface Pems {
+  readonly cert: Buffer;
   readonly key: Buffer;
-  readonly clientCa: Buffer;
+  readonly ca: Buffer;
 }
 
-export class Certificates implements experimental.CertificateProvider {
+type Listener = (pems: Pems, isNewAuthority: boolean) => void;
+
+export class Certificates {
   readonly #files: CertificateFiles;
   readonly #log: Logger | undefined;
-  readonly #identityListeners = new Set<IdentityListener>();
-  readonly #caListeners = new Set<CaListener>();
-  #newAuthority: () => void = () => {};
+  readonly #listeners = new Set<Listener>();
   readonly #timer: NodeJS.Timeout;
   #pems: Pems;
 
@@ -81,15 +78,14 @@ export class Certificates implements experimental.CertificateProvider {
     }
   }
 
-  /** Calls without a certificate signed by the CA are refused. */
-  credentials(): ServerCredentials {
-    // One provider for both: grpc-js 1.14.7 takes the two in another order than it names them.
-    return experimental.createCertificateProviderServerCredentials(this, this, true);
+  /** As they were last read and fitted together. */
+  get pems(): Pems {
+    return this.#pems;
   }
 
-  /** Called when callers are known by another authority than before. */
-  onNewAuthority(listener: () => void): void {
-    this.#newAuthority = listener;
+  /** Calls the listener when they are others; with a new authority, callers are known by another CA than before. */
+  onChange(listener: Listener): void {
+    this.#listeners.add(listener);
   }
 
   close(): void {
@@ -110,46 +106,18 @@ export class Certificates implements experimental.CertificateProvider {
       });
       return;
     }
-    for (const listener of this.#caListeners) listener(this.#ca());
-    for (const listener of this.#identityListeners) listener(this.#identity());
-    if (!this.#pems.clientCa.equals(before.clientCa)) this.#newAuthority();
-  }
-
-  addCaCertificateListener(listener: CaListener): void {
-    this.#caListeners.add(listener);
-    process.nextTick(() => listener(this.#ca())); // grpc-js is not ready to hear of it yet
-  }
-
-  removeCaCertificateListener(listener: CaListener): void {
-    this.#caListeners.delete(listener);
-  }
-
-  addIdentityCertificateListener(listener: IdentityListener): void {
-    this.#identityListeners.add(listener);
-    process.nextTick(() => listener(this.#identity()));
-  }
-
-  removeIdentityCertificateListener(listener: IdentityListener): void {
-    this.#identityListeners.delete(listener);
-  }
-
-  #ca(): experimental.CaCertificateUpdate {
-    return { caCertificate: this.#pems.clientCa };
-  }
-
-  #identity(): experimental.IdentityCertificateUpdate {
-    return { certificate: this.#pems.certificate, privateKey: this.#pems.key };
+    for (const listener of this.#listeners) listener(this.#pems, !this.#pems.ca.equals(before.ca));
   }
 }
 
 async function read({ certificate, key, clientCa }: CertificateFiles): Promise<Pems> {
   const [cert, privateKey, ca] = await Promise.all([readFile(certificate), readFile(key), readFile(clientCa)]);
   createSecureContext({ cert, key: privateKey, ca }); // throws where they do not fit
-  return { certificate: cert, key: privateKey, clientCa: ca };
+  return { cert, key: privateKey, ca };
 }
 
 function sameBytes(a: Pems, b: Pems): boolean {
-  return a.certificate.equals(b.certificate) && a.key.equals(b.key) && a.clientCa.equals(b.clientCa);
+  return a.cert.equals(b.cert) && a.key.equals(b.key) && a.ca.equals(b.ca);
 }
 
 function sentence({ certificate, key, clientCa }: CertificateFiles, cause: unknown): string {

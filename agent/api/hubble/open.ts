@@ -3,7 +3,10 @@ import type { Config } from '../../config/config.ts';
 import type { Logger } from '../../run/log.ts';
 import type { HubbleOptions, HubbleServer } from './server.ts';
 
-type Told = Pick<HubbleOptions, 'flows' | 'startedAt' | 'nodes' | 'state' | 'names' | 'nodeLabels' | 'version'>;
+type Told = Pick<
+  HubbleOptions,
+  'flows' | 'startedAt' | 'nodes' | 'state' | 'names' | 'nodeLabels' | 'version' | 'refused'
+>;
 
 export async function openHubble(config: Config, told: Told, log: Logger): Promise<HubbleServer | undefined> {
   if (!config.hubbleSocket && !config.hubbleListen) return undefined;

@@ -5,8 +5,8 @@
  */
 import { chmod, mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
-import { asWeirError, WeirError } from '../../errors.ts';
+import { Server, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { asWeirError } from '../../errors.ts';
 import type { FlowHistory } from '../../flow/history.ts';
 import type { Names } from '../../flow/names.ts';
 import type { Logger } from '../../run/log.ts';
@@ -19,6 +19,7 @@ import { type CertificateFiles, Certificates, certificatesAreThere, certificates
 import type { NodeLabels } from './flow-message.ts';
 import { getFlows } from './get-flows.ts';
 import { checkHealth, watchHealth } from './health.ts';
+import { Listener } from './listener.ts';
 import { callsOf, type GetFlowsRequest } from './messages.ts';
 import { getNamespaces, type ObserverState, serverStatus } from './observer.ts';
 import { fullName, type HubbleNode, type Peer, Peers, peersOf } from './peers.ts';
@@ -43,6 +44,8 @@ export interface HubbleOptions {
   readonly state: Pick<State, 'policies' | 'endpoints'>;
   /** Who is at an address; without them changes of addresses are not told. */
   readonly names?: Pick<Names, 'nameOfAddress'>;
+  /** Called for each connection that is refused. */
+  readonly refused?: () => void;
 }
 
 export interface HubbleTls {
@@ -64,7 +67,7 @@ export interface HubbleServer {
   close(): Promise<void>;
 }
 
-/** A request is small; a peer that is gone without a word is noticed. */
+/** A request is small; a peer that is gone without a word is noticed. How many connections: listener.ts. */
 const LIMITS = {
   'grpc.enable_channelz': 0,
   'grpc.max_receive_message_length': 64 << 10,
@@ -74,12 +77,10 @@ const LIMITS = {
 } as const;
 /** How long clients may take to say goodbye. */
 const CLOSE_MS = 1000;
-/** Likewise when the authority that they are known by has changed. */
-const DRAIN_MS = 2000;
 
 /** Rejects with CONFIG_INVALID or ALREADY_RUNNING when it cannot listen. */
 export async function startHubble(options: HubbleOptions): Promise<HubbleServer> {
-  const { flows, node, cluster, startedAt, log, socket, tls } = options;
+  const { flows, node, cluster, startedAt, log, socket, tls, refused = () => {} } = options;
   const teller = { node, run: flows.run, cluster, version: options.version, nodeLabels: options.nodeLabels };
   const state: ObserverState = { history: flows, teller, startedAt };
   const calls = new Calls(log);
@@ -105,17 +106,18 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
   } satisfies UntypedServiceImplementation);
 
   const at: string[] = [];
+  const listeners: Listener[] = [];
   let certificates: Certificates | undefined;
   const closing = new AbortController();
 
   async function listenTls({ host, port }: HubbleTls, opened: Certificates): Promise<string> {
     certificates = opened;
-    const written = host.includes(':') ? `[${host}]` : host;
-    tlsPort = await bind(server, `${written}:${port}`, certificates.credentials());
-    // Whom the authority of before let in shows itself again: it may be trusted no more.
-    certificates.onNewAuthority(() => server.drain(`${written}:${tlsPort}`, DRAIN_MS));
+    const listener = await Listener.open(server, { host, port }, { certificates, refused });
+    listeners.push(listener);
+    if (closing.signal.aborted) listener.stop(0);
+    tlsPort = listener.port;
     peers.look();
-    return `${written}:${tlsPort}`;
+    return `${host.includes(':') ? `[${host}]` : host}:${tlsPort}`;
   }
 
   /** What makes certificates (cert-manager) may need the network first, and with it this agent. */
@@ -131,12 +133,16 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
   }
 
   try {
-    if (socket !== undefined) at.push(await listenOnSocket(server, socket));
+    if (socket !== undefined) {
+      listeners.push(await listenOnSocket(server, socket, refused));
+      at.push(`unix:${socket}`);
+    }
     if (tls !== undefined && certificatesAreThere(tls.files))
       at.push(await listenTls(tls, await Certificates.open(tls.files, log)));
     else if (tls !== undefined) void listenLater(tls);
   } catch (error) {
     certificates?.close();
+    for (const listener of listeners) listener.stop(0);
     server.forceShutdown();
     throw error;
   }
@@ -154,6 +160,7 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
       closing.abort();
       certificates?.close();
       events.close();
+      for (const listener of listeners) listener.stop(CLOSE_MS);
       calls.close();
       await new Promise<void>((resolve) => {
         const late = setTimeout(() => {
@@ -169,28 +176,12 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
   };
 }
 
-async function listenOnSocket(server: Server, path: string): Promise<string> {
+async function listenOnSocket(server: Server, path: string, refused: () => void): Promise<Listener> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   await takeOver(path, 'open the Hubble socket');
-  await bind(server, `unix:${path}`, ServerCredentials.createInsecure());
+  const listener = await Listener.open(server, { path }, { refused });
   await chmod(path, 0o600);
-  return `unix:${path}`;
-}
-
-/** Resolves with the port; 1 for a socket. */
-function bind(server: Server, address: string, credentials: ServerCredentials): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.bindAsync(address, credentials, (cause, port) => {
-      if (cause === null) resolve(port);
-      else {
-        reject(
-          new WeirError('CONFIG_INVALID', 'open the Hubble API', `cannot listen on ${address}: ${cause.message}`, {
-            cause,
-          }),
-        );
-      }
-    });
-  });
+  return listener;
 }
 
 /** Other nodes are asked over TLS only; an agent without it can still be told of as itself. */
