@@ -83,6 +83,7 @@ async function runTests(cluster: Cluster, focus: readonly string[], { procs, tim
     stockProgram('e2e.test'),
     '--',
     ...[`--kubeconfig=${cluster.kubeconfig}`, `--kubectl-path=${stockProgram('kubectl')}`, '--provider=skeleton'],
+    `--num-nodes=${cluster.nodes.length}`, // Else a dozen tests take them for too few.
     '--disable-log-dump', // There is no cloud to fetch logs from.
   ];
   const child = spawn(stockProgram('ginkgo'), ginkgo, {

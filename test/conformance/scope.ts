@@ -36,7 +36,7 @@ export const LEFT_OUT: readonly LeftOut[] = [
   // What the cluster of test/cluster does not have.
   { tests: /\[Feature:OffByDefault\]/, reason: 'of a feature of Kubernetes that is off by default' },
   { tests: /evicted pods/, reason: 'kubelets here do not measure local storage, so they evict nothing for it' },
-  { tests: /Internet connection/, reason: 'no Internet' },
+  { tests: /Internet connection|Forward PTR lookup/, reason: 'no Internet' },
 ];
 
 /** Parts of the suite, for one at a time: by name, what the full name of a test in it begins with. */
