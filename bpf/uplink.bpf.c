@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* The programs of the devices by which the node reaches others.
  *
- *   guard_uplink  XDP, before the stack: drops what nobody may send here, whoever it is for
- *   from_uplink   tc ingress, native routing: what comes for a pod of this node is judged and delivered past the stack
+ *   guard_uplink    XDP, before the stack: drops what nobody may send here, whoever it is for
+ *   from_uplink     tc ingress, native routing: what comes for a pod of this node is judged, delivered past the stack
+ *   guarded_uplink  tc ingress, in the place of both where XDP is not wanted: the same guard, then from_uplink
  */
 #include <linux/types.h>
 #include "lib/frame.h"
@@ -38,7 +39,7 @@ __force_inline bool may_report(void)
 	return window->reports++ < REPORTS_PER_SECOND;
 }
 
-__slow int report_refused(struct xdp_md *ctx, const struct frame *f, __u32 reason)
+__slow int report_refused(const struct frame *f, __u32 reason, __u32 ifindex)
 {
 	struct flow_event *event;
 
@@ -64,7 +65,7 @@ __slow int report_refused(struct xdp_md *ctx, const struct frame *f, __u32 reaso
 	event->direction = DIRECTION_INGRESS;
 	event->identity[END_SOURCE] = f->family == FAMILY_IPV4 ? config_world_ipv4 : config_world_ipv6;
 	event->length = f->length;
-	event->ifindex = ctx->ingress_ifindex;
+	event->ifindex = ifindex;
 	bpf_ringbuf_submit(event, 0);
 	return 0;
 }
@@ -86,21 +87,26 @@ __force_inline __u32 refusal(const struct frame *f)
 	return bpf_map_lookup_elem(&tunnel_sources, &sender) ? DROP_NONE : DROP_TUNNEL_FORBIDDEN;
 }
 
+/* The guard, whatever kind of program it is part of: whether to drop the frame, which then is counted and reported. */
+__force_inline bool is_refused(const struct frame *f, __u32 ifindex)
+{
+	__u32 reason = f->family ? refusal(f) : DROP_NONE;
+
+	if (!reason || reason >= DROP_REASON_COUNT)
+		return false;
+	count_drop(reason, DIRECTION_INGRESS, f->length);
+	report_refused(f, reason, ifindex);
+	return true;
+}
+
 SEC("xdp")
 int guard_uplink(struct xdp_md *ctx)
 {
+	struct span bytes = { (void *)(long)ctx->data, (void *)(long)ctx->data_end };
 	struct frame frame = {};
-	__u32 reason;
 
-	read_frame(ctx, &frame);
-	if (!frame.family)
-		return XDP_PASS;
-	reason = refusal(&frame);
-	if (!reason || reason >= DROP_REASON_COUNT)
-		return XDP_PASS;
-	count_drop(reason, DIRECTION_INGRESS, frame.length);
-	report_refused(ctx, &frame, reason);
-	return XDP_DROP;
+	read_frame(&bytes, &frame);
+	return is_refused(&frame, ctx->ingress_ifindex) ? XDP_DROP : XDP_PASS;
 }
 
 /* Is the packet for an address of this node's pods? Nearly everything else that comes by an uplink is for the node, and
@@ -130,16 +136,16 @@ __force_inline int from_outside(struct __sk_buff *ctx, struct passage *p, __u16 
 	return ethertype == ETH_P_IP ? receive(ctx, p, FAMILY_IPV4) : receive(ctx, p, FAMILY_IPV6);
 }
 
-SEC("tc")
-int from_uplink(struct __sk_buff *ctx)
+__force_inline int take_for_pods(struct __sk_buff *ctx)
 {
 	__u16 ethertype = bpf_ntohs(ctx->protocol);
 	struct node_state *node = this_node();
 	struct passage *p;
 
-	/* Frames for other hosts that a bridge or a promiscuous device shows, and VLANs, are the stack's to sort out.
-	 */
-	if (!node || ctx->vlan_present || ctx->pkt_type != 0 /* PACKET_HOST */)
+	/* With a tunnel nothing for pods comes by the uplink itself; what does all the same takes the stack's way to
+	 * to_pod. Frames for other hosts that a bridge or a promiscuous device shows, and VLANs, are the stack's to
+	 * sort out. */
+	if (!node || node->tunnel_ifindex || ctx->vlan_present || ctx->pkt_type != 0 /* PACKET_HOST */)
 		return TCX_NEXT;
 	if (ethertype == ETH_P_IP ? !is_for_pods_ipv4(ctx, node)
 				  : ethertype != ETH_P_IPV6 || !is_for_pods_ipv6(ctx, node))
@@ -148,6 +154,33 @@ int from_uplink(struct __sk_buff *ctx)
 	if (!p)
 		return TCX_DROP;
 	return finish(ctx, p, from_outside(ctx, p, ethertype));
+}
+
+SEC("tc")
+int from_uplink(struct __sk_buff *ctx)
+{
+	return take_for_pods(ctx);
+}
+
+__slow int read_linear(struct __sk_buff *ctx, struct frame *f)
+{
+	struct span bytes = { packet_begin(ctx), packet_end(ctx) };
+
+	*f = (struct frame){};
+	read_frame(&bytes, f);
+	return f->is_cut;
+}
+
+SEC("tc")
+int guarded_uplink(struct __sk_buff *ctx)
+{
+	struct frame frame;
+
+	/* Few drivers leave headers in pages, and they must not hide there from the guard. */
+	if (read_linear(ctx, &frame) &&
+	    !bpf_skb_pull_data(ctx, ctx->len < FRAME_HEADERS_MAX ? ctx->len : FRAME_HEADERS_MAX))
+		read_linear(ctx, &frame);
+	return is_refused(&frame, ctx->ifindex) ? TCX_DROP : take_for_pods(ctx);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

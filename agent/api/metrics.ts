@@ -215,6 +215,17 @@ export function createMetrics(state: State, options: MetricsOptions = {}): Metri
     counter('weir_dropped_bytes_total', 'Bytes dropped, by reason and direction', ['reason', 'direction'], () =>
       state.counters().drops.map(({ reason, direction, count }) => [{ reason, direction }, count.bytes] as const),
     );
+    gauge(
+      'weir_uplink_guard',
+      "1 for the guard of each uplink that is attached; mode: the driver's XDP (native), the kernel's in its place (generic), or tc",
+      ['device', 'mode'],
+      () =>
+        state
+          .status()
+          .devices.flatMap(({ device, mode, fault }) =>
+            mode === undefined || fault !== undefined ? [] : [[{ device, mode }, 1] as const],
+          ),
+    );
     counter('weir_consumed_packets_total', "Packets of the pod's own kernel, swallowed by design", [], () =>
       one(state.counters().consumed),
     );

@@ -67,7 +67,10 @@ const STATUS = record('How the agent is.', {
         device: text('Name of the interface'),
         hook: oneOf(['xdp', 'ingress', 'egress'], ''),
         program: text('As in bpf/'),
-        mode: oneOf(['native', 'generic'], 'Of XDP: run by the driver, or by the kernel in its place'),
+        mode: oneOf(
+          ['native', 'generic', 'tc'],
+          "Of an uplink's guard: XDP run by the driver, XDP run by the kernel in its place, or at the head of tc ingress",
+        ),
         fault: text('Why it is not attached; absent when it is'),
       },
       ['mode', 'fault'],

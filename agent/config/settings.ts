@@ -141,6 +141,11 @@ export const SETTINGS = {
     'auto',
     'How programs are attached; auto: tcx where the kernel has it (6.6), else clsact.',
   ),
+  xdpMode: oneOf(
+    ['auto', 'native'],
+    'auto',
+    'Where the guard on the uplinks runs: as XDP, by the kernel where the driver has none (auto), which copies large packets; or as XDP only where the driver has it, else at the head of tc ingress (native).',
+  ),
   policyEnforcement: oneOf(
     ['default', 'always', 'never'],
     'default',

@@ -119,10 +119,10 @@ export type DeviceHook = 'ingress' | 'egress' | 'xdp';
 export interface DeviceProgram {
   readonly device: string;
   readonly hook: DeviceHook;
-  /** As in bpf/: 'guard_uplink', 'from_uplink', 'from_tunnel', 'to_tunnel'. */
+  /** As in bpf/: 'guard_uplink', 'from_uplink', 'guarded_uplink', 'from_tunnel', 'to_tunnel'. */
   readonly program: string;
-  /** Of XDP: run by the driver, or by the kernel in its place. */
-  readonly mode?: 'native' | 'generic';
+  /** Of the uplink's guard: XDP run by the driver, XDP run by the kernel in its place, or at the head of tc ingress. */
+  readonly mode?: 'native' | 'generic' | 'tc';
   /** Why it is not there. */
   readonly fault?: string;
 }

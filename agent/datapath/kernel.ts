@@ -46,7 +46,7 @@ type Settings = Pick<
   | 'eventQueueRecords'
   | 'reportIntervalSeconds'
 > &
-  Partial<Pick<Config, 'services' | 'flowAggregation'>>;
+  Partial<Pick<Config, 'services' | 'flowAggregation' | 'xdpMode'>>;
 
 export interface KernelDatapathOptions {
   readonly config: Settings;
@@ -110,7 +110,7 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
   const connections = createConnections(loaded.maps, loaded.sampleClock);
   const node = createAttachedNode(
     nodeMaps(loaded.maps),
-    createDevicePrograms(pins, mode),
+    createDevicePrograms(pins, mode, config.xdpMode ?? 'auto'),
     createSocketPrograms(pins, loaded.openSockets),
     loaded.openBeside,
     (because) => tables.write([{ kind: 'epoch.bump', because }]),

@@ -13,6 +13,7 @@ const datapath = await createKernelDatapath({
   config: {
     pinDirectory,
     attachMode: process.env.WEIR_TEST_ATTACH === 'clsact' ? 'clsact' : 'auto',
+    xdpMode: process.env.WEIR_TEST_XDP === 'native' ? 'native' : 'auto',
     newConnectionsPerSecond: 20_000,
     newConnectionsBurst: 65_536,
     ringBufferMiB: 1,

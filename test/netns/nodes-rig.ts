@@ -57,6 +57,7 @@ export interface ClusterOptions {
   /** Of the tunnel's outer packets. */
   readonly underlay?: 4 | 6;
   readonly attach?: 'auto' | 'clsact';
+  readonly xdp?: 'auto' | 'native';
   readonly masquerade?: boolean;
 }
 
@@ -107,14 +108,16 @@ export class RigNode {
   readonly routers: readonly Address[];
   readonly pods: NodePod[] = [];
   readonly pinDirectory: string;
-  private readonly environment: Record<string, string>;
+  private readonly attachMode: 'auto' | 'clsact';
+  /** In force from the next start on. */
+  xdpMode: 'auto' | 'native';
   private process: DatapathProcess;
   /** What all its pods have. */
   policy: PolicyRow = allowAll(POLICY);
   /** Identities its pods let in although they are isolated. */
   admitted: readonly number[] = [];
 
-  constructor(number: number, netns: Netns, pinDirectory: string, attach: 'auto' | 'clsact') {
+  constructor(number: number, netns: Netns, pinDirectory: string, options: ClusterOptions) {
     this.number = number;
     this.netns = netns;
     this.ipv4 = `192.0.2.${number}` as Address;
@@ -122,13 +125,14 @@ export class RigNode {
     this.podCidrs = [`10.61.${number}.0/24`, `fd61:0:0:${number}::/64`] as Prefix[];
     this.routers = [`10.61.${number}.1`, `fd61:0:0:${number}::1`] as Address[];
     this.pinDirectory = pinDirectory;
-    this.environment = { WEIR_TEST_ATTACH: attach };
+    this.attachMode = options.attach ?? 'auto';
+    this.xdpMode = options.xdp ?? 'auto';
     this.process = this.start();
   }
 
   private start(): DatapathProcess {
     const [program = '', ...words] = this.netns.enter([process.execPath, PROGRAM, this.pinDirectory]);
-    const env = { ...process.env, ...this.environment };
+    const env = { ...process.env, WEIR_TEST_ATTACH: this.attachMode, WEIR_TEST_XDP: this.xdpMode };
     return new DatapathProcess(spawn(program, words, { stdio: ['pipe', 'pipe', 'inherit'], env }));
   }
 
@@ -220,7 +224,7 @@ export class Cluster {
     await this.plug(`port${number}`, netns, [`192.0.2.${number}/24`, `2001:db8::${number}/64`]);
     const pinDirectory = `/sys/fs/bpf/${this.bed.name(`pins${number}`)}`;
     this.pinDirectories.push(pinDirectory);
-    const node = new RigNode(number, netns, pinDirectory, this.options.attach ?? 'auto');
+    const node = new RigNode(number, netns, pinDirectory, this.options);
     const [router4, router6] = node.routers;
     await netns.ip(`address add ${router4}/32 dev lo`);
     await netns.ip(`address add ${router6}/128 dev lo nodad`);

@@ -34,6 +34,8 @@ export interface Wanted {
   readonly device: string;
   readonly hook: DeviceHook;
   readonly program: ProgramHandle;
+  /** Of XDP: what does the same at tc ingress, and also what else is wanted there. */
+  readonly onIngress?: ProgramHandle;
 }
 
 export interface DevicePrograms {
@@ -47,7 +49,12 @@ export interface DevicePrograms {
   close(): void;
 }
 
-export function createDevicePrograms(pins: Pins, mode: AttachMode): DevicePrograms {
+/** `xdpMode` native: where the driver has no XDP, {@link Wanted.onIngress} instead. */
+export function createDevicePrograms(
+  pins: Pins,
+  mode: AttachMode,
+  xdpMode: 'auto' | 'native' = 'auto',
+): DevicePrograms {
   const held = new HeldLinks();
   let status: readonly DeviceProgram[] = [];
   let filtersOfOthersSought = false;
@@ -101,10 +108,11 @@ export function createDevicePrograms(pins: Pins, mode: AttachMode): DeviceProgra
   }
 
   /**
-   * Native where the driver can, else generic: then the kernel runs it on every packet before all else. A veth could, but
-   * then its other end may not send in large pieces any more: measured, 1.3 Gbit/s instead of 11.
+   * Native where the driver can, else generic: then the kernel runs it on every packet before all else, and makes one
+   * piece of each for it, or else at tc ingress. A veth could, but then its other end may not send in large pieces any
+   * more: measured, 1.3 Gbit/s instead of 11.
    */
-  async function onXdp({ device, program }: Wanted, { index, kind }: Link) {
+  async function putGuard({ device, program, onIngress }: Wanted, { index, kind }: Link) {
     const pathOf = (xdp: 'native' | 'generic'): string => pins.device({ device, hook: 'xdp', xdp });
     const put = (xdp: 'native' | 'generic'): Promise<string | undefined> =>
       byLink(
@@ -117,14 +125,18 @@ export function createDevicePrograms(pins: Pins, mode: AttachMode): DeviceProgra
     const isGeneric = kind === 'veth' || held.at(pathOf('generic')) !== undefined;
     if (!isGeneric) {
       try {
-        return { mode: 'native' as const, put: await put('native') };
+        return { hook: 'xdp', program: program.name, mode: 'native', put: await put('native') } as const;
       } catch (error) {
         // EBUSY: somebody else's program is there. All else is how drivers say that they cannot, or not with this MTU.
         if (!(error instanceof KernelError) || error.code === 'EBUSY') throw error;
       }
     }
+    if (xdpMode === 'native' && onIngress) {
+      const done = await onTc({ device, hook: 'ingress', program: onIngress }, index);
+      return { hook: 'ingress', program: onIngress.name, mode: 'tc', put: done } as const;
+    }
     if (held.at(pathOf('native'))) remove(pathOf('native'));
-    return { mode: 'generic' as const, put: await put('generic') };
+    return { hook: 'xdp', program: program.name, mode: 'generic', put: await put('generic') } as const;
   }
 
   async function attachOne(wanted: Wanted, link: Link | undefined): Promise<[DeviceProgram, string | undefined]> {
@@ -133,8 +145,8 @@ export function createDevicePrograms(pins: Pins, mode: AttachMode): DeviceProgra
     try {
       if (link === undefined) return [{ ...of, fault: 'there is no such device' }, undefined];
       if (hook !== 'xdp') return [of, await onTc({ ...wanted, hook }, link.index)];
-      const { mode: xdp, put } = await onXdp(wanted, link);
-      return [{ ...of, mode: xdp }, put && `${put} (${xdp})`];
+      const { put, ...guard } = await putGuard(wanted, link);
+      return [{ device, ...guard }, put && `${put} (${guard.mode})`];
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
       return [{ ...of, fault: error.message }, undefined];
@@ -142,9 +154,10 @@ export function createDevicePrograms(pins: Pins, mode: AttachMode): DeviceProgra
   }
 
   /** Takes off what an earlier state of affairs, or an earlier agent, has left. */
-  function removeOthers(wanted: readonly Wanted[], links: Iterable<Link>): string[] {
+  function removeOthers(wanted: readonly DeviceProgram[], links: Iterable<Link>): string[] {
+    // Where something could not be attached nothing is taken off: the guard may be about to change its place.
     const isWanted = (one: Omit<DevicePin, 'xdp'>): boolean =>
-      wanted.some(({ device, hook }) => device === one.device && hook === one.hook);
+      wanted.some((other) => isSameHook(one, other) || (one.device === other.device && other.fault !== undefined));
     const removed: string[] = [];
     for (const found of pins.devices().filter((one) => !isWanted(one))) {
       remove(pins.device(found));
@@ -165,18 +178,19 @@ export function createDevicePrograms(pins: Pins, mode: AttachMode): DeviceProgra
   return {
     async attach(wanted) {
       const links = new Map((await linkList({})).map((link) => [link.name, link]));
-      const before = status.map(({ device, hook }) => `${device} ${hook}`);
-      if (before.some((name) => !wanted.some(({ device, hook }) => `${device} ${hook}` === name))) {
-        filtersOfOthersSought = false;
-      }
-      const done = removeOthers(wanted, links.values());
-      filtersOfOthersSought = true;
+      const done: string[] = [];
       const found: DeviceProgram[] = [];
       for (const one of wanted) {
+        // The guard is there already, and does this too.
+        if (found.some((other) => isSameHook(one, other))) continue;
         const [state, put] = await attachOne(one, links.get(one.device));
         found.push(state);
-        if (put) done.push(`${one.hook} of ${one.device}: ${one.program.name} ${put}`);
+        if (put) done.push(`${state.hook} of ${state.device}: ${state.program} ${put}`);
       }
+      if (status.some((one) => !found.some((other) => isSameHook(one, other)))) filtersOfOthersSought = false;
+      // Last, so that there is no moment without a guard when it changes its place.
+      done.push(...removeOthers(found, links.values()));
+      filtersOfOthersSought = true;
       status = found;
       return done;
     },
@@ -187,5 +201,10 @@ export function createDevicePrograms(pins: Pins, mode: AttachMode): DeviceProgra
   };
 }
 
+type OnHook = Pick<DeviceProgram, 'device' | 'hook'>;
+function isSameHook(one: OnHook, other: OnHook): boolean {
+  return one.device === other.device && one.hook === other.hook;
+}
+
 /** Filters are known by the names of their programs. */
-const OUR_NAMES = ['from_tunnel', 'to_tunnel', 'from_uplink'];
+const OUR_NAMES = ['from_tunnel', 'to_tunnel', 'from_uplink', 'guarded_uplink'];

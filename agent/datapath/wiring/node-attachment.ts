@@ -55,7 +55,12 @@ export function createAttachedNode(
 
   function wanted({ uplinks, tunnel }: NodeAttachment): Wanted[] {
     return [
-      ...uplinks.map((device): Wanted => ({ device, hook: 'xdp', program: program('uplink', 'guard_uplink') })),
+      ...uplinks.map(
+        (device): Wanted => ({
+          ...{ device, hook: 'xdp', program: program('uplink', 'guard_uplink') },
+          onIngress: program('uplink', 'guarded_uplink'),
+        }),
+      ),
       // With a tunnel nothing for pods comes by the uplink itself; what does all the same takes the stack's way to to_pod.
       ...(tunnel === undefined ? uplinks : []).map(
         (device): Wanted => ({ device, hook: 'ingress', program: program('uplink', 'from_uplink') }),

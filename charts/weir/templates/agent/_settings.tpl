@@ -15,6 +15,7 @@ routingMode: {{ $v.routingMode }}
 tunnelPort: {{ $v.tunnelPort }}
 underlay: {{ $v.underlayProtocol }}
 uplinkDevices: {{ $v.devices | join "," | quote }}
+xdpMode: {{ $v.xdp.mode }}
 mtuBytes: {{ $v.MTU }}
 clusterPodCidrs: {{ $v.clusterPodCIDRs | join "," | quote }}
 masquerade: {{ ternary $v.enableIPv4Masquerade $v.enableIPv6Masquerade $v.ipv4.enabled }}
