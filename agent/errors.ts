@@ -29,6 +29,8 @@ export const ERRORS = {
   /** A file or a collector that flows go to. */
   EXPORT_FAILED: { cni: 5, http: 502, retryable: true },
   BAD_REQUEST: { cni: 6, http: 400, retryable: false },
+  /** Asked for what this agent's settings leave out. */
+  NOT_ENABLED: { cni: 50, http: 501, retryable: false },
   UNAUTHENTICATED: { cni: 50, http: 401, retryable: false },
   FORBIDDEN: { cni: 50, http: 403, retryable: false },
   NOT_FOUND: { cni: 3, http: 404, retryable: false },

@@ -143,7 +143,7 @@ export function flowRoutes(app: FastifyInstance, state: State, peers: Peers | un
 export function needPeers(peers: Peers | undefined): Peers {
   if (peers) return peers;
   const message = 'scope: this agent cannot ask others: apiTlsListenAddress is not set';
-  throw new WeirError('BAD_REQUEST', 'ask the cluster', message);
+  throw new WeirError('NOT_ENABLED', 'ask the cluster', message);
 }
 
 /** The same question, about the node that is asked. */

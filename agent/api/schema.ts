@@ -25,12 +25,13 @@ export function record(
   fields: Readonly<Record<string, Schema>>,
   optional: readonly string[] = [],
 ): Schema {
+  const required = Object.keys(fields).filter((field) => !optional.includes(field));
   return {
     type: 'object',
     description,
     additionalProperties: false,
     properties: fields,
-    required: Object.keys(fields).filter((field) => !optional.includes(field)),
+    ...(required.length > 0 && { required }), // OpenAPI 3.0 takes no empty list.
   };
 }
 

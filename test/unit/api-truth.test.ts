@@ -1,4 +1,6 @@
 /** What /v1/openapi.json promises is what is answered: nothing missing, nothing more, and all of it really occurs. */
+
+import { Validator } from '@seriousme/openapi-schema-validator';
 import { Ajv } from 'ajv';
 import * as assert from 'uvu/assert';
 import { EndpointLimits, EventFlags } from '../../agent/datapath/layout.gen.ts';
@@ -155,6 +157,13 @@ test('every route is described, and every filter is a parameter with a sentence'
   const parameters = document.paths['/v1/flows']?.get?.parameters as { name: string; description?: string }[];
   assert.ok(parameters.length > 30);
   for (const { name, description } of parameters) assert.ok((description ?? '').length > 5, name);
+});
+
+test('the description is OpenAPI to a stock validator', async () => {
+  const { valid, errors } = await new Validator().validate(
+    structuredClone(document) as object as Record<string, unknown>,
+  );
+  assert.ok(valid, JSON.stringify(errors));
 });
 
 test('policies tell what became of each document', async () => {
