@@ -57,7 +57,8 @@ export class KnownObjects<T extends KubernetesObject> {
 
   /**
    * An event of a watch. What is known in that version or a later one is left alone, so that duplicates and late comers change
-   * nothing. Throws OutOfOrder where a version from before `latest` would bring an object back that may have been deleted since.
+   * nothing. Throws OutOfOrder where a version from before `latest` would bring an object back that may have been deleted since:
+   * one that is not known, also where another of its name is.
    * @param latest the newest version this watch has seen
    */
   event(type: 'ADDED' | 'MODIFIED' | 'DELETED', object: T, latest: string): WatchChange<T>[] {
@@ -71,7 +72,7 @@ export class KnownObjects<T extends KubernetesObject> {
       return [{ type: 'delete', ref: known.ref }];
     }
     if (known && isNotNewer(version, known.version)) return [];
-    if (!known && isNotNewer(version, latest)) {
+    if (known?.ref.uid !== (object.metadata.uid ?? '') && isNotNewer(version, latest)) {
       throw new OutOfOrder(`${key} in version ${version} after version ${latest}`);
     }
     return this.#put(key, object);

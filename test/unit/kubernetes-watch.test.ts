@@ -308,6 +308,23 @@ test('an older version after a newer one changes nothing, nor does an event of a
   await follower.stop();
 });
 
+test('a late event does not bring back what has come and gone under the name of another', async () => {
+  await using api = await new FakeApiServer().start();
+  api.put('a');
+  const follower = follow(clientOf(api));
+  await until(() => api.watchers.size === 1, { what: 'a watch' });
+  api.hold = true;
+  api.remove('a');
+  api.put('a');
+  api.remove('a');
+  api.mangle = (lines) => lines.toReversed();
+  api.flush();
+  api.mangle = (lines) => lines;
+  api.hold = false;
+  await settled(api, follower);
+  await follower.stop();
+});
+
 // faults.md 44
 test('after any events and faults, duplicated and reordered, what is known equals a fresh list', async () => {
   const name = fc.constantFrom('a', 'b', 'c', 'd');
