@@ -169,7 +169,8 @@ export class Cluster {
   /** A machine on the same network that is no node. */
   readonly outsider: Netns;
   private readonly options: ClusterOptions;
-  private readonly fabric: Netns;
+  /** The bridge that all are on: node n by portn, the outsider by port100. */
+  readonly fabric: Netns;
   private readonly pinDirectories: string[] = [];
   private readonly onExit = (): void => {
     for (const directory of this.pinDirectories) rmSync(directory, { recursive: true, force: true });

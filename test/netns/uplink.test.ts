@@ -1,19 +1,25 @@
 /** The guard on the uplink (XDP), and pods of different nodes by plain routes. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import * as assert from 'uvu/assert';
 import { icmpEcho, type Packet, udp } from '../kit/packet.ts';
 import { privileged } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 import { vxlan } from '../kit/vxlan.ts';
-import { ADMITTING, Cluster, type NodePod, type SeenEvent, TUNNEL } from './nodes-rig.ts';
+import { ADMITTING, Cluster, type NodePod, type RigNode, type SeenEvent, TUNNEL } from './nodes-rig.ts';
 import { allowAll } from './policy-rows.ts';
 
-const guarded = privileged(suite('guard on the uplink'), 'root', 'btf', 'bpffs');
-{
+for (const { xdp, attach, guard } of [
+  { xdp: 'auto', attach: 'auto', guard: ['xdp', 'guard_uplink', 'generic'] },
+  { xdp: 'native', attach: 'auto', guard: ['ingress', 'guarded_uplink', 'tc'] },
+  { xdp: 'native', attach: 'clsact', guard: ['ingress', 'guarded_uplink', 'tc'] },
+] as const) {
+  const guarded = privileged(suite(`guard on the uplink, xdp mode ${xdp}, ${attach}`), 'root', 'btf', 'bpffs');
   let cluster: Cluster;
   let pod: NodePod;
   guarded.before(async () => {
-    cluster = await Cluster.start('guard', 2, { mode: 'tunnel' });
+    cluster = await Cluster.start(`guard${xdp}${attach}`, 2, { mode: 'tunnel', xdp, attach });
     pod = await cluster.pod(cluster.node2, 12);
   });
   guarded.after(() => cluster?.close());
@@ -41,19 +47,18 @@ const guarded = privileged(suite('guard on the uplink'), 'root', 'btf', 'bpffs')
   guarded('a node that is alone has no programs on its devices', async () => {
     await cluster.node2.replace(cluster.rows(cluster.node2));
     assert.equal(await cluster.node2.devicePrograms(), []);
-    assert.not.match(await cluster.node2.netns.ip('link show eth0'), /xdp/);
+    assert.not(await hasXdp(cluster.node2));
   });
 
-  guarded('the programs are shown, and the mode of XDP', async () => {
+  guarded('the programs are shown, and where the guard runs', async () => {
     await cluster.settle();
-    const [guard, ...others] = await cluster.node2.devicePrograms();
-    assert.equal(
-      others.map(({ device, hook, program }) => `${device} ${hook} ${program}`),
-      [`${TUNNEL} ingress from_tunnel`, `${TUNNEL} egress to_tunnel`],
-    );
-    assert.is(guard?.program, 'guard_uplink');
-    assert.match(guard?.mode ?? '', /^(native|generic)$/);
-    assert.match(await cluster.node2.netns.ip('link show eth0'), /xdp/);
+    const [hook, program, mode] = guard;
+    assert.equal(await cluster.node2.devicePrograms(), [
+      { device: 'eth0', hook, program, mode },
+      { device: TUNNEL, hook: 'ingress', program: 'from_tunnel' },
+      { device: TUNNEL, hook: 'egress', program: 'to_tunnel' },
+    ]);
+    assert.is(await hasXdp(cluster.node2), hook === 'xdp');
   });
 
   guarded('VXLAN is taken from nodes only', async () => {
@@ -66,6 +71,17 @@ const guarded = privileged(suite('guard on the uplink'), 'root', 'btf', 'bpffs')
     await isDropped('tunnel_forbidden', hidden.fragment({ id: 7, offset: 0, length: 32, more: true }));
     const first = udp({ from: '192.0.2.100', to: '192.0.2.2', dport: 8472 }, 64);
     await isDropped('tunnel_forbidden', first.fragment({ id: 7, offset: 0, length: 32, more: true }));
+  });
+
+  guarded('headers do not hide outside the linear part of a large packet', async () => {
+    for (const netns of [cluster.outsider, cluster.node2.netns]) await netns.ip('link set eth0 mtu 9000');
+    for (const port of ['port100', 'port2']) await cluster.fabric.ip(`link set ${port} mtu 9000`);
+    for (const ends of [
+      { from: '192.0.2.100', to: '192.0.2.2' },
+      { from: '2001:db8::100', to: '2001:db8::2' },
+    ]) {
+      await isDropped('tunnel_forbidden', udp({ ...ends, dport: 8472 }, 6000));
+    }
   });
 
   guarded('nobody outside has the addresses of this node or of its pods', async () => {
@@ -107,7 +123,7 @@ const guarded = privileged(suite('guard on the uplink'), 'root', 'btf', 'bpffs')
     await cluster.node2.netns.ip('-6 address replace 2001:db8::2/64 dev eth0 nodad');
     assert.equal(await cluster.node2.attach(cluster.attachment(cluster.node2)), []);
     await cluster.node2.detach();
-    assert.not.match(await cluster.node2.netns.ip('link show eth0'), /xdp/);
+    assert.not(await hasXdp(cluster.node2));
     assert.ok(await cluster.outsider.ping('192.0.2.2'));
     assert.is((await cluster.node2.attach(cluster.attachment(cluster.node2))).length, 3);
     await isDropped('host_spoof', icmpEcho({ from: pod.ipv4, to: '192.0.2.2' }));
@@ -124,6 +140,77 @@ const guarded = privileged(suite('guard on the uplink'), 'root', 'btf', 'bpffs')
 
   guarded.run();
 }
+
+/** By whatever mode: `ip` names the program. */
+async function hasXdp(node: RigNode): Promise<boolean> {
+  return / xdp/.test(await node.netns.ip('link show eth0'));
+}
+
+for (const mode of ['tunnel', 'native'] as const) {
+  const test = privileged(suite(`the guard changes its place, ${mode}`), 'root', 'btf', 'bpffs');
+
+  test('an agent with another xdp mode puts it there before it takes it off', async () => {
+    await using cluster = await Cluster.start(`place${mode}`, 1, { mode });
+    const node = cluster.node1;
+    const spoofs = async () => (await node.drops())['host_spoof/ingress'] ?? 0;
+    await cluster.settle();
+    for (const { xdpMode, guard } of [
+      { xdpMode: 'native', guard: ['ingress guarded_uplink tc'] },
+      {
+        xdpMode: 'auto',
+        guard: ['xdp guard_uplink generic', ...(mode === 'native' ? ['ingress from_uplink undefined'] : [])],
+      },
+    ] as const) {
+      const before = await spoofs();
+      const sending = await keepSending(cluster, node, icmpEcho({ from: '10.61.1.9', to: '192.0.2.1' }));
+      node.xdpMode = xdpMode;
+      await node.restart();
+      await cluster.settle();
+      const sent = await sending.stop();
+      await until(async () => (await spoofs()) === before + sent, { what: `all ${sent} to be dropped (${xdpMode})` });
+      const onUplink = (await node.devicePrograms()).filter(({ device }) => device === 'eth0');
+      assert.equal(
+        onUplink.map((one) => `${one.hook} ${one.program} ${one.mode}`),
+        guard,
+      );
+      assert.is(await hasXdp(node), xdpMode === 'auto');
+    }
+  });
+
+  test.run();
+}
+
+/** A thousand frames a second from the outsider, until `stop` tells how many there were. */
+async function keepSending(cluster: Cluster, to: RigNode, packet: Packet) {
+  const frame = packet.between(await cluster.macOf(cluster.outsider), await cluster.macOf(to.netns)).bytes();
+  const [program = '', ...words] = cluster.outsider.enter([
+    'python3',
+    '-c',
+    SENDER,
+    Buffer.from(frame).toString('hex'),
+  ]);
+  const child = spawn(program, words, { stdio: ['pipe', 'pipe', 'inherit'] });
+  await once(child.stdout, 'data'); // It has begun.
+  return {
+    async stop(): Promise<number> {
+      child.stdin.end();
+      const [count] = (await once(child.stdout, 'data')) as [Buffer];
+      return Number(count);
+    },
+  };
+}
+
+const SENDER = `
+import select, socket, sys
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+wire.bind(('eth0', 0))
+count = 0
+while not select.select([sys.stdin], [], [], 0.001)[0]:
+    wire.send(bytes.fromhex(sys.argv[1]))
+    count += 1
+    if count == 1: print('begun', flush=True)
+print(count, flush=True)
+`;
 
 async function assertRejects(work: () => Promise<unknown>, message: RegExp): Promise<void> {
   const error = await work().then(
