@@ -29,7 +29,7 @@ export function suite<T = Record<string, unknown>>(name: string, state?: T): Sui
       try {
         await body(context);
       } catch (thrown) {
-        throw thrown instanceof Error ? thrown : new Error(`not an Error was thrown: ${inspect(thrown)}`);
+        throw thrown instanceof Error ? withCause(thrown) : new Error(`not an Error was thrown: ${inspect(thrown)}`);
       } finally {
         current = '';
       }
@@ -66,6 +66,12 @@ export function suite<T = Record<string, unknown>>(name: string, state?: T): Sui
       inner.run();
     },
   });
+}
+
+/** uvu prints the stack and nothing of the cause, which is where fast-check puts what the property has thrown. */
+function withCause(error: Error): Error {
+  if (error.cause !== undefined) error.stack += `\n    because of ${inspect(error.cause)}`;
+  return error;
 }
 
 function problem(text: string): void {
