@@ -15,7 +15,6 @@ import {
   type Service,
 } from '../model/object.ts';
 import {
-  CLASS_ANY,
   type Direction,
   FIRST_POLICY,
   type PolicyDelta,
@@ -27,7 +26,7 @@ import {
   type SetId,
 } from '../model/verdict.ts';
 import { createAttribution } from './attribution.ts';
-import { type CompiledPolicy, compilePolicy } from './compile/policy.ts';
+import { compilePolicy } from './compile/policy.ts';
 import { type EnforcementMode, planSubject } from './compile/subject-plan.ts';
 import {
   createDocuments,
@@ -37,15 +36,14 @@ import {
   type KnownDocument,
   nextChange,
   refersTo,
-  specsFor,
 } from './documents.ts';
 import { LOCAL_HOST_RULE } from './own-rules.ts';
-import type { Cidr, ParsedDocument, PeerKind } from './rule.ts';
-import { cidrKey, createAddressSets } from './select/address-sets.ts';
+import type { PeerKind } from './rule.ts';
+import { createAddressSets } from './select/address-sets.ts';
 import type { Cluster } from './select/cluster.ts';
 import { createSelectorSets } from './select/selector-sets.ts';
-import type { Steps } from './steps.ts';
-import { type Subject, type SubjectKey, subjectKey } from './subject.ts';
+import type { Subject, SubjectKey } from './subject.ts';
+import { createSubjects } from './subjects.ts';
 import { createTables, takeAll } from './tables.ts';
 
 export type { EnforcementMode } from './compile/subject-plan.ts';
@@ -141,16 +139,6 @@ export interface Engine {
   classInfo(policy: PolicyId, direction: Direction, classId: number): readonly string[];
 }
 
-/** A subject with its endpoints counted, and the policy compiled for it. */
-interface SubjectState {
-  readonly key: SubjectKey;
-  readonly subject: Subject;
-  endpoints: number;
-  compiled:
-    | { readonly policy: CompiledPolicy; readonly key: string; readonly documents: ReadonlySet<string> }
-    | undefined;
-}
-
 export function createEngine(options: EngineOptions = {}): Engine {
   const { enforcement = 'default', clusterName = 'default', allowLocalHost = true } = options;
   const cidrKinds: PeerKind[] = options.cidrMatchesNodes ? ['outside', 'node'] : ['outside'];
@@ -172,12 +160,12 @@ export function createEngine(options: EngineOptions = {}): Engine {
   const attribution = createAttribution([LOCAL_HOST_RULE]);
   const documents = createDocuments({ clusterName, cidrKinds }, attribution);
   const cluster: Cluster = { nodes: new Map(), services: new Map(), serviceAddresses: new Map(), groups: new Map() };
-  const subjects = new Map<SubjectKey, SubjectState>();
-  const dirty = new Set<SubjectState>();
-  /** Policies no subject has any more, whose rows are still there. */
-  const departing = new Set<CompiledPolicy>();
-  /** What prepare() has begun. */
-  let working: Steps | undefined;
+  const subjects = createSubjects({
+    plan: (subject) => planSubject(subject, documents, cluster, { enforcement, allowLocalHost, now }),
+    compile: (plan) => compilePolicy(nextPolicy++, revision + 1, plan, store),
+    rows: tables.subjects,
+    attribution,
+  });
   /** Revision that carried each document's latest change. */
   const carried = new Map<string, number>();
 
@@ -186,95 +174,19 @@ export function createEngine(options: EngineOptions = {}): Engine {
     return at <= revision ? at : 0;
   }
 
-  function touchSubjectsOf(document: ParsedDocument | undefined): void {
-    if (!document) return;
-    for (const state of subjects.values()) {
-      if (specsFor(document, state.subject).length > 0) dirty.add(state);
-    }
-  }
-
   function touchDocumentsWith(type: 'nodes' | 'services' | 'group'): void {
-    for (const { inForce } of documents.all()) if (inForce && refersTo(inForce, type)) touchSubjectsOf(inForce);
+    for (const { inForce } of documents.all()) if (inForce && refersTo(inForce, type)) subjects.touch(inForce);
   }
 
   function documentChanged(before: KnownDocument | undefined, after: KnownDocument | undefined): void {
     if (before?.inForce === after?.inForce) return;
-    touchSubjectsOf(before?.inForce);
-    touchSubjectsOf(after?.inForce);
+    subjects.touch(before?.inForce);
+    subjects.touch(after?.inForce);
     const [oldGroup, newGroup] = [before?.inForce?.group, after?.inForce?.group];
     if (!oldGroup && !newGroup) return;
     if (oldGroup) cluster.groups.delete(oldGroup.name);
     if (newGroup) cluster.groups.set(newGroup.name, newGroup);
     touchDocumentsWith('group');
-  }
-
-  function isDone(): boolean {
-    return working === undefined && dirty.size === 0 && departing.size === 0;
-  }
-
-  /** Whoever becomes dirty again meanwhile comes round again: a plan made while documents changed lasts no longer than that. */
-  function* work(): Steps {
-    for (const state of dirty) {
-      dirty.delete(state);
-      try {
-        yield* compile(state);
-      } catch (error) {
-        dirty.add(state);
-        throw error;
-      }
-    }
-    for (const policy of departing) {
-      departing.delete(policy);
-      yield* policy.remove();
-    }
-  }
-
-  function prepare(mayGoOn: () => boolean): boolean {
-    while (!isDone()) {
-      working ??= work();
-      let more = false;
-      try {
-        more = working.next().done !== true;
-      } finally {
-        if (!more) working = undefined;
-      }
-      if (more && !mayGoOn()) return false;
-    }
-    return true;
-  }
-
-  function* compile(state: SubjectState): Steps {
-    const next = yield* planSubject(state.subject, documents, cluster, { enforcement, allowLocalHost, now });
-    const { key } = next;
-    if (state.compiled?.key === key) {
-      state.compiled = { ...state.compiled, documents: next.documents };
-      return;
-    }
-    // The new one first: sets that both use stay as they are.
-    const policy = yield* compilePolicy(nextPolicy++, revision + 1, next.plan, store);
-    if (subjects.get(state.key) !== state) {
-      departing.add(policy); // The last endpoint went while this paused.
-      return;
-    }
-    const old = state.compiled;
-    state.compiled = { policy, key, documents: next.documents };
-    tables.subjects.set({ subject: state.key, policy: policy.id });
-    attribution.policyAdded({
-      id: policy.id,
-      revision: policy.row.revision,
-      subject: state.key,
-      ingressIsolatedBy: next.plan.ingress.isolation.enforcedBy,
-      egressIsolatedBy: next.plan.egress.isolation.enforcedBy,
-      ingressAuditedBy: next.plan.ingress.isolation.auditedBy,
-      egressAuditedBy: next.plan.egress.isolation.auditedBy,
-    });
-    discard(old);
-  }
-
-  function discard(compiled: SubjectState['compiled']): void {
-    if (!compiled) return;
-    departing.add(compiled.policy);
-    attribution.policyRemoved(compiled.policy.id);
   }
 
   function knowIdentity(number: IdentityNumber, labels: Labels): void {
@@ -308,12 +220,7 @@ export function createEngine(options: EngineOptions = {}): Engine {
     },
     lastValid: () => documents.all().flatMap(({ lastValid }) => (lastValid ? [lastValid.document] : [])),
     documents() {
-      const policies = new Map<string, PolicyId[]>();
-      for (const { compiled } of subjects.values()) {
-        for (const key of compiled?.documents ?? []) {
-          policies.set(key, [...(policies.get(key) ?? []), compiled?.policy.id as PolicyId]);
-        }
-      }
+      const policies = subjects.policiesByDocument();
       return documents.all().map(({ ref, status, problems, inForce }) => ({
         ref,
         status,
@@ -353,26 +260,8 @@ export function createEngine(options: EngineOptions = {}): Engine {
     removeIdentity: (number) => void leaving.add(number),
     setNamedPorts: (identity, ports) => selectorSets.setNamedPorts(identity, ports),
 
-    addSubject(subject) {
-      const key = subjectKey(subject);
-      const known = subjects.get(key);
-      if (known) {
-        known.endpoints++;
-        return key;
-      }
-      const state = { key, subject, endpoints: 1, compiled: undefined };
-      subjects.set(key, state);
-      dirty.add(state);
-      return key;
-    },
-    removeSubject(key) {
-      const state = subjects.get(key);
-      if (!state || --state.endpoints > 0) return;
-      subjects.delete(key);
-      dirty.delete(state);
-      tables.subjects.remove(key);
-      discard(state.compiled);
-    },
+    addSubject: subjects.add,
+    removeSubject: subjects.remove,
 
     setNow(time) {
       if (time <= now) return;
@@ -382,7 +271,7 @@ export function createEngine(options: EngineOptions = {}): Engine {
         const change = inForce && nextChange(inForce, before);
         if (!inForce || change === undefined || change > now) continue;
         attribution.adopt(inForce, isAudited(inForce, now));
-        touchSubjectsOf(inForce);
+        subjects.touch(inForce);
       }
     },
     nextDeadline() {
@@ -390,16 +279,19 @@ export function createEngine(options: EngineOptions = {}): Engine {
       return times.length === 0 ? undefined : Math.min(...times);
     },
 
-    prepare,
+    prepare: subjects.prepare,
     take() {
       dismissIdentities();
-      prepare(() => true);
+      subjects.prepare(() => true);
       if (documentsChanged || Object.values(tables).some((rows) => rows.pending())) revision++;
       documentsChanged = false;
       return takeAll(tables);
     },
     pending: () =>
-      documentsChanged || leaving.size > 0 || !isDone() || Object.values(tables).some((rows) => rows.pending()),
+      documentsChanged ||
+      leaving.size > 0 ||
+      !subjects.isDone() ||
+      Object.values(tables).some((rows) => rows.pending()),
     revision: () => revision,
     rows: () => ({
       policies: tables.policies.values(),
@@ -409,18 +301,9 @@ export function createEngine(options: EngineOptions = {}): Engine {
       identities: tables.identities.values(),
       subjects: tables.subjects.values(),
     }),
-    policyOf: (key) => subjects.get(key)?.compiled?.policy.id,
+    policyOf: subjects.policyOf,
     rule: attribution.rule,
     policyInfo: attribution.policy,
-    classInfo(id, direction, classId) {
-      const state = [...subjects.values()].find(({ compiled }) => compiled?.policy.id === id);
-      const policy = state?.compiled?.policy;
-      if (!policy) return [];
-      if (classId === CLASS_ANY) return ['everybody'];
-      const { selectors, cidrs } = policy.plan[direction];
-      const peers = policy.classPeers(direction, classId);
-      const bySelector = peers?.selectors.map((i) => selectors[i]?.key ?? '') ?? [];
-      return [...bySelector, ...(peers?.cidrs.map((i) => cidrKey(cidrs[i] as Cidr)) ?? [])];
-    },
+    classInfo: subjects.classInfo,
   };
 }
