@@ -7,12 +7,16 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { WeirError } from '../errors.ts';
+import { Places } from './places.ts';
 
 export const TURNS = {
   /** Requests of one connection that wait for the one before them; a connection that sends more is closed. */
   waiting: 16,
-  /** Requests whose answers are made at once, from what this agent knows and from what others answer: those take longer. */
-  atOnce: { node: 8, cluster: 4 },
+  /**
+   * Requests whose answers are made at once: from what this agent knows; pages of flows, each of which is 20 MiB until it is
+   * written; and from what others answer, which take longer.
+   */
+  atOnce: { node: 8, pages: 3, cluster: 4 },
   /** Of all answers that are made and not read. */
   unreadBytes: 32 << 20,
   /** Who has an answer for so long, and still has not read it, makes room when others need it. */
@@ -23,7 +27,8 @@ export const TURNS = {
 export function addTurns(app: FastifyInstance, refused: () => void): void {
   const lines = new WeakMap<Socket, Line>();
   const unread = new Unread(refused);
-  const places = { node: new Places(TURNS.atOnce.node), cluster: new Places(TURNS.atOnce.cluster) };
+  const { node, pages, cluster } = TURNS.atOnce;
+  const places = { node: new Places(node), pages: new Places(pages), cluster: new Places(cluster) };
   const leave = new WeakMap<ServerResponse, () => void>();
 
   app.addHook('onRequest', async ({ raw: { socket } }, reply) => {
@@ -38,7 +43,7 @@ export function addTurns(app: FastifyInstance, refused: () => void): void {
     return;
   });
   app.addHook('preHandler', async (request, reply) => {
-    const place = places[scopeOf(request)];
+    const place = places[kindOf(request)];
     await place.take();
     const left = once(place.leave);
     if (request.raw.socket.destroyed) {
@@ -54,8 +59,10 @@ export function addTurns(app: FastifyInstance, refused: () => void): void {
   app.addHook('onSend', async (_, reply) => leave.get(reply.raw)?.());
 }
 
-function scopeOf({ query }: FastifyRequest): keyof typeof TURNS.atOnce {
-  return (query as { readonly scope?: string }).scope === 'cluster' ? 'cluster' : 'node';
+function kindOf({ query, routeOptions }: FastifyRequest): keyof typeof TURNS.atOnce {
+  const { scope, follow } = query as { readonly scope?: string; readonly follow?: boolean };
+  if (scope === 'cluster') return 'cluster';
+  return routeOptions.url === '/v1/flows' && follow !== true ? 'pages' : 'node';
 }
 
 /** The requests of one connection. */
@@ -75,26 +82,6 @@ class Line {
     await before;
     this.waiting--;
   }
-}
-
-class Places {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(count: number) {
-    this.#free = count;
-  }
-
-  async take(): Promise<void> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
-  }
-
-  readonly leave = (): void => {
-    const next = this.#waiting.shift();
-    if (next) next();
-    else this.#free++;
-  };
 }
 
 /** Answers on their way. */

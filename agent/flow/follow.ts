@@ -4,7 +4,7 @@
  */
 import type { StoredFlow } from './decode.ts';
 import type { Clause } from './filter.ts';
-import { type MissedStage, missedBetween, type ReadTo, SCAN_CHUNK, tellMissed, visit } from './scan.ts';
+import { type MissedStage, missedBetween, type ReadTo, tellMissed, turn, visit } from './scan.ts';
 import type { RecordStore } from './store.ts';
 
 export class Follower {
@@ -42,13 +42,14 @@ export class Follower {
     return this.#next >= this.#end && this.#unreported === undefined;
   }
 
-  /** Hands over what comes next, at most `most` flows and SCAN_CHUNK records, and before them what was missed. */
+  /** Hands over what comes next, at most `most` flows and for a turn, and before them what was missed. */
   read(most: number, to: ReadTo): void {
     this.account();
     if (this.#unreported !== undefined) tellMissed(this.#unreported, to);
     this.#unreported = undefined;
-    const end = Math.min(this.#store.next, this.#end, this.#next + SCAN_CHUNK);
-    for (let left = most; left > 0 && this.#next < end; this.#next++) {
+    const end = Math.min(this.#store.next, this.#end);
+    const isOver = turn();
+    for (let left = most; left > 0 && this.#next < end && !isOver(); this.#next++) {
       if (visit(this.#view.at(this.#next), this.#wanted, to)) left--;
     }
   }

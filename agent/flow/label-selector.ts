@@ -46,6 +46,19 @@ function valuesOf(labels: Labels, key: string): string[] {
   return [...labels].filter(([label]) => label.slice(label.indexOf(':') + 1) === bare).map(([, value]) => value);
 }
 
+/** By hand: a regular expression that looks ahead takes the square of a text of commas. */
 function splitOutsideParentheses(text: string): string[] {
-  return text.split(/,(?![^(]*\))/);
+  const parts: string[] = [];
+  let from = 0;
+  let isInside = false;
+  for (let at = 0; at < text.length; at++) {
+    const letter = text[at];
+    if (letter === '(') isInside = true;
+    else if (letter === ')') isInside = false;
+    else if (letter === ',' && !isInside) {
+      parts.push(text.slice(from, at));
+      from = at + 1;
+    }
+  }
+  return [...parts, text.slice(from)];
 }

@@ -8,8 +8,17 @@ import { type Clause, eventName } from './filter.ts';
 import type { LossStage } from './flow.ts';
 import { LOST_RECORD, type RecordStore } from './store.ts';
 
-/** Records looked at before others get a turn: about a millisecond. */
-export const SCAN_CHUNK = 16384;
+/** How long one looks at records before others get a turn; with a filter that costs little, some 16,000 records. */
+const TURN_MS = 1;
+/** Records between two looks at the clock. */
+const LOOK_EVERY = 16;
+
+/** A turn that begins now: asked once per record, says when it is over. */
+export function turn(): () => boolean {
+  const end = performance.now() + TURN_MS;
+  let records = 0;
+  return () => ++records % LOOK_EVERY === 0 && performance.now() >= end;
+}
 
 /** Where a reader's events can be lost: before the store, or because it was overtaken. */
 export type MissedStage = 'ring' | 'queue' | 'subscriber';
@@ -64,8 +73,9 @@ export async function walkForward(
       tellMissed(missedBetween(store, next, store.oldest), to);
       next = store.oldest;
     }
-    const stop = Math.min(end, next + SCAN_CHUNK);
-    for (; left > 0 && next < stop; next++) if (visit(view.at(next), wanted, to)) left--;
+    for (const isOver = turn(); left > 0 && next < end && !isOver(); next++) {
+      if (visit(view.at(next), wanted, to)) left--;
+    }
     if (left > 0 && next < end) await nextTurn();
   }
   return Math.max(next, from);
@@ -86,8 +96,9 @@ export async function walkBackward(
   let next = end - 1;
   let left = count;
   while (left > 0 && next >= store.oldest) {
-    const stop = Math.max(store.oldest, next - SCAN_CHUNK);
-    for (; left > 0 && next >= stop; next--) if (visit(view.at(next), wanted, to)) left--;
+    for (const isOver = turn(); left > 0 && next >= store.oldest && !isOver(); next--) {
+      if (visit(view.at(next), wanted, to)) left--;
+    }
     if (left > 0) await nextTurn();
   }
   return next + 1;

@@ -324,4 +324,47 @@ test('stats: records, capacity, seconds', () => {
   assert.ok(Math.abs(seconds - 2.5) < 0.002);
 });
 
+/** Turns of the event loop that others had meanwhile. */
+async function turnsDuring(work: Promise<unknown>): Promise<number> {
+  let isDone = false;
+  const done = work.finally(() => {
+    isDone = true;
+  });
+  let turns = 0;
+  for (; !isDone; turns++) await nextTurn();
+  await done;
+  return turns;
+}
+
+test('a filter that takes its time leaves others theirs: pages of either order, and streams', async () => {
+  const { history } = r.makeHistory(1000);
+  feed(history, 1000);
+  let looked = 0;
+  const wanted = () => {
+    looked++;
+    for (const end = performance.now() + 0.1; performance.now() < end; );
+    return false;
+  };
+  const follow = async () => {
+    const stream = history.stream(
+      query({ wanted }),
+      { flow: () => 0, lost: () => 0 },
+      'now',
+      new AbortController().signal,
+    );
+    for await (const _ of stream);
+  };
+  for (const work of [
+    () => history.page(query({ wanted })),
+    () => history.page(query({ wanted, order: 'newest' })),
+    follow,
+    () => history.each(wanted, () => {}),
+  ]) {
+    looked = 0;
+    const turns = await turnsDuring(work());
+    assert.is(looked, 1000);
+    assert.ok(turns >= 50, `${turns} turns in 100 ms`);
+  }
+});
+
 test.run();

@@ -243,6 +243,22 @@ refusals('protocols of applications, fields that are newer, too much', () => {
   );
 });
 
+refusals('all values together, those of both lists, and a label selector by its parts', () => {
+  const many = { destination_port: new Array(256).fill('80') };
+  readFilters([many, many, many], [many], teller);
+  const selector = { source_label: [`app in (${new Array(250).fill('a').join()})`] };
+  readFilters([many, many, selector], [many, { reply: [true, false] }], teller);
+  const said = 'whitelist and blacklist: expected at most 1024 values in all, got';
+  assert.throws(
+    () => readFilters([many, many, many], [many, { reply: [true] }], teller),
+    refused('INVALID_ARGUMENT', `${said} 1025`),
+  );
+  assert.throws(
+    () => readFilters([{ source_label: [new Array(1025).fill('app').join()] }], [], teller),
+    refused('INVALID_ARGUMENT', `${said} 1025`),
+  );
+});
+
 refusals.run();
 
 const requests = suite('hubble: what a request asks for');

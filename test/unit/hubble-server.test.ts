@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { status } from '@grpc/grpc-js';
 import * as assert from 'uvu/assert';
-import { STREAMS_MAX } from '../../agent/api/hubble/calls.ts';
+import { STREAMS_MAX, UNARY_AT_ONCE } from '../../agent/api/hubble/calls.ts';
 import { STRUCT } from '../../agent/api/hubble/messages.ts';
 import { type HubbleServer, startHubble } from '../../agent/api/hubble/server.ts';
 import type { FlowHistory } from '../../agent/flow/history.ts';
@@ -383,6 +383,25 @@ others('health: Hubble, the service and the server serve; anything else is unkno
   await watch.has(1);
   await unknown.has(1);
   assert.equal([watch.lines, unknown.lines], [[{ status: 1 }], [{ status: 3 }]]);
+});
+
+others('a flood of calls that look at everything is worked on a few at a time; each is answered', async () => {
+  await using rig = await Rig.start(20_000);
+  rig.history.listener(numbered(20_000), 20_000, 0);
+  const each = rig.history.each.bind(rig.history);
+  let now = 0;
+  let most = 0;
+  rig.history.each = async (...args: Parameters<typeof each>) => {
+    most = Math.max(most, ++now);
+    try {
+      return await each(...args);
+    } finally {
+      now--;
+    }
+  };
+  const answers = await Promise.all(Array.from({ length: 60 }, () => rig.client.call('GetNamespaces', {})));
+  assert.ok(answers.every((one) => (one.namespaces as unknown[]).length === 1));
+  assert.ok(most <= UNARY_AT_ONCE, `${most} at once`);
 });
 
 others.run();

@@ -8,10 +8,13 @@ import {
 } from '@grpc/grpc-js';
 import { asWeirError } from '../../errors.ts';
 import type { Logger } from '../../run/log.ts';
+import { Places } from '../places.ts';
 import { Refusal } from './refusal.ts';
 
 /** Streams open at once, of all clients. */
 export const STREAMS_MAX = 32;
+/** Other calls that are worked on at once: some of them look at the whole history. */
+export const UNARY_AT_ONCE = 8;
 
 type Message = object | Buffer;
 type Stream = ServerWritableStream<object, readonly Message[]>;
@@ -34,6 +37,7 @@ class UnpackedBatches extends ServerInterceptingCall {
 export class Calls {
   readonly #log: Logger | undefined;
   readonly #closing = new AbortController();
+  readonly #places = new Places(UNARY_AT_ONCE);
   #streams = 0;
 
   constructor(log: Logger | undefined) {
@@ -42,12 +46,14 @@ export class Calls {
 
   unary(answer: (request: object) => object | Promise<object>): handleUnaryCall<object, object> {
     return (call, reply) => {
-      Promise.resolve(call.request)
-        .then(answer)
+      this.#places
+        .take()
+        .then(() => (call.cancelled ? {} : answer(call.request)))
         .then(
           (message) => reply(null, message),
           (error: unknown) => reply(this.#refusal(call.getPath(), error)),
-        );
+        )
+        .finally(this.#places.leave);
     };
   }
 

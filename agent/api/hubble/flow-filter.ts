@@ -21,6 +21,8 @@ type Side = 'source' | 'destination';
 /** Most filters of one list, and most values of one field: more than any client sends. */
 const FILTERS_MAX = 128;
 const VALUES_MAX = 256;
+/** And of all together: every record may be held against every one of them. A label selector counts as its parts. */
+const VALUES_IN_ALL_MAX = 1024;
 
 /** One clause for the whole request. Throws Refusal. */
 export function readFilters(
@@ -30,6 +32,10 @@ export function readFilters(
 ): Clause {
   const wanted = readList('whitelist', whitelist, teller);
   const unwanted = readList('blacklist', blacklist, teller);
+  const count = [...whitelist, ...blacklist].reduce((sum, fields) => sum + countValues(fields), 0);
+  if (count > VALUES_IN_ALL_MAX) {
+    throw invalid('whitelist and blacklist', `at most ${VALUES_IN_ALL_MAX} values in all`, count);
+  }
   return (flow) =>
     (wanted.length === 0 || wanted.some((holds) => holds(flow))) && !unwanted.some((holds) => holds(flow));
 }
@@ -37,6 +43,11 @@ export function readFilters(
 function readList(list: string, filters: readonly FlowFilter[], teller: HubbleTeller): Clause[] {
   if (filters.length > FILTERS_MAX) throw invalid(list, `at most ${FILTERS_MAX} filters`, filters.length);
   return filters.map((one, i) => readFilter(`${list}[${i}]`, one, teller));
+}
+
+function countValues(fields: FlowFilter): number {
+  const parts = (value: unknown) => (typeof value === 'string' ? value.split(',').length : 1);
+  return (Object.values(fields) as unknown[][]).flat().reduce<number>((sum, value) => sum + parts(value), 0);
 }
 
 function readFilter(where: string, fields: FlowFilter, teller: HubbleTeller): Clause {
