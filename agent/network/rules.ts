@@ -33,14 +33,15 @@ export interface RulesInput {
 export function rulesText(input: RulesInput): string {
   const { self, uplinks, tunnelPort, masquerade, podCidrs, mark } = input;
   const families = ([4, 6] as const).filter((family) => self.podCidrs.some((cidr) => familyOf(cidr) === family));
+  // Each rule that a packet between pods need not pass is a hundredth of a stream: what is decided ends the chain.
   const tracking = families.flatMap((family) => {
     const ip = family === 4 ? 'ip' : 'ip6';
     const own = list(self.podCidrs, family);
     const routers = list(self.routerAddresses, family);
     return [
       ...(routers === undefined ? [] : [`${ip} daddr ${routers} return`]),
-      `iifname ${OWN_DEVICES} ${ip} daddr @pods${family} notrack`,
-      `iifname ${quoted([...uplinks, TUNNEL_DEVICE])} ${ip} saddr @pods${family} ${ip} daddr ${own} notrack`,
+      `iifname ${OWN_DEVICES} ${ip} daddr @pods${family} notrack accept`,
+      `iifname ${quoted([...uplinks, TUNNEL_DEVICE])} ${ip} saddr @pods${family} ${ip} daddr ${own} notrack accept`,
     ];
   });
   return lines([
