@@ -50,6 +50,10 @@ const SCRIPT = script([
   ['clsact', DEVICE, 'ingress', 'from_uplink'],
   ...FRAMES.map((packet): Line => ['send', `${DEVICE}p`, bytes(packet)]),
   ['events', 'events'],
+  ['link', 'node2', 1_500_002],
+  ['clsact', 'node2', 'ingress', 'guarded_uplink'],
+  ...FRAMES.map((packet): Line => ['send', 'node2p', bytes(packet)]),
+  ['events', 'events'],
   ...load(TUNNEL),
   ['link', 'node1', 1_500_001],
   ['clsact', 'node1', 'ingress', 'from_tunnel'],
@@ -61,10 +65,10 @@ const SCRIPT = script([
 function check(answers: Answers): void {
   assert.equal(answers.failures, []);
   const programs = answers.lines.filter((line) => line.startsWith('program ')).map((line) => line.slice(8));
-  assert.equal(programs.sort(), ['from_tunnel', 'from_uplink', 'guard_uplink', 'to_tunnel']);
+  assert.equal(programs.sort(), ['from_tunnel', 'from_uplink', 'guard_uplink', 'guarded_uplink', 'to_tunnel']);
   const reasons = answers.events.map((event) => dropReasonName[flowEvent.decode(event).reason]);
   // The last frame has no tunnel key.
-  assert.equal(reasons, [...FRAMES.map(() => 'DROP_DENY_CIDR'), 'DROP_TUNNEL_FORBIDDEN']);
+  assert.equal(reasons, [...FRAMES, ...FRAMES].map(() => 'DROP_DENY_CIDR').concat('DROP_TUNNEL_FORBIDDEN'));
 }
 
 const test = privileged(suite("the node's programs in old kernels"), 'root', 'btf', 'qemu');
