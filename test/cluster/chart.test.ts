@@ -98,6 +98,7 @@ const REFUSED: readonly [setting: string, words: RegExp][] = [
   ['routingMode=direct', /\/routingMode': value must be one of 'tunnel', 'native'/],
   ['tunnelProtocol=geneve', /\/tunnelProtocol': value must be 'vxlan'/],
   ['tunnelPort=high', /\/tunnelPort': got string, want integer/],
+  ['xdp.mode=generic', /\/xdp\/mode': value must be one of 'auto', 'native'/],
   ['tunnelPort=70000', /\/tunnelPort': maximum/],
   ['tunelPort=8472', /additional properties 'tunelPort' not allowed/],
   ['hubble.enbled=true', /\/hubble': additional properties 'enbled' not allowed/],
@@ -143,11 +144,12 @@ test('values become settings', async () => {
   const all = await manifests(
     ...['routingMode=native', 'devices={eth0,eth1}', 'ipv6.enabled=false', 'MTU=1400', 'policyCIDRMatchMode={nodes}'],
     ...['ipv4NativeRoutingCIDR=172.16.0.0/12', 'nonMasqueradeCIDRs={192.0.2.0/24}', 'prometheus.enabled=true'],
-    'allowLocalhost=policy',
+    ...['allowLocalhost=policy', 'xdp.mode=native'],
   );
   const settings = parseYaml(named(all, 'ConfigMap', 'weir-config').data['config.yaml']);
   assert.is(settings.routingMode, 'native');
   assert.is(settings.uplinkDevices, 'eth0,eth1');
+  assert.is(settings.xdpMode, 'native');
   assert.is(settings.podCidrV6, 'none');
   assert.is(settings.mtuBytes, 1400);
   assert.is(settings.cidrMatchesNodes, true);

@@ -45,6 +45,7 @@ test('flows, drops, losses, datapath, policies, maps', async () => {
       'weir_forwarded_packets_total{direction="egress"}': 20,
       'weir_dropped_packets_total{reason="policy_denied",direction="ingress"}': 3,
       'weir_dropped_bytes_total{reason="policy_denied",direction="ingress"}': 180,
+      'weir_uplink_guard{device="eth0",mode="generic"}': 1,
       'weir_policies{status="valid"}': 1,
       'weir_policies{status="isolating"}': 1,
       'weir_policies{status="unreadable"}': 0,
