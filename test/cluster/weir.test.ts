@@ -16,7 +16,9 @@ const PORT = 7000;
 /** Room for one pod, whose IPv4 address the next one must get, and for two IPv6 addresses. */
 const ONE_POD = ['10.244.200.0/30', 'fd00:10:244:c8::/126'];
 /** Shorter than by default: the test waits for it twice. */
-const REST_SECONDS = 2;
+const REST_SECONDS = 3;
+/** For how long other nodes hear nothing after an address was freed; TCP's next try then takes as long again. */
+const DEAF_MS = 700;
 /** For how long after it was wired a pod must not be taken for the last one that had its address. */
 const WATCHED_MS = 1500;
 
@@ -43,6 +45,16 @@ async function wired(pod: HandWiredPod): Promise<CniAnswer> {
     { what: `${pod.name} to be wired`, timeoutMs: 30_000, everyMs: 50, detail: () => JSON.stringify(last) },
   );
 }
+
+/** These nodes hear nothing of the API server until they listen again; their connections to it stay. */
+async function deafen(cluster: Cluster, names: readonly string[]): Promise<void> {
+  const nodes = cluster.nodes.filter(({ name }) => names.includes(name)).map(({ addresses }) => addresses.v4);
+  const { netns } = cluster.controlPlane;
+  await netns.run(['nft', 'add table ip deaf; add chain ip deaf out { type filter hook output priority 0; }']);
+  await netns.run(['nft', `add rule ip deaf out ip daddr { ${nodes} } tcp sport 6443 ip length > 80 drop`]);
+}
+
+const listen = (cluster: Cluster) => cluster.controlPlane.netns.run(['nft', 'delete table ip deaf']);
 
 const ipsOf = ({ ips = [] }: CniAnswer['answer']): string[] => ips.map(({ address }) => address.replace(/\/\d+$/, ''));
 
@@ -137,13 +149,16 @@ for (const routingMode of ['tunnel', 'native'] as const satisfies readonly Routi
     for (const pod of [former, next]) {
       peers.set(pod.name, pod.peer);
       await pod.peer.serveTcp(PORT);
+      await pod.peer.serveUdp(PORT);
     }
     const server = addresses.get('a') ?? [];
     /** From the pod to a, and from c to the pod: a lets only former in, c speaks only to former. */
     const tries = (pod: HandWiredPod, own: readonly string[], timeoutMs: number) =>
       Promise.all([
         ...server.map((address) => pod.peer.tcp({ address, port: PORT, timeoutMs })),
-        ...own.map((address) => (peers.get('c') as Peer).tcp({ address, port: PORT, timeoutMs })),
+        ...(['tcp', 'udp'] as const).flatMap((protocol) =>
+          own.map((address) => (peers.get('c') as Peer)[protocol]({ address, port: PORT, timeoutMs })),
+        ),
       ]);
     const isHeard = async (own: readonly string[]) =>
       until(async () => (await tries(former, own, 900)).every((outcome) => outcome === 'ok'), {
@@ -153,8 +168,10 @@ for (const routingMode of ['tunnel', 'native'] as const satisfies readonly Routi
 
     const first = ipsOf((await wired(former)).answer);
     await isHeard(first);
+    await deafen(up(), ['node1', 'node2']);
     await former.del();
     const started = performance.now();
+    const listening = sleep(DEAF_MS).then(() => listen(up()));
     const refused = await next.add();
     assert.match(refused.answer.msg ?? '', /no free IPv4 address .* of pods that went within/);
     const second = ipsOf((await wired(next)).answer);
@@ -167,7 +184,10 @@ for (const routingMode of ['tunnel', 'native'] as const satisfies readonly Routi
       await sleep(10);
     }
     const outcomes = (await Promise.all(seen)).flat();
+    await listening;
     assert.equal([...new Set(outcomes)], ['timeout'], `${outcomes.length} connections, all to be denied`);
+    // Nor did a packet pass whose answer was lost.
+    assert.equal(await next.peer.served(), { connections: 0, datagrams: 0, bytes: 0 });
     await next.del();
     await isHeard(ipsOf((await wired(former)).answer));
   });
