@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import * as assert from 'uvu/assert';
+import { compileBpf } from '../kit/bpf-object.ts';
 import { icmpEcho, type Packet, udp } from '../kit/packet.ts';
 import { privileged } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';
@@ -126,6 +127,23 @@ for (const { xdp, attach, guard } of [
     assert.not(await hasXdp(cluster.node2));
     assert.ok(await cluster.outsider.ping('192.0.2.2'));
     assert.is((await cluster.node2.attach(cluster.attachment(cluster.node2))).length, 3);
+    await isDropped('host_spoof', icmpEcho({ from: pod.ipv4, to: '192.0.2.2' }));
+  });
+
+  guarded("where somebody else's XDP program has the place, the guard runs in tc", async () => {
+    using other = compileBpf('SEC("xdp") int other(struct xdp_md *ctx) { return XDP_PASS; }');
+    await cluster.node2.detach();
+    await cluster.node2.netns.ip(`link set eth0 xdpgeneric object ${other.path} section xdp`);
+    try {
+      await cluster.node2.attach(cluster.attachment(cluster.node2));
+      const [uplink] = await cluster.node2.devicePrograms();
+      assert.equal(uplink, { device: 'eth0', hook: 'ingress', program: 'guarded_uplink', mode: 'tc' });
+      await isDropped('host_spoof', icmpEcho({ from: pod.ipv4, to: '192.0.2.2' }));
+    } finally {
+      await cluster.node2.netns.ip('link set eth0 xdpgeneric off');
+    }
+    await cluster.node2.attach(cluster.attachment(cluster.node2));
+    assert.is(await hasXdp(cluster.node2), guard[0] === 'xdp');
     await isDropped('host_spoof', icmpEcho({ from: pod.ipv4, to: '192.0.2.2' }));
   });
 

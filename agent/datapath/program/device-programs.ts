@@ -49,7 +49,7 @@ export interface DevicePrograms {
   close(): void;
 }
 
-/** `xdpMode` native: where the driver has no XDP, {@link Wanted.onIngress} instead. */
+/** `xdpMode` native: where the driver has no XDP, {@link Wanted.onIngress} instead; so in both where another has the place. */
 export function createDevicePrograms(
   pins: Pins,
   mode: AttachMode,
@@ -109,8 +109,8 @@ export function createDevicePrograms(
 
   /**
    * Native where the driver can, else generic: then the kernel runs it on every packet before all else, and makes one
-   * piece of each for it, or else at tc ingress. A veth could, but then its other end may not send in large pieces any
-   * more: measured, 1.3 Gbit/s instead of 11.
+   * piece of each for it. A veth could do native, but then its other end may not send in large pieces any more: measured,
+   * 1.3 Gbit/s instead of 11. At tc ingress where generic is not wanted, or the device's one place for XDP is taken.
    */
   async function putGuard({ device, program, onIngress }: Wanted, { index, kind }: Link) {
     const pathOf = (xdp: 'native' | 'generic'): string => pins.device({ device, hook: 'xdp', xdp });
@@ -122,21 +122,24 @@ export function createDevicePrograms(
         () => true, // A device has one XDP program.
         () => attachXdp(program, index, xdp),
       );
-    const isGeneric = kind === 'veth' || held.at(pathOf('generic')) !== undefined;
-    if (!isGeneric) {
-      try {
-        return { hook: 'xdp', program: program.name, mode: 'native', put: await put('native') } as const;
-      } catch (error) {
-        // EBUSY: somebody else's program is there. All else is how drivers say that they cannot, or not with this MTU.
-        if (!(error instanceof KernelError) || error.code === 'EBUSY') throw error;
+    try {
+      if (kind !== 'veth' && held.at(pathOf('generic')) === undefined) {
+        try {
+          return { hook: 'xdp', program: program.name, mode: 'native', put: await put('native') } as const;
+        } catch (error) {
+          // That is how drivers say that they cannot, or not with this MTU.
+          if (!(error instanceof KernelError) || isTaken(error)) throw error;
+        }
       }
+      if (xdpMode === 'auto' || !onIngress) {
+        if (held.at(pathOf('native'))) remove(pathOf('native'));
+        return { hook: 'xdp', program: program.name, mode: 'generic', put: await put('generic') } as const;
+      }
+    } catch (error) {
+      if (!isTaken(error) || !onIngress) throw error;
     }
-    if (xdpMode === 'native' && onIngress) {
-      const done = await onTc({ device, hook: 'ingress', program: onIngress }, index);
-      return { hook: 'ingress', program: onIngress.name, mode: 'tc', put: done } as const;
-    }
-    if (held.at(pathOf('native'))) remove(pathOf('native'));
-    return { hook: 'xdp', program: program.name, mode: 'generic', put: await put('generic') } as const;
+    const done = await onTc({ device, hook: 'ingress', program: onIngress }, index);
+    return { hook: 'ingress', program: onIngress.name, mode: 'tc', put: done } as const;
   }
 
   async function attachOne(wanted: Wanted, link: Link | undefined): Promise<[DeviceProgram, string | undefined]> {
@@ -199,6 +202,11 @@ export function createDevicePrograms(
       held.close();
     },
   };
+}
+
+/** Somebody else's XDP program is there, in the same mode or in the other one (net/core/dev.c, dev_xdp_attach). */
+function isTaken(error: unknown): boolean {
+  return error instanceof KernelError && (error.code === 'EBUSY' || error.code === 'EEXIST');
 }
 
 type OnHook = Pick<DeviceProgram, 'device' | 'hook'>;
