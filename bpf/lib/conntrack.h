@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Connections: finding, following, making and ending entries. Whether one is allowed is connection.h's business. */
+/* Connections: finding, following, making and ending entries. Whether one is allowed is judge.h's business. */
 #pragma once
 #include "lib/count.h"
 #include "lib/parse.h"
