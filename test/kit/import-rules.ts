@@ -188,7 +188,17 @@ export const RULES: readonly ImportRule[] = [
   {
     of: 'test/',
     may: ['agent/', 'native/', 'bpf/gen/', 'crds/', 'docs/', 'demo/', 'setup/', 'package.json'],
-    packages: ['uvu/assert', 'fast-check', 'yaml', 'fastify', 'ajv', '@seriousme/openapi-schema-validator', '@grpc/grpc-js', 'protobufjs/minimal.js', 'ws'],
+    packages: [
+      'uvu/assert',
+      'fast-check',
+      'yaml',
+      'fastify',
+      'ajv',
+      '@seriousme/openapi-schema-validator',
+      '@grpc/grpc-js',
+      'protobufjs/minimal.js',
+      'ws',
+    ],
     why: 'uvu hides failures: take suite from test/kit/suite.ts',
   },
 ];
