@@ -109,8 +109,9 @@ export interface ServiceEndpoint {
   readonly serving: boolean;
   readonly terminating: boolean;
   readonly nodeName: string;
-  /** Names of the nodes whose clients should come here, as trafficDistribution has it; [] where that is not said. */
+  /** Names of the nodes, and of the zones, whose clients should come here, as trafficDistribution has it; [] where that is not said. */
   readonly forNodes: readonly string[];
+  readonly forZones: readonly string[];
   /** "namespace/name" of the pod it is; '' for something else. */
   readonly pod: string;
 }

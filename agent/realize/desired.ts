@@ -22,6 +22,9 @@ import { createPublished } from './published.ts';
 import { createRangeTable, RANGE_RANK, unmanaged } from './range-table.ts';
 import { createRemoteEndpoints, type RemoteEndpoints } from './remote-endpoints.ts';
 
+/** kubernetes.io "Well-Known Labels". */
+const ZONE_LABEL = 'topology.kubernetes.io/zone';
+
 export interface DesiredOptions {
   readonly engine: Engine;
   readonly identities: IdentityNumbers;
@@ -118,6 +121,7 @@ export function createDesired(options: DesiredOptions): Desired {
 
   function takeNode(name: string): void {
     const node = inventory.nodes.get(name);
+    if (name === options.nodeName) services.setZone(node?.labels[ZONE_LABEL] ?? '');
     if (node) {
       engine.upsertNode(node);
       nodes.upsert(node);

@@ -8,6 +8,8 @@ export interface ServiceTable {
   upsertService(service: Service): void;
   removeService(namespace: string, name: string): void;
   upsertSlice(slice: EndpointSlice): void;
+  /** The node is in another zone than was known: '' at first. */
+  setZone(zone: string): void;
   removeSlice(ref: Pick<ObjectRef, 'namespace' | 'name'>): void;
   rows(): ServiceRow[];
   /** The Service that has the virtual address: of several, the one that connections go to. */
@@ -32,11 +34,12 @@ export function createServiceTable(nodeName: string): ServiceTable {
   const dirty = new Set<string>();
   const touched = new Set<string>();
   let revision = 0;
+  let zone = '';
 
   function refresh(key: string): void {
     const service = services.get(key);
     const own = [...(slicesOf.get(key) ?? [])].map((slice) => slices.get(slice) as EndpointSlice);
-    const rows = service ? serviceRows(service, own, nodeName) : [];
+    const rows = service ? serviceRows(service, own, { nodeName, zone }) : [];
     for (const row of rowsOf.get(key) ?? []) {
       const at = frontendKey(row.frontend);
       touched.add(at);
@@ -94,6 +97,11 @@ export function createServiceTable(nodeName: string): ServiceTable {
       const service = `${slice.namespace}/${slice.service}`;
       slicesOf.set(service, (slicesOf.get(service) ?? new Set()).add(key));
       dirty.add(service);
+    },
+    setZone(now) {
+      if (now === zone) return;
+      zone = now;
+      for (const key of services.keys()) dirty.add(key);
     },
     removeSlice: ({ namespace, name }) => dropSlice(`${namespace}/${name}`),
     rows() {

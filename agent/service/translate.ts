@@ -1,7 +1,6 @@
 /**
  * Which places the virtual addresses of a Service stand for. Sources: kubernetes.io "Virtual IPs and Service Proxies";
- * discovery.k8s.io/v1 EndpointConditions and EndpointHints; KEP-1669 for endpoints that are ending, KEP-3015 for trafficDistribution.
- * Of its hints those for nodes are kept to; those for zones are not yet.
+ * discovery.k8s.io/v1 EndpointConditions and EndpointHints; KEP-1669 for endpoints that are ending, KEP-3015 and KEP-2433 for hints.
  */
 import type { ServiceBackend, ServiceRow } from '../datapath/datapath.ts';
 import { familyOf } from '../model/address.ts';
@@ -10,12 +9,19 @@ import type { EndpointSlice, Service, ServiceEndpoint, ServicePort } from '../mo
 /** With one of these, whatever its value, a Service is another proxy's or nobody's: kubernetes.io "Well-Known Labels". */
 const NOT_OURS = ['service.kubernetes.io/service-proxy-name', 'service.kubernetes.io/headless'];
 
+/** Where the clients are that rows are for: this node. */
+export interface Topology {
+  readonly nodeName: string;
+  /** Of the label topology.kubernetes.io/zone; '' where it has none, or is not known yet. */
+  readonly zone: string;
+}
+
 /**
  * A row per cluster address and TCP or UDP port; none for a headless Service, or one that a label gives away. A port without an endpoint gives a row
  * without backends, whose clients are refused at once.
  * @param slices those of the Service, in any order
  */
-export function serviceRows(service: Service, slices: readonly EndpointSlice[], nodeName: string): ServiceRow[] {
+export function serviceRows(service: Service, slices: readonly EndpointSlice[], from: Topology): ServiceRow[] {
   if (NOT_OURS.some((label) => Object.hasOwn(service.labels, label))) return [];
   return service.clusterIps.flatMap((address) =>
     service.ports.flatMap((port) => {
@@ -23,8 +29,8 @@ export function serviceRows(service: Service, slices: readonly EndpointSlice[], 
       if (protocol === 'SCTP') return [];
       const candidates = slices.flatMap((slice) => placesOf(slice, port, familyOf(address)));
       const chosen = service.localOnly
-        ? serving(candidates.filter(({ endpoint }) => endpoint.nodeName === nodeName))
-        : near(serving(candidates), nodeName);
+        ? serving(candidates.filter(({ endpoint }) => endpoint.nodeName === from.nodeName))
+        : near(serving(candidates), from);
       return [
         {
           frontend: { address, protocol, port: port.port },
@@ -60,11 +66,16 @@ function serving(places: readonly Place[]): readonly Place[] {
   return ready.length > 0 ? ready : places.filter(({ endpoint }) => endpoint.serving && endpoint.terminating);
 }
 
-/** Those meant for this node's clients. All, where none is, or where one says nothing: hints that are not complete are none. */
-function near(places: readonly Place[], nodeName: string): readonly Place[] {
-  if (places.some(({ endpoint }) => endpoint.forNodes.length === 0)) return places;
-  const meant = places.filter(({ endpoint }) => endpoint.forNodes.includes(nodeName));
-  return meant.length > 0 ? meant : places;
+/** Those meant for this node's clients, else those for its zone's, else all. */
+function near(places: readonly Place[], { nodeName, zone }: Topology): readonly Place[] {
+  return meantFor(nodeName, places, 'forNodes') ?? meantFor(zone, places, 'forZones') ?? places;
+}
+
+/** Undefined where there is none, or where one says nothing: hints that are not complete are none. */
+function meantFor(name: string, places: readonly Place[], hints: 'forNodes' | 'forZones'): Place[] | undefined {
+  if (name === '' || places.some(({ endpoint }) => endpoint[hints].length === 0)) return undefined;
+  const meant = places.filter(({ endpoint }) => endpoint[hints].includes(name));
+  return meant.length > 0 ? meant : undefined;
 }
 
 /** Each once, in an order that does not depend on that of the slices: the same set gives the same row. */

@@ -139,8 +139,8 @@ delivery('an EndpointSlice with what is and is not said of readiness, and for wh
     ],
   );
   assert.equal(
-    endpoints.map(({ forNodes }) => forNodes),
-    [[], [], [], [], ['n1', 'n2']],
+    endpoints.map(({ forNodes, forZones }) => [forNodes, forZones].flat()),
+    [[], [], [], [], ['n1', 'n2', 'z']],
   );
 });
 delivery.run();

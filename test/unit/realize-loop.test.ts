@@ -2,14 +2,21 @@ import * as assert from 'uvu/assert';
 import type { ApplyResult, Datapath, DatapathDelta, DatapathRows } from '../../agent/datapath/datapath.ts';
 import type { Prefix } from '../../agent/model/address.ts';
 import { labelsKey } from '../../agent/model/labels.ts';
-import type { Document } from '../../agent/model/object.ts';
+import type {
+  Document,
+  EndpointSlice,
+  Node,
+  Service,
+  ServiceEndpoint,
+  SourceChange,
+} from '../../agent/model/object.ts';
 import { podLabels } from '../../agent/model/pod-labels.ts';
 import { createEngine } from '../../agent/policy/engine.ts';
 import { createRealizer, type Realizer } from '../../agent/realize/realizer.ts';
 import { createLogger } from '../../agent/run/log.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
-import { pod, podChange, record } from './realize-objects.ts';
+import { at, pod, podChange, record } from './realize-objects.ts';
 
 const test = suite('the loop of the down river');
 const NOTHING: ApplyResult = { epochBumped: false, operations: 0, lockedDown: [] };
@@ -36,7 +43,10 @@ function fakeDatapath() {
   return { ...state, state, datapath };
 }
 
-function start(lastValid: Document[] = []): {
+function start(
+  lastValid: Document[] = [],
+  more: { readonly services?: boolean } = {},
+): {
   realizer: Realizer;
   kernel: ReturnType<typeof fakeDatapath>;
   kept: Document[][];
@@ -66,6 +76,7 @@ function start(lastValid: Document[] = []): {
     lastValid,
     keepDocuments: async (documents) => void kept.push(documents),
     now: () => 0,
+    ...more,
   });
   return { realizer, kernel, kept, numbers };
 }
@@ -95,6 +106,47 @@ test('nothing reaches the kernel before the source is complete; then everything 
   assert.ok(first?.kind === 'replace');
   assert.is(first.rows.endpoints[0]?.identity, 256);
   assert.is(first.rows.peers[0]?.address, '10.244.0.7');
+  realizer.stop();
+});
+
+test('backends that are meant for a zone serve the pods of this node if it is in that zone, whenever that is known', async () => {
+  const { realizer, kernel } = start([], { services: true });
+  const names = { namespace: 'default', name: 'web' };
+  const endpoint = (id: number, zone: string): ServiceEndpoint => ({
+    ...{ addresses: [at(id)], ready: true, serving: true, terminating: false, nodeName: '', pod: '' },
+    ...{ forNodes: [], forZones: [zone] },
+  });
+  const service: Service = {
+    ...names,
+    ...{ uid: '', labels: {}, selector: {}, clusterIps: [at(200)], affinitySeconds: 0, localOnly: false },
+    ports: [{ name: '', protocol: 'TCP', port: 80, targetPort: 80 }],
+  };
+  const slice: EndpointSlice = {
+    ...{ ...names, service: 'web', ports: [{ name: '', protocol: 'TCP', port: 80 }] },
+    endpoints: [endpoint(7, 'a'), endpoint(8, 'b')],
+  };
+  const node = (name: string, zone: string): Node => ({
+    ...{ name, labels: { 'topology.kubernetes.io/zone': zone }, addresses: [], podCidrs: [] },
+  });
+  const change = (kind: 'Service' | 'EndpointSlice' | 'Node', value: { readonly name: string }): SourceChange =>
+    ({
+      type: 'upsert',
+      object: { kind, ref: { ...names, apiVersion: 'v1', kind, uid: '', name: value.name }, value },
+    }) as SourceChange;
+  realizer.change([change('Service', service), change('EndpointSlice', slice), change('Node', node('there', 'a'))]);
+  realizer.synced();
+  await realizer.firstRealized;
+  const [first] = kernel.calls;
+  assert.ok(first?.kind === 'replace');
+  assert.is(first.rows.services?.[0]?.backends.length, 2);
+  realizer.change([change('Node', node('here', 'b'))]);
+  await until(() => kernel.calls.length === 2, { what: 'the change' });
+  const next = kernel.calls[1];
+  assert.ok(next?.kind === 'apply');
+  assert.equal(
+    next.delta.setServices?.map(({ backends }) => backends.map(({ address }) => address)),
+    [[at(8)]],
+  );
   realizer.stop();
 });
 

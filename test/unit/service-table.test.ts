@@ -22,6 +22,8 @@ const service = (over: Partial<Service> = {}): Service => ({
   ...over,
 });
 
+const HERE = { nodeName: 'n1', zone: 'a' };
+
 const endpoint = (at: string, over: Partial<ServiceEndpoint> = {}): ServiceEndpoint => ({
   addresses: [address(at)],
   ready: true,
@@ -29,6 +31,7 @@ const endpoint = (at: string, over: Partial<ServiceEndpoint> = {}): ServiceEndpo
   terminating: false,
   nodeName: 'n1',
   forNodes: [],
+  forZones: [],
   pod: '',
   ...over,
 });
@@ -43,7 +46,7 @@ const slice = (endpoints: readonly ServiceEndpoint[], over: Partial<EndpointSlic
 });
 
 const backends = (one: Service, slices: readonly EndpointSlice[], family = 4): string[] =>
-  serviceRows(one, slices, 'n1')
+  serviceRows(one, slices, HERE)
     .filter(({ frontend }) => frontend.address.includes(':') === (family === 6))
     .flatMap((row) => row.backends.map((backend) => `${backend.address} ${backend.port}`));
 
@@ -57,9 +60,9 @@ test('an address of each family stands for the endpoints of its family, at the p
 });
 
 test('a headless Service has no rows; a port without endpoints has one without backends', () => {
-  assert.equal(serviceRows(service({ clusterIps: [] }), [slice([endpoint('10.1.0.1')])], 'n1'), []);
+  assert.equal(serviceRows(service({ clusterIps: [] }), [slice([endpoint('10.1.0.1')])], HERE), []);
   assert.equal(
-    serviceRows(service(), [], 'n1').map((row) => row.backends),
+    serviceRows(service(), [], HERE).map((row) => row.backends),
     [[], []],
   );
 });
@@ -111,10 +114,39 @@ test('trafficDistribution PreferSameNode: the endpoints meant for this node, and
   assert.equal(backends(service({ localOnly: true }), [slice([far])]), []);
 });
 
+test('trafficDistribution PreferSameZone: those meant for the zone of this node, where none are for the node itself', () => {
+  const one = endpoint('10.1.0.1', { nodeName: 'n2', forZones: ['a'] });
+  const two = endpoint('10.1.0.2', { nodeName: 'n3', forZones: ['b', 'c'] });
+  const unsaid = endpoint('10.1.0.3', { nodeName: 'n4' });
+  assert.equal(backends(service(), [slice([one, two])]), ['10.1.0.1 8080']);
+  assert.equal(backends(service(), [slice([two])]), ['10.1.0.2 8080']);
+  assert.equal(backends(service(), [slice([one, two, unsaid])]).length, 3);
+  const inNoZone = serviceRows(service(), [slice([one, two])], { ...HERE, zone: '' });
+  assert.is(inNoZone[0]?.backends.length, 2);
+  const mine = endpoint('10.1.0.4', { forNodes: ['n1'], forZones: ['b'] });
+  const near = endpoint('10.1.0.5', { nodeName: 'n2', forNodes: ['n2'], forZones: ['a'] });
+  assert.equal(backends(service(), [slice([mine, near])]), ['10.1.0.4 8080'], 'the node before the zone');
+  assert.equal(backends(service({ localOnly: true }), [slice([one])]), []);
+});
+
+test('the zone of this node may become known later, or change', () => {
+  const table = createServiceTable('n1');
+  table.upsertService(service());
+  table.upsertSlice(slice([endpoint('10.1.0.1', { forZones: ['a'] }), endpoint('10.1.0.2', { forZones: ['b'] })]));
+  const now = () => table.take().set.flatMap((row) => row.backends.map((backend) => backend.address as string));
+  assert.equal(now(), ['10.1.0.1', '10.1.0.2']);
+  table.setZone('a');
+  assert.equal(now(), ['10.1.0.1']);
+  table.setZone('a');
+  assert.equal(now(), []);
+  table.setZone('b');
+  assert.equal(now(), ['10.1.0.2']);
+});
+
 test('SCTP is left out, affinity is carried along', () => {
   const sctp = service({ ports: [{ name: 'http', protocol: 'SCTP', port: 80, targetPort: 80 }] });
-  assert.equal(serviceRows(sctp, [], 'n1'), []);
-  assert.is(serviceRows(service({ affinitySeconds: 30 }), [], 'n1')[0]?.affinitySeconds, 30);
+  assert.equal(serviceRows(sctp, [], HERE), []);
+  assert.is(serviceRows(service({ affinitySeconds: 30 }), [], HERE)[0]?.affinitySeconds, 30);
 });
 
 test('two Services with one address: the first keeps it, the second has it when the first goes', () => {

@@ -43,11 +43,13 @@ function readEndpoint(field: Field): ServiceEndpoint {
     serving: conditions.at('serving').boolean() ?? ready,
     terminating: conditions.at('terminating').boolean() ?? false,
     nodeName: field.at('nodeName').text() ?? '',
-    forNodes: field
-      .at('hints')
-      .at('forNodes')
-      .items()
-      .map((hint) => hint.at('name').text() ?? ''),
+    forNodes: readHints(field, 'forNodes'),
+    forZones: readHints(field, 'forZones'),
     pod: isPod ? `${target.at('namespace').text() ?? ''}/${target.at('name').text() ?? ''}` : '',
   };
+}
+
+function readHints(field: Field, of: 'forNodes' | 'forZones'): string[] {
+  const hints = field.at('hints').at(of).items();
+  return hints.map((hint) => hint.at('name').text() ?? '');
 }
