@@ -174,7 +174,7 @@ test('410 after etcd was compacted while nobody watched: listed again, and what 
 
 test('a watch on which nothing is forwarded any more is opened anew', async () => {
   const proxy = await startProxy(new URL(api.url).port);
-  const own = await clientOf({ stallMs: 300 }, `https://127.0.0.1:${proxy.port}`);
+  const own = await clientOf({ stallMs: 300, answerMs: 1000 }, `https://127.0.0.1:${proxy.port}`);
   const follower = follow(own);
   await client.create(ALL, map('a'));
   await shows(follower.names, 'a');
