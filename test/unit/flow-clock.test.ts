@@ -48,7 +48,7 @@ for (const jump of [3_600_000, -3_600_000, 10, -10]) {
 
 test("the machine's clocks: now is now", () => {
   const now = Number(SYSTEM_CLOCK.monotonicNs()) / 1e6 + new FlowClock().sample();
-  assert.ok(Math.abs(now - Date.now()) < 50);
+  assert.ok(Math.abs(now - Date.now()) < 1000);
 });
 
 test('time as text has microseconds', () => {

@@ -248,7 +248,7 @@ flows('follow begins with the newest that were asked for and goes on', async () 
 
 flows('follow until a moment ends then', async () => {
   await using rig = await Rig.start();
-  const end = Date.now() + 300;
+  const end = Date.now() + 1500;
   const stream = rig.client.follow({ until: { seconds: Math.floor(end / 1000), nanos: (end % 1000) * 1e6 } });
   await until(() => rig.history.stats().followers === 1, { what: 'the stream to begin' });
   rig.add(event());
