@@ -39,13 +39,14 @@ async function main(): Promise<void> {
     given === undefined
       ? await startWeirCluster({
           name: `wt-conformance-${process.pid}`,
-          nodes: 2,
+          nodes: 3,
           routingMode,
           onProgress: console.log,
         })
       : openCluster(given);
   try {
     await provideTestImages(cluster);
+    await giveZones(cluster);
     // Tests ask pods through the API server, which most clusters have on a node; here it is on none.
     await cluster.routeToPods(cluster.controlPlane.netns);
     if (values.focus !== undefined) areas.push(`${SUITE.source}.*(${values.focus})`);
@@ -57,6 +58,12 @@ async function main(): Promise<void> {
   console.log(`\n${summary(outcomes)}`);
   console.log(`Each test's output: ${RESULTS}/output.txt, in detail report.json`);
   if (outcomes.some(({ kind }) => kind === 'failed')) process.exitCode = 1;
+}
+
+/** Three zones, as tests of traffic that keeps to its zone want them. */
+async function giveZones(cluster: Cluster): Promise<void> {
+  for (const [i, { name }] of cluster.nodes.entries())
+    await cluster.kubectl('label', 'node', name, `topology.kubernetes.io/zone=zone-${(i % 3) + 1}`, '--overwrite');
 }
 
 type Values = ReturnType<typeof parseArguments>['values'];
