@@ -110,7 +110,7 @@ export async function createKernelDatapath(options: KernelDatapathOptions): Prom
   const connections = createConnections(loaded.maps, loaded.sampleClock);
   const node = createAttachedNode(
     nodeMaps(loaded.maps),
-    createDevicePrograms(pins, mode, config.xdpMode ?? 'auto'),
+    createDevicePrograms(pins, mode, config.xdpMode),
     createSocketPrograms(pins, loaded.openSockets),
     loaded.openBeside,
     (because) => tables.write([{ kind: 'epoch.bump', because }]),

@@ -1,5 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
-
 /**
  * Flows as they were told, so that followers who want them told alike share one telling: made once, whoever comes first, and
  * kept until the last of them has passed. In blocks of neighbours:
@@ -11,6 +9,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
  * Where all that lies between them does not fit in, what nobody has looked at for longest goes: that is what the last of them
  * would need next, who then has flows told for itself.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 export interface SharedTelling<Told> {
   /** The flow with this sequence number, told now unless somebody did before. */

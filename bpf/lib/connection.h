@@ -29,6 +29,7 @@ __force_inline struct passage *begin(const enum direction direction, __u32 own)
 	p->own = own;
 	return p;
 }
+
 /* What is on its way to a pod: a pod of this node comes by its own veth, the node itself by no device, what is behind a
  * tunnel by that; everything else is forged. A tunnel also says who sends: somebody else than before is judged. */
 __force_inline bool came_its_way(const struct __sk_buff *ctx, const struct passage *p,
