@@ -11,13 +11,14 @@ import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import { STREAMS_MAX } from '../../agent/api/hubble/calls.ts';
-import { type HubbleServer, startHubble } from '../../agent/api/hubble/server.ts';
+import type { HubbleServer } from '../../agent/api/hubble/server.ts';
 import type { FlowHistory } from '../../agent/flow/history.ts';
 import { HubbleClient } from '../kit/hubble-grpc.ts';
 import { heldBytes, untilHeldAsBefore } from '../kit/memory.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 import { batch, event, makeHistory } from '../unit/flow-records.ts';
+import { hubbleAlone } from '../unit/hubble-alone.ts';
 
 /** Longer with --long. */
 const BUDGET_MS = process.env.WEIR_TEST_LONG ? 60_000 : 3000;
@@ -48,17 +49,9 @@ test.before(async () => {
   socket = join(folder, 'hubble.sock');
   ({ history } = makeHistory(100));
   for (let i = 0; i < RECORDS; i++) history.listener(batch(event()), 1, 0);
-  server = await startHubble({
+  server = await hubbleAlone({
     flows: history,
-    node: 'node-1',
-    cluster: 'default',
-    version: '1',
-    startedAt: Date.now(),
     socket,
-    tls: undefined,
-    nodes: () => [],
-    nodeLabels: () => ({}),
-    state: { policies: () => [], endpoints: () => [] },
   });
   raw = new Client(`unix:${socket}`, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
   honest = new HubbleClient(`unix:${socket}`);

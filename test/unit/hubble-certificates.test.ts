@@ -4,12 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { credentials } from '@grpc/grpc-js';
 import * as assert from 'uvu/assert';
-import { type HubbleServer, startHubble } from '../../agent/api/hubble/server.ts';
+import type { HubbleServer } from '../../agent/api/hubble/server.ts';
 import { CertificateAuthority } from '../kit/certificates.ts';
 import { HubbleClient } from '../kit/hubble-grpc.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 import { makeHistory } from './flow-records.ts';
+import { hubbleAlone } from './hubble-alone.ts';
 
 const SERVER_NAME = 'node-1.default.hubble-grpc.cilium.io';
 const test = suite('hubble: certificates');
@@ -36,17 +37,9 @@ test('a stream outlives a renewed certificate, and ends when its holder is trust
   await copyFile(first.certificate, files.certificate);
   await copyFile(first.key, files.key);
   const { history } = makeHistory(100);
-  server = await startHubble({
+  server = await hubbleAlone({
     flows: history,
-    node: 'node-1',
-    cluster: 'default',
-    version: '1',
-    startedAt: Date.now(),
-    socket: undefined,
     tls: { host: '127.0.0.1', port: 0, files },
-    nodes: () => [],
-    nodeLabels: () => ({}),
-    state: { policies: () => [], endpoints: () => [] },
   });
   const pems = await Promise.all([ca.certificate, first.key, first.certificate].map((file) => readFile(file)));
   const how = credentials.createSsl(...(pems as [Buffer, Buffer, Buffer]));

@@ -7,12 +7,12 @@ import { Server } from '@grpc/grpc-js';
 import * as assert from 'uvu/assert';
 import { Certificates } from '../../agent/api/hubble/certificates.ts';
 import { CONNECTIONS_MAX, Listener } from '../../agent/api/hubble/listener.ts';
-import { startHubble } from '../../agent/api/hubble/server.ts';
 import { CertificateAuthority } from '../kit/certificates.ts';
 import { HubbleClient } from '../kit/hubble-grpc.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 import { makeHistory } from './flow-records.ts';
+import { hubbleAlone } from './hubble-alone.ts';
 
 const test = suite('hubble: connections');
 let folder: string;
@@ -38,17 +38,9 @@ async function open(where: NetConnectOpts): Promise<Socket> {
 test(`no more than ${CONNECTIONS_MAX} connections; who comes then is hung up on and counted, who was there is served`, async () => {
   const path = join(folder, 'hubble.sock');
   let refused = 0;
-  const server = await startHubble({
+  const server = await hubbleAlone({
     flows: makeHistory(10).history,
-    node: 'node-1',
-    cluster: 'default',
-    version: '1',
-    startedAt: Date.now(),
     socket: path,
-    tls: undefined,
-    nodes: () => [],
-    nodeLabels: () => ({}),
-    state: { policies: () => [], endpoints: () => [] },
     refused: () => refused++,
   });
   const first = new HubbleClient(`unix:${path}`);

@@ -5,11 +5,12 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import { type ChangeNotification, changes, type HubbleNode, type Peer, peersOf } from '../../agent/api/hubble/peers.ts';
-import { type HubbleServer, startHubble } from '../../agent/api/hubble/server.ts';
+import type { HubbleServer } from '../../agent/api/hubble/server.ts';
 import { type Address, parseAddress } from '../../agent/model/address.ts';
 import { HubbleClient } from '../kit/hubble-grpc.ts';
 import { suite } from '../kit/suite.ts';
 import { makeHistory } from './flow-records.ts';
+import { hubbleAlone } from './hubble-alone.ts';
 
 const address = (text: string): Address => parseAddress(text) as Address;
 const node = (name: string, ...addresses: string[]): HubbleNode => ({ name, addresses: addresses.map(address) });
@@ -71,17 +72,12 @@ async function served(
   use: (client: HubbleClient, server: HubbleServer, folder: string) => Promise<void>,
 ): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'wt-peers-'));
-  const server = await startHubble({
+  const server = await hubbleAlone({
     flows: makeHistory(10).history,
-    node: 'node-1',
-    cluster: 'default',
     version: '1.2.3',
-    startedAt: Date.now(),
     socket: join(folder, 'hubble.sock'),
-    tls: undefined,
     nodes,
     nodeLabels: () => ({ zone: 'a' }),
-    state: { policies: () => [], endpoints: () => [] },
   });
   const client = new HubbleClient(server.at[0] as string);
   try {

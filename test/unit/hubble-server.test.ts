@@ -7,7 +7,7 @@ import { status } from '@grpc/grpc-js';
 import * as assert from 'uvu/assert';
 import { STREAMS_MAX, UNARY_AT_ONCE } from '../../agent/api/hubble/calls.ts';
 import { STRUCT } from '../../agent/api/hubble/messages.ts';
-import { type HubbleServer, startHubble } from '../../agent/api/hubble/server.ts';
+import type { HubbleServer } from '../../agent/api/hubble/server.ts';
 import type { FlowHistory } from '../../agent/flow/history.ts';
 import { HubbleClient } from '../kit/hubble-grpc.ts';
 import { suite } from '../kit/suite.ts';
@@ -23,6 +23,7 @@ import {
   numbered,
   REMOTE,
 } from './flow-records.ts';
+import { hubbleAlone } from './hubble-alone.ts';
 
 const STARTED = Date.now() - 10_000;
 
@@ -60,17 +61,12 @@ class Rig implements AsyncDisposable {
 }
 
 function serve(history: FlowHistory, socket: string): Promise<HubbleServer> {
-  return startHubble({
+  return hubbleAlone({
     flows: history,
-    node: 'node-1',
-    cluster: 'default',
     version: '1.2.3',
     startedAt: STARTED,
     socket,
-    tls: undefined,
-    nodes: () => [],
     nodeLabels: () => ({ zone: 'a' }),
-    state: { policies: () => [], endpoints: () => [] },
   });
 }
 
