@@ -62,10 +62,7 @@ for (const { release, folder: kernel } of OLD_KERNELS) {
     test(`Linux ${release}`, async () => {
       const { answers, screen } = await boot(kernel, await machine(kernel), MEMORY);
       const lines = answers.split(/\r?\n/).filter((line) => line !== '');
-      assert.ok(
-        lines.every((line) => line.startsWith('{"name":')),
-        `${answers}\n${screen}`,
-      );
+      assert.ok(lines.pop() === 'end' && lines.every((line) => line.startsWith('{"name":')), `${answers}\n${screen}`);
       const steps = lines.map((line) => JSON.parse(line) as Step);
       assert.equal(steps, [
         {
