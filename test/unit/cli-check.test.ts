@@ -1,7 +1,11 @@
 /** weir check: what is made of facts, and how it is shown. */
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
 import type { ClusterFacts, NodeInCluster } from '../../agent/cli/check/cluster-facts.ts';
 import { type Category, type Finding, type Known, known } from '../../agent/cli/check/finding.ts';
+import { TO_INSTALL } from '../../agent/cli/check/gather-cluster.ts';
 import { judgeOwnAgent } from '../../agent/cli/check/judge-agents.ts';
 import { DEFINITIONS, judgeBefore, judgeCluster } from '../../agent/cli/check/judge-cluster.ts';
 import { judgeNode } from '../../agent/cli/check/judge-node.ts';
@@ -12,6 +16,7 @@ import { definitionsOf } from '../../agent/install/definitions.ts';
 import { suite } from '../kit/suite.ts';
 import { FakeCluster, healthyStatus, list } from './cli-cluster.ts';
 
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const is = <T>(value: T): Known<T> => ({ value });
 const all = (categories: readonly Category[]): Finding[] => categories.flatMap(({ checks }) => checks);
 /** Findings that are no success, as "result description: error". */
@@ -33,7 +38,7 @@ const goodNode: NodeFacts = {
   obstacles: is([]),
   cniConfigurations: is(['05-weir.conflist', '10-old.conflist.weir_bak', 'README']),
   kubeProxy: is([]),
-  paths: is({ kubelet: true, runtime: true, cniBin: true, netns: true }),
+  paths: is({ kubelet: true, runtime: true, cniBin: true }),
 };
 node('a good one has nothing to say', () => assert.equal(wrong(judgeNode(goodNode)), []));
 const problem = (severity: 'error' | 'warning', code: string) => ({
@@ -65,11 +70,7 @@ for (const [name, facts, expected] of [
     { cniConfigurations: is(['10-calico.conflist', '05-weir.conflist']) },
     [/^warning no other CNI configuration: .*10-calico\.conflist/],
   ],
-  [
-    'no kubelet',
-    { paths: is({ ...{ kubelet: false, runtime: true, cniBin: true, netns: true } }) },
-    [/^warning kubelet/],
-  ],
+  ['no kubelet', { paths: is({ kubelet: false, runtime: true, cniBin: true }) }, [/^warning kubelet/]],
   [
     'rules that cannot be read',
     { obstacles: { unknown: 'nft is not there' }, kubeProxy: { unknown: 'nft is not there' } },
@@ -167,6 +168,11 @@ for (const [name, facts, expected] of [
     [/^error no other network plugin is installed: DaemonSets: x\/calico-node$/, /^warning no kube-proxy is installed/],
   ],
   [
+    'an uninstallation that did not end',
+    { daemonSets: is([{ metadata: { namespace: 'old', name: 'weir-cleanup' } }]) },
+    [/^error no removal of Weir goes on: DaemonSet old\/weir-cleanup takes Weir off every node it reaches$/],
+  ],
+  [
     'pods that run already',
     { pods: is([runningPod('web'), runningPod('host', { hostNetwork: true }), { metadata: { name: 'done' } }]) },
     [/^warning no pod is older than Weir: 1 pods run already: shop\/web$/],
@@ -187,6 +193,11 @@ for (const [name, facts, expected] of [
     'agents are not ready',
     { daemonSets: is([weirDaemonSet(1)]) },
     /^error DaemonSet weir is ready on every node: 1 of 2 are/,
+  ],
+  [
+    'an earlier uninstallation did not end',
+    { daemonSets: is([weirDaemonSet(2), { metadata: { namespace: 'kube-system', name: 'weir-cleanup' } }]) },
+    /^error no removal of Weir goes on: DaemonSet kube-system\/weir-cleanup takes Weir off every node it reaches$/,
   ],
   ['there is no DaemonSet', { daemonSets: is([]) }, /^error DaemonSet weir .*: there is none in kube-system/],
   [
@@ -249,6 +260,16 @@ cluster('agents that are silent are named', () => {
   // Of agents that say nothing, nothing is well.
   assert.is(all(judgeOwnAgent(silent, '0.1.0')).length, 1);
   assert.match(wrong(judgeCluster(good, 'no rights', '0.1.0'))[0] ?? '', /^error agents can be asked: no rights/);
+});
+cluster('asked for is the right to create all that the chart creates with its default values', () => {
+  const templates = globSync('charts/weir/templates/**/*.{yaml,tpl}', { cwd: ROOT });
+  const kinds = templates.flatMap((file) =>
+    [...readFileSync(join(ROOT, file), 'utf8').matchAll(/^kind: (\w+)/gm)].map(([, kind = '']) => kind.toLowerCase()),
+  );
+  const byDefault = new Set([...kinds, 'customresourcedefinition']);
+  for (const asked of ['servicemonitor', 'certificate', 'deployment']) assert.ok(byDefault.delete(asked), asked);
+  const plurals = [...byDefault].map((kind) => `${kind.replace(/y$/, 'ie')}s`);
+  assert.equal(plurals.sort(), TO_INSTALL.map(([, , resource]) => resource).sort());
 });
 cluster('the CRDs are those that are installed', async () => {
   const names = (await definitionsOf()).map(({ metadata }) => metadata.name ?? '');

@@ -19,7 +19,7 @@ import { POLICY_CRDS } from '../../agent/source/kubernetes/collections.ts';
 import { fakeClock } from '../kit/clock.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
-import { agentPod, FakeCluster, healthyStatus as healthy, list, refuse } from './cli-cluster.ts';
+import { type Answer, agentPod, FakeCluster, healthyStatus as healthy, list, refuse } from './cli-cluster.ts';
 
 const COMMANDS = [
   STATUS,
@@ -223,6 +223,22 @@ test('status --wait waits for the last agent', async ({ fake }) => {
   });
   assert.is((await fake.weir(COMMANDS, 'status -A --wait --wait-duration 20s')).code, 0);
   assert.is(asked, 2);
+});
+
+test('status --wait: an API server that is away for a moment is waited for, one that says no is not', async ({
+  fake,
+}) => {
+  allHealthy(fake);
+  const nodes = fake.objects['/api/v1/nodes'] as Answer;
+  let asked = 0;
+  fake.objects['/api/v1/nodes'] = (url, response, method) =>
+    ++asked > 1 ? nodes(url, response, method) : refuse(response, 503, 'ServiceUnavailable');
+  assert.is((await fake.weir(COMMANDS, 'status -A --wait --wait-duration 60s')).code, 0);
+  assert.is(asked, 2);
+  fake.objects['/api/v1/nodes'] = (_, response) => refuse(response, 403, 'Forbidden');
+  const refused = await fake.weir(COMMANDS, 'status -A --wait --wait-duration 1h');
+  assert.is(refused.code, 1);
+  assert.match(refused.err, /403 Forbidden/);
 });
 
 test('one node asked for by name answers as if one were there', async ({ fake }) => {

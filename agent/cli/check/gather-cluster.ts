@@ -5,15 +5,20 @@ import { collectionPath, type Resource } from '../../kubernetes/path.ts';
 import type { ClusterFacts, DaemonSet, Definition, NodeInCluster, Permission, PodInCluster } from './cluster-facts.ts';
 import { known } from './finding.ts';
 
-/** What `helm install` of the chart creates, and what the `weir` command needs: verb, group, resource. */
-const TO_INSTALL = [
+/** What `helm install` and `helm uninstall` of the chart create by default, and what the `weir` command needs: verb, group, resource. */
+export const TO_INSTALL = [
   ['create', 'apps', 'daemonsets'],
+  ['create', 'batch', 'jobs'],
   ['create', '', 'serviceaccounts'],
   ['create', '', 'configmaps'],
   ['create', '', 'secrets'],
+  ['create', '', 'services'],
   ['create', 'rbac.authorization.k8s.io', 'clusterroles'],
   ['create', 'rbac.authorization.k8s.io', 'clusterrolebindings'],
   ['create', 'rbac.authorization.k8s.io', 'roles'],
+  ['create', 'rbac.authorization.k8s.io', 'rolebindings'],
+  ['create', 'admissionregistration.k8s.io', 'validatingadmissionpolicies'],
+  ['create', 'admissionregistration.k8s.io', 'validatingadmissionpolicybindings'],
   ['create', 'apiextensions.k8s.io', 'customresourcedefinitions'],
 ] as const;
 const TO_ASK = [
@@ -30,6 +35,8 @@ const CLUSTER_WIDE = new Set([
   'clusterroles',
   'clusterrolebindings',
   'customresourcedefinitions',
+  'validatingadmissionpolicies',
+  'validatingadmissionpolicybindings',
 ]);
 const DAEMON_SETS: Resource = { apiVersion: 'apps/v1', plural: 'daemonsets' };
 const DEFINITIONS: Resource = { apiVersion: 'apiextensions.k8s.io/v1', plural: 'customresourcedefinitions' };

@@ -27,7 +27,6 @@ export async function gatherNode(): Promise<NodeFacts> {
       kubelet: existsSync('/var/lib/kubelet'),
       runtime: RUNTIMES.some(existsSync),
       cniBin: existsSync('/opt/cni/bin'),
-      netns: existsSync('/run/netns') || existsSync('/var/run/netns'),
     })),
   };
 }

@@ -34,6 +34,7 @@ export function judgeBefore(facts: ClusterFacts): Category[] {
         podCidrCheck(facts),
         kernelCheck(facts),
         otherPluginCheck(facts),
+        removalCheck(facts),
         kubeProxyCheck(facts),
         olderPods(facts),
       ],
@@ -57,7 +58,7 @@ export function judgeCluster(facts: ClusterFacts, agents: AgentFacts | string, v
     { categoryName: 'kubernetes-permissions', checks: permissionChecks(facts, 'to ask agents') },
     {
       categoryName: 'weir-install',
-      checks: [definitionsCheck(facts), daemonSetCheck(facts), otherPluginCheck(facts)],
+      checks: [definitionsCheck(facts), daemonSetCheck(facts), removalCheck(facts), otherPluginCheck(facts)],
     },
     { categoryName: 'weir-nodes', checks: [podCidrCheck(facts), nodesReady(facts), taintCheck(facts)] },
     { categoryName: 'weir-agents', checks: asked },
@@ -120,6 +121,18 @@ function otherPluginCheck({ daemonSets }: ClusterFacts): Finding {
     const others = all.filter(({ metadata }) => OTHER_PLUGINS.test(metadata.name ?? '')).map(pathOf);
     const hint = 'remove it: two plugins wire the same pods, and both believe in their own rules';
     return others.length === 0 ? fine : failed(`DaemonSets: ${some(others)}`, hint);
+  });
+}
+
+/** What `helm uninstall` leaves when it gave up on a node: it would take the next installation off nodes that restart. */
+function removalCheck({ daemonSets }: ClusterFacts): Finding {
+  return judge('no removal of Weir goes on', daemonSets, (all) => {
+    const [cleanup] = all.filter(({ metadata }) => metadata.name === 'weir-cleanup');
+    if (!cleanup) return fine;
+    return failed(
+      `DaemonSet ${pathOf(cleanup)} takes Weir off every node it reaches`,
+      `an uninstallation that did not end left it: kubectl -n ${cleanup.metadata.namespace} delete daemonset weir-cleanup`,
+    );
   });
 }
 

@@ -26,7 +26,7 @@ export interface Mount {
 }
 
 /** Whether these are there. */
-export type NodePath = 'kubelet' | 'runtime' | 'cniBin' | 'netns';
+export type NodePath = 'kubelet' | 'runtime' | 'cniBin';
 
 /** /proc/mounts: device, folder, type, ... with blanks as \040. */
 export function readMounts(text: string): Mount[] {

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { StatusAnswer } from '../../api/status.ts';
 import { RECORDS, type RecordObject } from '../../cluster/objects.ts';
+import { WeirError } from '../../errors.ts';
 import { collectionPath } from '../../kubernetes/path.ts';
 import { type Agents, type Answers, withAgents } from '../agents.ts';
 import { type Call, CliError, type Command, EXIT, type ExitCode } from '../command.ts';
@@ -54,7 +55,9 @@ async function look(call: Call, isWaiting: boolean): Promise<Look> {
       return ofOne(call, asked.answers[0]?.value as StatusAnswer);
     });
   } catch (error) {
-    if (!isWaiting || !(error instanceof CliError)) throw error;
+    // No agent yet, or none of them answers; or the API server is away for a moment, as when it is upgraded.
+    const mayPass = error instanceof CliError || (error instanceof WeirError && error.retryable);
+    if (!isWaiting || !mayPass) throw error;
     return { code: EXIT.failed, settled: false, show: async () => call.io.err(`weir: ${error.message}\n`) };
   }
 }
