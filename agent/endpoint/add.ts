@@ -9,6 +9,7 @@ import { randomBytes } from 'node:crypto';
 import type { PodWiring, WiredPod } from '../datapath/datapath.ts';
 import { WeirError } from '../errors.ts';
 import type { Pod } from '../model/object.ts';
+import { isSamePod } from '../model/pod-uid.ts';
 import { orAborted, type Progress } from './deadline.ts';
 import type { EndpointsOptions } from './options.ts';
 import { hostInterfaceName, type RecordedEndpoint } from './record.ts';
@@ -103,14 +104,14 @@ async function both<T>(first: Promise<T>, second: Promise<void>): Promise<T> {
 async function askForPod(request: AddRequest, options: EndpointsOptions): Promise<Pod | undefined> {
   const { pod } = request;
   if (!pod) return undefined;
-  const found = await options.realize.podOf(pod.namespace, pod.name, options.podDeadlineMs);
+  const found = await options.realize.podOf(pod.namespace, pod.name, pod.uid, options.podDeadlineMs);
   const name = `pod ${pod.namespace}/${pod.name}`;
   if (!found) {
     const waited = `after ${options.podDeadlineMs / 1000} s`;
-    throw new WeirError('POD_UNKNOWN', 'ADD', `the source does not know ${name} ${waited}`);
+    throw new WeirError('POD_UNKNOWN', 'ADD', `the source does not know ${name} ${waited}, or not its namespace`);
   }
   // A StatefulSet's next pod has the name of the last one, whose labels must not judge it.
-  if (pod.uid !== '' && found.uid !== '' && pod.uid !== found.uid) {
+  if (!isSamePod(pod.uid, found)) {
     const message = `the source still knows ${name} as uid ${found.uid}, not ${pod.uid}`;
     throw new WeirError('POD_UNKNOWN', 'ADD', message);
   }

@@ -10,8 +10,8 @@ import type { RecordStore } from './record-store.ts';
 
 /** The down river, as far as an endpoint needs it (realize/realizer.ts). */
 export interface Realize {
-  /** The pod as the source knows it, waiting up to `waitMs` for it to appear. */
-  podOf(namespace: string, name: string, waitMs: number): Promise<Pod | undefined>;
+  /** The pod as the source knows it, waiting up to `waitMs` for the one of that uid ('': of any) to appear. */
+  podOf(namespace: string, name: string, uid: string, waitMs: number): Promise<Pod | undefined>;
   /** Resolves when the endpoint's identity and policy are in force. `pod` undefined: identity init, default deny. */
   admit(record: EndpointRecord, pod: Pod | undefined): Promise<void>;
   /** Resolves when nothing in the kernel names the endpoint any more; an id that was never admitted is fine. */

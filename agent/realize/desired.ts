@@ -9,6 +9,7 @@ import type { EndpointRecord } from '../model/endpoint.ts';
 import { type IdentityNumber, RESERVED_IDENTITIES, reservedLabels } from '../model/identity.ts';
 import { type Labels, labelsKey } from '../model/labels.ts';
 import type { Document, Namespace, ObjectRef, Pod, SourceChange } from '../model/object.ts';
+import { isSamePod } from '../model/pod-uid.ts';
 import type { DocumentResult, Engine } from '../policy/engine.ts';
 import { createServiceTable, type ServiceTable } from '../service/table.ts';
 import { createDenyLists, type DenyLists } from './deny-list.ts';
@@ -43,8 +44,6 @@ export interface DesiredOptions {
   readonly services?: boolean;
   /** A policy document came or changed, with what the engine says of it. */
   readonly onDocument: (document: Document, result: DocumentResult) => void;
-  /** A pod came or changed. */
-  readonly onPod: (pod: Pod) => void;
   /** A node came, moved or went: its addresses, or those of its pods. */
   readonly onNodes?: () => void;
   /** An endpoint has a new identity, or its pod changed. */
@@ -156,7 +155,6 @@ export function createDesired(options: DesiredOptions): Desired {
       member.pod = pod;
       dirtyMembers.add(id);
     }
-    options.onPod(pod);
   }
 
   /** Pods of other nodes, or of none: known by the addresses in their status, if any. */
@@ -365,8 +363,7 @@ export function createDesired(options: DesiredOptions): Desired {
 
 /** A pod of the same name but another uid is a new pod: the endpoint stays the old one's until its DEL. */
 function isPodOf({ record }: Member, pod: Pod): boolean {
-  if (record.namespace !== pod.namespace || record.podName !== pod.name) return false;
-  return record.podUid === '' || pod.uid === '' || record.podUid === pod.uid;
+  return record.namespace === pod.namespace && record.podName === pod.name && isSamePod(record.podUid, pod);
 }
 
 function drain<T>(set: Set<T>): T[] {

@@ -9,6 +9,7 @@ import type { Address, Prefix } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
 import type { Labels } from '../model/labels.ts';
 import { type Document, type Pod, type Problem, refKey } from '../model/object.ts';
+import { isSamePod } from '../model/pod-uid.ts';
 import type { PolicyId } from '../model/verdict.ts';
 import type { DocumentResult } from '../policy/engine.ts';
 import type { Logger } from '../run/log.ts';
@@ -18,7 +19,7 @@ import { podKey } from './inventory.ts';
 import { createNames } from './names.ts';
 import { prepare } from './prepare.ts';
 
-export interface RealizerOptions extends Omit<DesiredOptions, 'onDocument' | 'onPod' | 'onEndpoint'> {
+export interface RealizerOptions extends Omit<DesiredOptions, 'onDocument' | 'onEndpoint'> {
   readonly datapath: Datapath;
   readonly log: Logger;
   /** The last valid documents of before the restart (last-valid.ts): in force until the source has a newer valid version. */
@@ -48,8 +49,11 @@ export interface Realizer extends Sink {
   readonly lockedDown: ReadonlyMap<PolicyId, Error>;
   /** Resolves when the first complete state is in force. */
   readonly firstRealized: Promise<void>;
-  /** The pod as the source knows it, waiting up to `waitMs` for it to appear. */
-  podOf(namespace: string, name: string, waitMs: number): Promise<Pod | undefined>;
+  /**
+   * The pod of that uid ('': of any) as the source knows it, waiting up to `waitMs` for it to appear, and in a cluster for its
+   * namespace, whose labels are the pod's. After the wait, the pod of that name that is there, if any.
+   */
+  podOf(namespace: string, name: string, uid: string, waitMs: number): Promise<Pod | undefined>;
   /** Resolves when the endpoint's identity and policy are in force. */
   admit(record: EndpointRecord, pod: Pod | undefined): Promise<void>;
   /** Resolves when nothing in the kernel names the endpoint any more. */
@@ -73,13 +77,13 @@ export function createRealizer(options: RealizerOptions): Realizer {
   const desired = createDesired({
     ...options,
     onDocument: reportDocument,
-    onPod: tellWaiters,
     onEndpoint: (member) => names.remember(member),
   });
   const names = createNames(desired, engine, options.nodeName);
   const problemsByPlace = new Map<string, readonly Problem[]>();
   const lockedDown = new Map<PolicyId, Error>();
-  const podWaiters = new Map<string, Set<(pod: Pod) => void>>();
+  /** Each looks whether the pod it waits for is there. */
+  const podWaiters = new Set<() => void>();
   let realized = 0;
   const first = Promise.withResolvers<void>();
   let localAddresses = '';
@@ -102,11 +106,6 @@ export function createRealizer(options: RealizerOptions): Realizer {
       if (severity === 'error') log.error(message, fields);
       else log.warn(message, fields);
     }
-  }
-
-  function tellWaiters(pod: Pod): void {
-    const key = podKey(pod.namespace, pod.name);
-    for (const tell of podWaiters.get(key) ?? []) tell(pod);
   }
 
   /** Whatever fails is told and tried again; what had been taken out of the engine by then is made up for. */
@@ -243,6 +242,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
         if (change.type === 'delete' && change.kind === 'Document') documentsChanged = true;
         desired.take(change);
       }
+      for (const look of podWaiters) look();
       wakeQuietly();
     },
     synced() {
@@ -260,21 +260,25 @@ export function createRealizer(options: RealizerOptions): Realizer {
         else log.warn(message, { place, line });
       }
     },
-    podOf(namespace, name, waitMs) {
-      const key = podKey(namespace, name);
-      const known = desired.inventory.pods.get(key);
-      if (known) return Promise.resolve(known);
+    podOf(namespace, name, uid, waitMs) {
+      const { pods, namespaces } = desired.inventory;
+      // Manifests need no Namespace; in a cluster it is only late, and a pod without its labels is another's peer.
+      const known = (): Pod | undefined =>
+        options.podsArePublished && !namespaces.has(namespace) ? undefined : pods.get(podKey(namespace, name));
+      const there = known();
+      if (there && isSamePod(uid, there)) return Promise.resolve(there);
       return new Promise((resolve) => {
-        const waiters = podWaiters.get(key) ?? new Set();
-        podWaiters.set(key, waiters);
         const done = (pod: Pod | undefined): void => {
           clearTimeout(limit);
-          waiters.delete(done);
-          if (waiters.size === 0) podWaiters.delete(key);
+          podWaiters.delete(look);
           resolve(pod);
         };
-        const limit = setTimeout(() => done(undefined), waitMs);
-        waiters.add(done);
+        const look = (): void => {
+          const pod = known();
+          if (pod && isSamePod(uid, pod)) done(pod);
+        };
+        const limit = setTimeout(() => done(known()), waitMs);
+        podWaiters.add(look);
       });
     },
     async admit(record, pod) {

@@ -113,6 +113,18 @@ add('a pod of the same name but another uid is not this one', () =>
   }),
 );
 
+add('a static pod is known by the hash of its file: the API server gives its mirror a uid of its own', () =>
+  inWorld(async (world) => {
+    const agent = await world.boot();
+    const request = container(world, 'static');
+    const mirror = { 'kubernetes.io/config.mirror': 'hash' };
+    world.pods.set('default/static', { ...podNamed('static', 'of-the-mirror'), annotations: mirror });
+    const another = { ...request.pod, uid: 'hash-before' };
+    await refused(agent.endpoints.add({ ...request, pod: another }), 'POD_UNKNOWN', /as uid of-the-mirror, not hash-b/);
+    await agent.endpoints.add({ ...request, pod: { ...request.pod, uid: 'hash' } });
+  }),
+);
+
 add('a container that is no pod is admitted without one', () =>
   inWorld(async (world) => {
     const admitted: unknown[] = [];

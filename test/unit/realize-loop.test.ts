@@ -45,7 +45,7 @@ function fakeDatapath() {
 
 function start(
   lastValid: Document[] = [],
-  more: { readonly services?: boolean } = {},
+  more: { readonly services?: boolean; readonly podsArePublished?: boolean } = {},
 ): {
   realizer: Realizer;
   kernel: ReturnType<typeof fakeDatapath>;
@@ -228,6 +228,51 @@ test('an annotation of the pod that asks for a level is one row of its endpoint'
     );
     assert.equal(last.delta.setPeers, []);
   }
+  realizer.stop();
+});
+
+test('ADD waits for its very pod: while the one before of the same name is known, and while its namespace is not', async () => {
+  const { realizer } = start([], { podsArePublished: true });
+  realizer.synced();
+  await realizer.firstRealized;
+  const namespace = { apiVersion: 'v1', kind: 'Namespace', namespace: '', name: 'default', uid: '' };
+  const before = { ...pod('web-0', 'a'), uid: 'old' };
+  const after = { ...pod('web-0', 'b'), uid: 'new' };
+  const tell = (change: SourceChange): void => realizer.change([change]);
+  const answers: (string | undefined)[] = [];
+  const asked = realizer.podOf('default', 'web-0', 'new', 60_000).then((found) => void answers.push(found?.uid));
+  for (const change of [podChange(before), podChange(after)]) {
+    tell(change);
+    await new Promise(setImmediate);
+    assert.equal(answers, []);
+  }
+  tell({ type: 'upsert', object: { kind: 'Namespace', ref: namespace, value: { name: 'default', labels: {} } } });
+  await asked;
+  assert.equal(answers, ['new']);
+  assert.is((await realizer.podOf('default', 'web-0', 'another', 1))?.uid, 'new', 'what is there, after the wait');
+  assert.is((await realizer.podOf('default', 'web-0', '', 60_000))?.uid, 'new', 'a runtime that tells none');
+  realizer.stop();
+});
+
+test('in manifests a pod needs no Namespace', async () => {
+  const { realizer } = start();
+  realizer.change([podChange(pod('web', 'a'))]);
+  assert.is((await realizer.podOf('default', 'web', '', 60_000))?.name, 'web');
+  realizer.stop();
+});
+
+test("a static pod's endpoint follows the labels of its mirror, whose uid is another", async () => {
+  const { realizer } = start();
+  const mirror = (app: string) => ({
+    ...pod('static', app),
+    ...{ uid: 'of-the-mirror', annotations: { 'kubernetes.io/config.mirror': 'hash' } },
+  });
+  realizer.synced();
+  await realizer.admit({ ...record(1, 'static'), podUid: 'hash' }, mirror('a'));
+  const member = realizer.desired.members.get(1);
+  assert.is(member?.labels.get('k8s:app'), 'a');
+  realizer.change([podChange(mirror('b'))]);
+  await until(() => member?.labels.get('k8s:app') === 'b', { what: 'the new label' });
   realizer.stop();
 });
 
