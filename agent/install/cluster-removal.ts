@@ -45,15 +45,24 @@ export interface WaitOptions {
   readonly timeoutMs: number;
 }
 
-/** Resolves when every node that the DaemonSet is for is clean. @throws TIMEOUT naming the nodes that are not */
+/**
+ * Resolves with how many nodes there are when every node that the DaemonSet is for is clean. @throws TIMEOUT naming the
+ * nodes that are not, or what the API server says.
+ */
 export async function waitForNodes({ client, namespace, daemonSet, timeoutMs }: WaitOptions): Promise<number> {
   const untilMs = performance.now() + timeoutMs;
   for (;;) {
-    const { metadata, status = {} } = await client.get<DaemonSet>(objectPath(DAEMON_SETS, namespace, daemonSet));
-    const { desiredNumberScheduled = 0, numberReady = 0, observedGeneration = 0 } = status;
-    const isCounted = observedGeneration >= (metadata.generation ?? 1);
-    if (isCounted && numberReady >= desiredNumberScheduled) return numberReady;
-    if (performance.now() >= untilMs) {
+    const isLate = performance.now() >= untilMs;
+    try {
+      const { metadata, status = {} } = await client.get<DaemonSet>(objectPath(DAEMON_SETS, namespace, daemonSet));
+      const { desiredNumberScheduled = 0, numberReady = 0, observedGeneration = 0 } = status;
+      const isCounted = observedGeneration >= (metadata.generation ?? 1);
+      if (isCounted && numberReady >= desiredNumberScheduled) return numberReady;
+    } catch (error) {
+      // An API server that is away for a moment says nothing about the nodes.
+      if (isLate || !(error instanceof WeirError && error.retryable)) throw error;
+    }
+    if (isLate) {
       const left = await unreadyNodes(client, namespace, daemonSet);
       const where = left.length === 0 ? 'some nodes' : left.join(', ');
       const message = `not clean after ${timeoutMs / 1000} s: ${where}; the DaemonSet ${daemonSet} goes on until it is deleted`;

@@ -1,7 +1,8 @@
 /** The end of an uninstallation, with kubelets that write their Nodes meanwhile. */
 import * as assert from 'uvu/assert';
 import { WeirError } from '../../agent/errors.ts';
-import { removeState } from '../../agent/install/cluster-removal.ts';
+import { removeState, waitForNodes } from '../../agent/install/cluster-removal.ts';
+import { tryCommand } from '../kit/command.ts';
 import { suite } from '../kit/suite.ts';
 
 const test = suite('removal from the cluster');
@@ -42,4 +43,48 @@ test('a Node that is never the same is given up on in the end', async () => {
   assert.is((error as WeirError).code, 'API_CONFLICT');
 });
 
+test('nodes are waited for, also while the API server is away for a moment', async () => {
+  const answers: (object | WeirError)[] = [
+    new WeirError('API_UNREACHABLE', 'get', 'no answer'),
+    { metadata: { name: 'weir-cleanup', generation: 1 }, status: { observedGeneration: 1, desiredNumberScheduled: 2 } },
+    new WeirError('BUSY', 'get', 'too many requests'),
+    {
+      metadata: { name: 'weir-cleanup', generation: 1 },
+      status: { observedGeneration: 1, desiredNumberScheduled: 2, numberReady: 2 },
+    },
+  ];
+  const client = {
+    async get() {
+      const answer = answers.shift();
+      if (answer instanceof WeirError) throw answer;
+      return answer;
+    },
+  };
+  const options = { client: client as unknown as Parameters<typeof removeState>[0], namespace: 'x' };
+  assert.is(await waitForNodes({ ...options, daemonSet: 'weir-cleanup', timeoutMs: 600_000 }), 2);
+  answers.push(new WeirError('API_FORBIDDEN', 'get', 'you may not'));
+  const refused = await waitForNodes({ ...options, daemonSet: 'weir-cleanup', timeoutMs: 600_000 }).catch((e) => e);
+  assert.is(refused.code, 'API_FORBIDDEN');
+  answers.push(new WeirError('API_UNREACHABLE', 'get', 'no answer'));
+  const late = await waitForNodes({ ...options, daemonSet: 'weir-cleanup', timeoutMs: 0 }).catch((e) => e);
+  assert.is(late.code, 'API_UNREACHABLE');
+});
+
 test.run();
+
+const program = suite('weir-install');
+for (const [line, code, said] of [
+  ['finish-removal --help', 0, /^Usage: weir-install VERB/],
+  ['remove --help', 0, /^Usage: weir-install VERB/],
+  ['remove-cni -h', 0, /^Usage: weir-install VERB/],
+  ['finish-removal --timeout soon', 2, /--timeout: expected a whole number of seconds, got "soon"/],
+  ['apply-crds --timeout 5', 2, /unknown flag --timeout/],
+  ['removal', 2, /there is no "removal"; did you mean remove\?/],
+] as const)
+  program(line, async () => {
+    const main = new URL('../../agent/install/main.ts', import.meta.url).pathname;
+    const ended = await tryCommand([process.execPath, main, ...line.split(' ')]);
+    assert.is(ended.code, code);
+    assert.match(ended.stderr, said);
+  });
+program.run();
