@@ -14,7 +14,7 @@ import { DocumentTable } from '../source/kubernetes/document-table.ts';
 import { kubernetesSource } from '../source/kubernetes/source.ts';
 import type { AgentReport, AnnouncedEndpoint, Joined, JoinOptions } from './join.ts';
 import { createMerge } from './merge.ts';
-import { ownNode } from './own-node.ts';
+import { ownNode, whileNodeStays } from './own-node.ts';
 
 /** Longest that ADD waits for the other nodes to be able to know of the pod. */
 const ANNOUNCE_MS = 3000;
@@ -54,10 +54,11 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
   state.describe({ ...node, routerAddresses: node.podCidrs.map(routerAddress) });
 
   const source = kubernetesSource({ client, nodeName, documents, log });
+  const here = whileNodeStays(source, { nodeName, podCidrs: node.podCidrs });
   const uids = new Map<number, string>();
   let described = JSON.stringify(node.addresses);
   return {
-    source: { name: source.name, run: (sink, until) => source.run(merge.into(sink), until) },
+    source: { name: source.name, run: (sink, until) => here.run(merge.into(sink), until) },
     podCidrs: node.podCidrs,
     addresses: node.addresses,
     identities: {

@@ -1,21 +1,23 @@
 /**
  * This node as its Node object has it: where it is reached, and the pod CIDRs the controller manager gave it
- * (spec.podCIDRs). While the API server cannot be reached, as it said last: the pod CIDRs of a node never change.
+ * (spec.podCIDRs). While the API server cannot be reached, as it said last: the pod CIDRs of a Node never change, but a Node
+ * that is deleted and made anew is given others, and the ones of before to the next node.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { NODES } from '../cluster/objects.ts';
-import { asWeirError } from '../errors.ts';
+import { asWeirError, WeirError } from '../errors.ts';
 import type { KubernetesClient, KubernetesObject } from '../kubernetes/client.ts';
 import { objectPath } from '../kubernetes/path.ts';
 import { sleep } from '../kubernetes/rate-limit.ts';
 import { type Address, type Prefix, parseAddress, parsePrefix } from '../model/address.ts';
-import type { Node } from '../model/object.ts';
+import type { Node, SourceChange } from '../model/object.ts';
 import { backoffMs } from '../run/backoff.ts';
 import { type Clock, systemClock } from '../run/clock.ts';
 import { writeDurably } from '../run/durable-file.ts';
 import type { Logger } from '../run/log.ts';
 import { readObject } from '../source/object/read-object.ts';
+import type { Source } from '../source/source.ts';
 
 export interface OwnNodeOptions {
   readonly client: Pick<KubernetesClient, 'get' | 'server'>;
@@ -47,7 +49,11 @@ export async function ownNode(options: OwnNodeOptions): Promise<OwnNode> {
     signal.throwIfAborted();
     if (node) {
       const { addresses, podCidrs } = node;
-      await writeDurably(place, JSON.stringify({ nodeName, addresses, podCidrs }));
+      if (JSON.stringify({ addresses, podCidrs }) !== JSON.stringify(kept)) {
+        await writeDurably(place, JSON.stringify({ nodeName, addresses, podCidrs })).catch((cause: unknown) => {
+          log.error('this node cannot be written down: a start needs the API server', { file: place, cause });
+        });
+      }
       return { addresses, podCidrs };
     }
     if (isUnreachable && kept) {
@@ -57,6 +63,38 @@ export async function ownNode(options: OwnNodeOptions): Promise<OwnNode> {
     log.warn('waiting for the pod CIDRs of this node', { node: nodeName, reason });
     await sleep(backoffMs(failures, RETRY), clock, signal);
   }
+}
+
+/**
+ * The source for as long as the Node has the pod CIDRs that this agent gives addresses of; then its run rejects, and the agent
+ * is started anew with the new ones.
+ */
+export function whileNodeStays(
+  source: Source,
+  { nodeName, podCidrs }: { readonly nodeName: string; readonly podCidrs: readonly Prefix[] },
+): Source {
+  const asSet = (prefixes: readonly Prefix[]): string => [...prefixes].sort().join(', ');
+  const ofThis = (change: SourceChange): readonly Prefix[] => {
+    if (change.type !== 'upsert' || change.object.kind !== 'Node') return [];
+    return change.object.value.name === nodeName ? change.object.value.podCidrs : [];
+  };
+  return {
+    name: source.name,
+    async run(sink, signal) {
+      const moved = new AbortController();
+      const change = (changes: readonly SourceChange[]): void => {
+        sink.change(changes);
+        for (const now of changes.map(ofThis)) {
+          if (now.length === 0 || asSet(now) === asSet(podCidrs)) continue;
+          const message = `node ${nodeName} has the pod CIDRs ${asSet(now)} now, not ${asSet(podCidrs)}: starting anew`;
+          moved.abort(new WeirError('CONFIG_INVALID', 'follow this node', message));
+        }
+      };
+      const { synced, problems } = sink;
+      await source.run({ change, synced, problems }, AbortSignal.any([signal, moved.signal]));
+      moved.signal.throwIfAborted();
+    },
+  };
 }
 
 interface Answer {
