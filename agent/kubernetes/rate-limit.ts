@@ -12,8 +12,11 @@ export interface RateLimitOptions {
 export interface RateLimit {
   /** Whether the caller may call at once: then it is counted. */
   tryTake(): boolean;
-  /** Resolves when the caller may call, in the order of asking; rejects with the signal's reason when it aborts first. */
-  take(signal: AbortSignal | undefined): Promise<void>;
+  /**
+   * Resolves with true when the caller may call, in the order of asking, and with false at once, taking nothing, when that
+   * would be later than in `withinMs`; rejects with the signal's reason when it aborts first.
+   */
+  take(signal: AbortSignal | undefined, withinMs?: number): Promise<boolean>;
 }
 
 export function createRateLimit(options: RateLimitOptions): RateLimit {
@@ -33,11 +36,14 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
       fullAtMs = nextMs;
       return true;
     },
-    async take(signal) {
+    async take(signal, withinMs = Number.POSITIVE_INFINITY) {
       signal?.throwIfAborted();
-      fullAtMs = nextFullAtMs();
-      const waitMs = waitOf(fullAtMs);
+      const nextMs = nextFullAtMs();
+      const waitMs = waitOf(nextMs);
+      if (waitMs > withinMs) return false;
+      fullAtMs = nextMs;
       if (waitMs > 0) await sleep(waitMs, clock, signal);
+      return true;
     },
   };
 }

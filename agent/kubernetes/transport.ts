@@ -119,7 +119,10 @@ export function createTransport({ connection, rateLimit, clock = systemClock }: 
     let isFresh = false;
     let isRepeated = false;
     for (;;) {
-      await rateLimit.take(request.signal);
+      if (!(await rateLimit.take(request.signal, untilMs - clock.nowMs()))) {
+        const message = `${operation}: too many other calls wait for this client's rate limit: not its turn within ${request.deadlineMs} ms`;
+        throw new ApiError('TIMEOUT', operation, message);
+      }
       const credentials = await connection.credentials().catch((cause: unknown) => {
         throw new ApiError('API_FORBIDDEN', operation, `${operation}: there are no credentials: ${messageOf(cause)}`, {
           cause,

@@ -12,6 +12,7 @@ import { joinElection } from '../../agent/kubernetes/lease.ts';
 import { LineSplitter, LineTooLong } from '../../agent/kubernetes/lines.ts';
 import { collectionPath, objectPath } from '../../agent/kubernetes/path.ts';
 import { createRateLimit } from '../../agent/kubernetes/rate-limit.ts';
+import { createTransport } from '../../agent/kubernetes/transport.ts';
 import { fakeClock } from '../kit/clock.ts';
 import { suite } from '../kit/suite.ts';
 import { FakeApiServer, PATH, send, status } from './kubernetes-server.ts';
@@ -105,6 +106,40 @@ rate('who cannot wait is told so, and takes nothing then', () => {
   assert.equal([limit.tryTake(), limit.tryTake(), limit.tryTake(), limit.tryTake()], [true, true, false, false]);
   clock.advance(100);
   assert.equal([limit.tryTake(), limit.tryTake()], [true, false]);
+});
+rate('who would wait longer than there is time is told so at once, and takes nothing then', async () => {
+  const limit = createRateLimit({ perSecond: 1, burst: 1, clock: fakeClock() });
+  assert.is(await limit.take(undefined, 0), true);
+  for (let i = 0; i < 5; i++) assert.is(await limit.take(undefined, 999), false);
+  const waiting = new AbortController();
+  void limit.take(waiting.signal, 1000).catch(() => {});
+  assert.is(await limit.take(undefined, 1999), false, 'behind the one that waits');
+  waiting.abort();
+});
+rate('a call that finds no room within its deadline fails as one that took too long', async () => {
+  const clock = fakeClock();
+  const connection = {
+    server: new URL('http://127.0.0.1:1'),
+    credentials: () => new Promise<never>(() => {}),
+    forget: () => {},
+  };
+  const transport = createTransport({
+    connection,
+    rateLimit: createRateLimit({ perSecond: 1, burst: 1, clock }),
+    clock,
+  });
+  const stop = new AbortController();
+  const ask = (deadlineMs: number) => transport.json({ method: 'GET', path: '/x', deadlineMs, signal: stop.signal });
+  void ask(5000).catch(() => {});
+  await ask(500).then(
+    () => assert.unreachable(),
+    (error: ApiError) => {
+      assert.is(error.code, 'TIMEOUT');
+      assert.match(error.message, /GET \/x: .* within 500 ms/);
+    },
+  );
+  stop.abort();
+  transport.close();
 });
 rate('who gives up is not kept waiting', async () => {
   const limit = createRateLimit({ perSecond: 1, burst: 1, clock: fakeClock() });

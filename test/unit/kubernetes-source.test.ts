@@ -376,6 +376,40 @@ source('ends with what went wrong for good', async () => {
 source.run();
 
 const writer = suite('kubernetes source: status of documents');
+writer('what the API server refuses of one document keeps no other from being told of', async () => {
+  const { client, watch, writes } = fakeClient();
+  const clock = fakeClock();
+  const stop = new AbortController();
+  const documents = new DocumentTable();
+  const ending = async (path: string): Promise<unknown> => {
+    if (path.includes('/ending/')) throw new ApiError('API_FORBIDDEN', 'POST', 'the namespace is being terminated');
+    writes.push(path);
+    return {};
+  };
+  startDocumentStatus({
+    ...{
+      client: { ...client, create: ending, patch: ending } as unknown as KubernetesClient,
+      nodeName: 'n1',
+      documents,
+    },
+    refused: () => [refuses(1), { ...refuses(1), namespace: 'ending', uid: 'u0' }],
+    ...{ log, signal: stop.signal, clock, times: { settleMs: 100, paceMs: 10, restMs: 30_000 } },
+  });
+  const of = collection('CiliumNetworkPolicy');
+  documents.take(of, [upsert(policy(1, {}, { namespace: 'ending', uid: 'u0' })), upsert(policy(1))]);
+  watch('/weirnodes').onSynced();
+  for (let i = 0; i < 50; i++) {
+    clock.advance(10);
+    for (let turns = 0; turns < 4; turns++) await new Promise(setImmediate);
+  }
+  // Nothing comes back of what was written here, so its status is written again with each new try.
+  assert.equal(
+    [...new Set(writes)],
+    ['/apis/cilium.io/v2/namespaces/shop/ciliumnetworkpolicies/p/status', '/api/v1/namespaces/shop/events'],
+  );
+  stop.abort();
+});
+
 writer('nodes that cannot agree cause few writes, and one Event for each version', async () => {
   const { client, watch, writes } = fakeClient();
   const clock = fakeClock();

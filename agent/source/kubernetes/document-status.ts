@@ -96,8 +96,18 @@ export function startDocumentStatus(options: DocumentStatusOptions): { readonly 
     if (!nodesKnown || own === undefined) return;
     refused.set(options.nodeName, own);
     const plan = planStatus(documents.all(), refused, new Date().toISOString());
-    for (const write of plan.writes) await writeStatus(write);
-    for (const refusal of plan.refusals) await writeEvent(refusal);
+    const refusedWrites: unknown[] = [];
+    for (const work of [
+      ...plan.writes.map((write) => () => writeStatus(write)),
+      ...plan.refusals.map((refusal) => () => writeEvent(refusal)),
+    ]) {
+      await work().catch((cause: unknown) => {
+        // What is refused of one document (its namespace is being terminated) says nothing about the others.
+        if (!(cause instanceof ApiError) || cause.retryable) throw cause;
+        refusedWrites.push(cause);
+      });
+    }
+    if (refusedWrites.length > 0) throw refusedWrites[0];
   }
 
   async function writeStatus({ document, conditions, isTurn }: StatusWrite): Promise<void> {
