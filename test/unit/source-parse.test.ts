@@ -271,6 +271,15 @@ status:
   });
 });
 
+test("an annotation's key may have capitals in its prefix too, a label's may not", () => {
+  const key = 'Prometheus.io/Scrape';
+  const [object] = read(pod(`  annotations: {${key}: "true"}`)).objects;
+  assert.ok(object?.kind === 'Pod');
+  assert.equal(object.value.annotations, { [key]: 'true' });
+  assert.match(read(pod(`  labels: {${key}: "true"}`)).problems.join(), /label key/);
+  assert.match(read(pod('  annotations: {a b: "true"}')).problems.join(), /an annotation's key/);
+});
+
 test('what a pod leaves out has Kubernetes` defaults', () => {
   const [object] = read(pod('')).objects;
   assert.ok(object?.kind === 'Pod');

@@ -1,7 +1,7 @@
 /** `metadata` of any object. */
 import type { ObjectRef } from '../../model/object.ts';
 import type { Field, TextRule } from './field.ts';
-import { ANY_TEXT, LABEL_KEY, LABEL_NAME, LABEL_VALUE } from './syntax.ts';
+import { ANNOTATION_KEY, ANY_TEXT, LABEL_KEY, LABEL_NAME, LABEL_VALUE } from './syntax.ts';
 
 /** Where `kubectl apply` puts an object that names no namespace, unless its context says otherwise. */
 const DEFAULT_NAMESPACE = 'default';
@@ -29,5 +29,5 @@ export function readLabels(object: Field): Readonly<Record<string, string>> {
 }
 
 export function readAnnotations(object: Field): Readonly<Record<string, string>> {
-  return object.at('metadata').at('annotations').texts(LABEL_KEY, ANY_TEXT);
+  return object.at('metadata').at('annotations').texts(ANNOTATION_KEY, ANY_TEXT);
 }

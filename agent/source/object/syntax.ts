@@ -31,6 +31,11 @@ export const LABEL_KEY: TextRule = {
     return name.length <= 63 && QUALIFIED.test(name);
   },
 };
+/** As of a label, but that capitals count nowhere (apimachinery pkg/api/validation, ValidateAnnotations). */
+export const ANNOTATION_KEY: TextRule = {
+  expected: "an annotation's key: [prefix/]name",
+  fits: (text) => LABEL_KEY.fits(text.toLowerCase()),
+};
 /** A container port's name (IANA_SVC_NAME): also what a policy may write instead of a number. */
 export const PORT_NAME = pattern(
   'a port name: lower-case letters, digits and "-", at most 15, with a letter',
