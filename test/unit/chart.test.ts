@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
 import { parse } from 'yaml';
+import { SETTING_NAMES } from '../../agent/config/settings.ts';
+import { METRIC_NAMES, SILENT_METRICS } from '../../agent/flow/metrics/specification.ts';
 import packageJson from '../../package.json' with { type: 'json' };
 import { suite } from '../kit/suite.ts';
 
@@ -15,6 +17,10 @@ interface Schema {
   readonly type?: string | readonly string[];
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly additionalProperties?: unknown;
+  readonly patternProperties?: Readonly<Record<string, Schema>>;
+  readonly items?: Schema;
+  readonly pattern?: string;
+  readonly not?: Schema;
 }
 
 const text = (name: string): string => readFileSync(join(CHART, name), 'utf8');
@@ -75,6 +81,61 @@ test('the CRDs are those of crds/', () => {
       `${name}: run node crds/generate.ts`,
     );
 });
+
+/** A value of the schema by its path; an item of a list by `[]`. */
+function valueSchema(path: string): Schema {
+  return path.split('.').reduce((at, name) => {
+    const inner = at.properties?.[name.replace('[]', '')];
+    return (name.endsWith('[]') ? inner?.items : inner) as Schema;
+  }, schema);
+}
+
+test('names that are settings, or metrics, are those the agent knows', () => {
+  const names = (pattern: string | undefined) =>
+    /^\^\(([^)]+)\)/
+      .exec(pattern ?? '')?.[1]
+      ?.split('|')
+      .sort();
+  const [settings] = Object.keys(valueSchema('extraConfig').patternProperties ?? {});
+  assert.equal(names(settings), [...SETTING_NAMES].sort());
+  const { pattern } = valueSchema('hubble.metrics.enabled[]');
+  assert.equal(names(pattern), [...METRIC_NAMES, ...SILENT_METRICS].sort());
+});
+
+/** What people write, and whether the schema lets it through to the agent. */
+const WRITTEN: readonly [path: string, accepted: readonly string[], refused: readonly string[]][] = [
+  [
+    'k8sServiceHost',
+    ['', '192.0.2.1', 'api.example.org', 'master_1', 'fd00::1', '::ffff:192.0.2.1'],
+    ['https://192.0.2.1:6443', '192.0.2.1:6443', 'api:6443', '[fd00::1]', 'a b'],
+  ],
+  ['ipv4NativeRoutingCIDR', ['', '10.0.0.0/8', '255.255.255.255/32'], ['256.0.0.0/8', '10.0.0.0/33', '10.0.0.0']],
+  ['ipv6NativeRoutingCIDR', ['', 'fd00::/8', '::/0', 'fd00::/128'], ['10.0.0.0/8', 'fd00::/129', 'fd00::']],
+  ['nonMasqueradeCIDRs[]', ['10.0.0.0/8', 'fd00::/8'], ['10.0.0.1', '300.0.0.0/8', 'a:b/200', 'all']],
+  ['clusterPodCIDRs[]', ['10.0.0.0/8', 'fd00::/8'], ['10.0.0.1', '300.0.0.0/8']],
+  ['devices[]', ['eth0', 'bond0.100', 'enp0s31f6'], ['eth+', 'eth0,eth1', '', 'a-name-too-long1']],
+  [
+    'hubble.metrics.enabled[]',
+    ['drop', 'drop:sourceContext=pod|ip;destinationContext=pod', 'dns:query;ignoreAAAA', 'http'],
+    ['drops', 'drop flow', 'tcp-flags', ''],
+  ],
+  ['hubble.export.allowList[]', ['{"verdict":["DROPPED"]}'], ['verdict=DROPPED', '']],
+  ['hubble.export.denyList[]', ['{"verdict":["DROPPED"]}'], ['FORWARDED']],
+  [
+    'hubble.export.static.filePath',
+    ['', '/run/weir/hubble/events.log', '/run/weir/a..b'],
+    ['events.log', '/run/weir/../x', '/run/weir/..'],
+  ],
+  ['securityContext.capabilities[]', ['NET_ADMIN'], ['CAP_NET_ADMIN', 'net_admin']],
+];
+for (const [path, accepted, refused] of WRITTEN)
+  test(`${path}: what agents would refuse is refused before`, () => {
+    const { pattern = '', not } = valueSchema(path);
+    const takes = (text: string) =>
+      new RegExp(pattern).test(text) && !(not?.pattern !== undefined && new RegExp(not.pattern).test(text));
+    assert.equal(accepted.filter(takes), accepted);
+    assert.equal(refused.filter(takes), []);
+  });
 
 test('its version is that of the package, and so is the image', () => {
   const { version, appVersion } = parse(text('Chart.yaml'));

@@ -44,6 +44,20 @@ k8s-app: weir
 {{- end }}
 {{- end }}
 
+{{- /* TCP ports of the node that the agent takes. */}}
+{{- define "weir.nodePorts" -}}
+- { name: healthPort, port: {{ .Values.healthPort }} }
+{{- if .Values.prometheus.enabled }}
+- { name: prometheus.port, port: {{ .Values.prometheus.port }} }
+{{- end }}
+{{- if include "weir.hubbleTls" . }}
+- { name: hubble.listenPort, port: {{ .Values.hubble.listenPort }} }
+{{- end }}
+{{- if .Values.api.enabled }}
+- { name: api.port, port: {{ .Values.api.port }} }
+{{- end }}
+{{- end }}
+
 {{- /* A wrong combination that the schema cannot tell. */}}
 {{- define "weir.check" -}}
 {{- if not (or .Values.ipv4.enabled .Values.ipv6.enabled) }}
@@ -51,6 +65,17 @@ k8s-app: weir
 {{- end }}
 {{- if and .Values.ipv4.enabled .Values.ipv6.enabled (ne .Values.enableIPv4Masquerade .Values.enableIPv6Masquerade) }}
 {{- fail "enableIPv4Masquerade and enableIPv6Masquerade differ: Weir masquerades both families or neither" }}
+{{- end }}
+{{- if and .Values.ipv6.enabled .Values.MTU (lt (int .Values.MTU) 1280) }}
+{{- fail (printf "MTU is %d: IPv6 needs at least 1280" (int .Values.MTU)) }}
+{{- end }}
+{{- $used := dict }}
+{{- range include "weir.nodePorts" . | fromYamlArray }}
+{{- $port := toString .port }}
+{{- if hasKey $used $port }}
+{{- fail (printf "%s and %s are both %s: the agent listens on each of them" (get $used $port) .name $port) }}
+{{- end }}
+{{- $_ := set $used $port .name }}
 {{- end }}
 {{- $file := include "weir.exportFile" . }}
 {{- if not (or (hasPrefix (printf "%s/" .Values.daemon.runPath) $file) (hasPrefix (printf "%s/" .Values.daemon.statePath) $file)) }}
@@ -62,7 +87,7 @@ k8s-app: weir
 {{- if and .Values.hubble.relay.enabled (not (include "weir.hubbleTls" .)) }}
 {{- fail "hubble.relay.enabled needs hubble.enabled and hubble.tls.enabled: agents answer a relay with TLS only" }}
 {{- end }}
-{{- if and .Values.hubble.enabled .Values.hubble.tls.enabled (eq .Values.hubble.tls.auto.method "certmanager") (not .Values.hubble.tls.auto.certManagerIssuerRef) }}
+{{- if and .Values.hubble.enabled .Values.hubble.tls.enabled (eq .Values.hubble.tls.auto.method "certmanager") (not .Values.hubble.tls.auto.certManagerIssuerRef.name) }}
 {{- fail "hubble.tls.auto.method is certmanager: hubble.tls.auto.certManagerIssuerRef must name the issuer" }}
 {{- end }}
 {{- $ours := fromYaml (include "weir.settings" (dict "Values" (omit .Values "extraConfig") "Release" .Release)) }}
