@@ -1,12 +1,13 @@
 /** The executor on tables in memory: full tables, a kernel under pressure, rows that are wanted again. */
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
-import type { ApplyResult, DatapathRows } from '../../agent/datapath/datapath.ts';
+import type { ApplyResult, DatapathRows, PeerRow } from '../../agent/datapath/datapath.ts';
 import { createApplier } from '../../agent/datapath/plan/apply.ts';
 import { changesOf, difference, NO_POLICY_ROWS, NO_ROWS } from '../../agent/datapath/plan/changes.ts';
 import type { Op } from '../../agent/datapath/plan/plan.ts';
 import { Retired } from '../../agent/datapath/plan/retired.ts';
 import { type Tables, WriteFailure } from '../../agent/datapath/plan/tables.ts';
+import type { Address } from '../../agent/model/address.ts';
 import { POLICY_LOCKDOWN } from '../../agent/model/verdict.ts';
 import type { Clock } from '../../agent/run/clock.ts';
 import { suite } from '../kit/suite.ts';
@@ -17,6 +18,7 @@ import { Memory } from './datapath-judge.ts';
 class LimitedTables implements Tables {
   readonly memory = new Memory();
   room = Number.POSITIVE_INFINITY;
+  roomForPeers = Number.POSITIVE_INFINITY;
   /** Errors to be thrown by the next writes, one each. */
   readonly faults: string[] = [];
   readonly log: Op['kind'][] = [];
@@ -28,6 +30,9 @@ class LimitedTables implements Tables {
       const grows = op.kind === 'verdict.set' && this.memory.held().verdict(op.row) === undefined;
       if (grows && this.memory.verdicts.size >= this.room)
         throw new WriteFailure(i, op, Object.assign(new Error('full'), { code: 'ENOSPC' }));
+      const isNewPeer = op.kind === 'peer.set' && !this.memory.peers.has(op.row.address);
+      if (isNewPeer && this.memory.peers.size >= this.roomForPeers)
+        throw new WriteFailure(i, op, Object.assign(new Error('full'), { code: 'E2BIG' }));
       this.memory.do(op);
       this.log.push(op.kind);
     }
@@ -251,6 +256,36 @@ test('an error that stays ends the apply, and the bump it owed is made by the ne
   tables.faults.push(...Array<string>(11).fill('ENOMEM'));
   const exhausted = await applier.apply(difference(NO_ROWS, first)).catch((error: unknown) => error);
   assert.match(String(exhausted), /refused verdict.set/);
+});
+
+test('a table of addresses that is full keeps back what is new in it, and nothing else', async () => {
+  const { tables, clock, applier } = setUp();
+  const numbers = new Numbers();
+  const at = (last: number, identity: number): PeerRow => {
+    return { address: `192.0.2.${last}` as Address, identity, endpoint: 0, kind: 'pod' };
+  };
+  const first = { ...compile(world([[none, none]], [pod(0)]), numbers), peers: [at(1, 1), at(2, 2), at(3, 4)] };
+  await applier.apply(difference(NO_ROWS, first));
+  tables.roomForPeers = 3;
+  const { epoch } = tables.memory;
+  const news = [at(5, 1), at(2, 7), at(6, 1), at(3, 7)];
+  const second = { ...compile(world([[small, none]], [pod(0)]), numbers), peers: news };
+  const refused = await applier.apply(difference(first, second)).catch((error: unknown) => error);
+  assert.match(String(refused), /the kernel refused peer.set/);
+  assert.is((refused as { code?: string }).code, 'DATAPATH_FAILED');
+  assert.is(tables.memory.endpoints.get(1)?.policy, second.endpoints[0]?.policy);
+  assert.is(tables.memory.epoch, epoch + 1, 'what is established is judged by the new policy');
+  assert.equal(
+    [...tables.memory.peers.values()],
+    [at(2, 7), at(3, 7)],
+    'who was known has the new identity, who went is gone',
+  );
+  clock.now += 50;
+  await applier.collect();
+  assert.is(tables.memory.policies.size, 1, 'the old policy is deleted all the same');
+  tables.roomForPeers = 4;
+  await applier.replace(second);
+  assert.equal(sorted(tables.rows()), sorted(second));
 });
 
 test('replace leaves nothing that is not desired, whatever was there and whatever happened before', async () => {

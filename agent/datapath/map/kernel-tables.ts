@@ -31,7 +31,7 @@ import {
   encodeVerdict,
   encodeVerdictKey,
 } from './policy-rows.ts';
-import { serviceTables } from './service-tables.ts';
+import { serviceTables, whole } from './service-tables.ts';
 
 const FREE_SLOT: abi.Endpoint = abi.endpoint.decode(new Uint8Array(abi.endpoint.size));
 /** A budget that was never refilled is full. */
@@ -93,13 +93,17 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
     id === LOCKDOWN.id ? undefined : decodePolicy(id, value);
   for (const row of readable(maps.policies.entries(), ownPolicy)) headers.set(row.id, row);
 
-  /** Addresses that tunnel packets are taken from, by the number of their node. */
-  const sources = new Map<number, Address[]>();
-  for (const [key, number] of maps.tunnelSources.entries()) {
-    for (const address of readable([[key, number]], () => addressOf(key.address, key.family))) {
-      sources.set(number, [...(sources.get(number) ?? []), address]);
+  function readSources(): Map<number, Address[]> {
+    const found = new Map<number, Address[]>();
+    for (const [key, number] of maps.tunnelSources.entries()) {
+      for (const address of readable([[key, number]], () => addressOf(key.address, key.family))) {
+        found.set(number, [...(found.get(number) ?? []), address]);
+      }
     }
+    return found;
   }
+  /** Addresses that tunnel packets are taken from, by the number of their node. */
+  const sources = readSources();
 
   /** An address may have gone to another node in the meantime, or be another's too: of a node under two names, say. */
   function refuse(number: number, addresses: readonly Address[]): void {
@@ -115,8 +119,12 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
   function setNode(row: NodeRow): void {
     maps.tunnelNodes.set(row.number, encodeTunnelNode(row));
     const before = sources.get(row.number) ?? [];
-    sources.set(row.number, [...new Set([...before, ...row.sources])]); // Before it is certain: to be removed one day.
-    maps.tunnelSources.setAll(row.sources.map((address) => [encodePeerKey(address), row.number]));
+    try {
+      maps.tunnelSources.setAll(row.sources.map((address) => [encodePeerKey(address), row.number]));
+    } catch (cause) {
+      sources.set(row.number, readSources().get(row.number) ?? []); // Those of before, and as many as found room.
+      throw cause;
+    }
     refuse(
       row.number,
       before.filter((address) => !row.sources.includes(address)),
@@ -170,10 +178,10 @@ export function kernelTables(maps: PolicyMaps): KernelTables {
     'range.set': (ops) => maps.ranges.setAll(ops.map(({ row }) => [encodeRangeKey(row.prefix), encodeRange(row)])),
     'range.delete': (ops) => maps.ranges.deleteAll(ops.map(({ key }) => encodeRangeKey(key.prefix))),
     'node.set': (ops) => {
-      for (const { row } of ops) setNode(row);
+      for (const { row } of ops) whole(() => setNode(row));
     },
     'node.delete': (ops) => {
-      for (const { key } of ops) deleteNode(key.number);
+      for (const { key } of ops) whole(() => deleteNode(key.number));
     },
     'backends.set': (ops) => {
       for (const { set } of ops) services.setBackends(set);

@@ -131,7 +131,7 @@ export function serviceTables(maps: Maps): ServiceTables {
 }
 
 /** Of an operation of many writes that fails it is not said how many were done: it is tried again from its beginning. */
-function whole(write: () => void): void {
+export function whole(write: () => void): void {
   try {
     write();
   } catch (cause) {

@@ -12,6 +12,7 @@ import { holdBack, policiesNeeding } from './lockdown.ts';
 import { type Deletion, type Op, plan } from './plan.ts';
 import type { Retired } from './retired.ts';
 import { type Tables, WriteFailure } from './tables.ts';
+import { withoutRoom } from './without-room.ts';
 
 /** ENOMEM and EBUSY: the kernel under pressure. Ten tries are 0.4 s. */
 const TRIES = 10;
@@ -20,7 +21,10 @@ const TRY_AGAIN = { firstMs: 1, maxMs: 100 };
 const AT_ONCE = 2048;
 
 export interface Applier {
-  /** @throws WeirError DATAPATH_FAILED; what was written until then is safe, and the next call starts from what there is. */
+  /**
+   * @throws WeirError DATAPATH_FAILED; what was written until then is safe, and the next call starts from what there is.
+   * For a table other than those of policies that is full: then all the rest is written, and the epoch is bumped.
+   */
   apply(changes: Changes): Promise<ApplyResult>;
   /** Makes the tables hold exactly these rows. */
   replace(desired: DatapathRows): Promise<ApplyResult>;
@@ -65,31 +69,51 @@ export function createApplier(tables: Tables, retired: Retired, clock: Clock): A
       const ops: Op[] =
         bumpOwed && !bumps ? [...planned.ops, { kind: 'epoch.bump', because: 'owed' }] : [...planned.ops];
       bumpOwed ||= bumps;
-      const failure = await write(ops);
-      if (failure === undefined) {
+      const { stoppedAt, leftOut } = await write(ops, todo);
+      if (stoppedAt === undefined) {
         totals.epochBumped ||= bumpOwed;
         bumpOwed = false;
         totals.operations += ops.length + planned.later.length;
-        retired.add(planned.later, clock.nowMs());
+        retired.add(leftOut ? afterLeavingOut(planned.later) : planned.later, clock.nowMs());
+        if (leftOut) throw failed(leftOut);
         return;
       }
-      todo = lockDown(failure, todo);
+      todo = lockDown(stoppedAt, todo);
     }
   }
 
-  /** Writes all, or says where a table was full. */
-  async function write(ops: readonly Op[]): Promise<WriteFailure | undefined> {
+  /** A Service that was not switched still leads to the backends that its plan retires; others may have been written in vain. */
+  function afterLeavingOut(later: readonly Deletion[]): Deletion[] {
+    return [...later.filter(({ kind }) => kind !== 'backends.delete'), ...tables.unusedBackends()];
+  }
+
+  /**
+   * Writes all, or stops where a policy finds its table full. What is no policy's and finds no room is left out: addresses
+   * that are too many must keep nobody from being judged by the policies in force, nor what is deleted from making room.
+   */
+  async function write(
+    ops: readonly Op[],
+    changes: Changes,
+  ): Promise<{ stoppedAt?: WriteFailure; leftOut?: WriteFailure }> {
     let rest = ops;
+    let leftOut: WriteFailure | undefined;
     for (let failures = 0; ; ) {
       try {
         await writeInParts(rest, (done) => {
           rest = rest.slice(done);
           failures = 0;
         });
-        return undefined;
+        return leftOut ? { leftOut } : {};
       } catch (error) {
         if (!(error instanceof WriteFailure)) throw error;
-        if (error.isFull) return error;
+        if (error.isFull) {
+          if (policiesNeeding(error.op, changes, tables).length > 0) return { stoppedAt: error };
+          const others = withoutRoom(rest.slice(error.index), tables);
+          if (others === undefined) throw failed(error);
+          leftOut ??= error;
+          rest = others;
+          continue;
+        }
         failures = error.index > 0 ? 1 : failures + 1;
         if (!error.isTransient || failures > TRIES) throw failed(error);
         rest = rest.slice(error.index);
