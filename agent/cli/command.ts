@@ -90,7 +90,8 @@ export class FlagValues {
 
 /** Runs the command line on the commands; never throws for anything a user can do. */
 export async function runCli(args: readonly string[], commands: readonly Command[], io: Io): Promise<ExitCode> {
-  const { command, rest } = findCommand(args, commands);
+  // What people try first, with a program they do not know.
+  const { command, rest } = findCommand(args[0] === '--version' ? ['version', ...args.slice(1)] : args, commands);
   if (!command) return explainUnknown(args, commands, io);
   const flags = [...command.flags, ...SHARED_FLAGS];
   const parsed = parseFlags(rest, flags);

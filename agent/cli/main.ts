@@ -21,6 +21,7 @@ import { OBSERVE } from './verbs/observe.ts';
 import { POLICY_GET, POLICY_LIST } from './verbs/policy.ts';
 import { POLICY_WAIT } from './verbs/policy-wait.ts';
 import { STATUS } from './verbs/status.ts';
+import { VERSION } from './verbs/version.ts';
 
 const COMMANDS: readonly Command[] = [
   STATUS,
@@ -47,6 +48,7 @@ const COMMANDS: readonly Command[] = [
   FLOWS_REPLAY,
   MAP_DUMP,
   SYSDUMP,
+  VERSION,
 ];
 
 const interrupted = new AbortController();

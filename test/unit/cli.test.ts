@@ -16,7 +16,9 @@ import { IDENTITY_GET, IDENTITY_LIST } from '../../agent/cli/verbs/identity.ts';
 import { OBSERVE } from '../../agent/cli/verbs/observe.ts';
 import { POLICY_GET, POLICY_LIST } from '../../agent/cli/verbs/policy.ts';
 import { STATUS } from '../../agent/cli/verbs/status.ts';
+import { VERSION } from '../../agent/cli/verbs/version.ts';
 import type { Flow, FlowLine } from '../../agent/flow/flow.ts';
+import packageJson from '../../package.json' with { type: 'json' };
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 
@@ -29,6 +31,7 @@ const COMMANDS: readonly Command[] = [
   POLICY_LIST,
   POLICY_GET,
   OBSERVE,
+  VERSION,
 ];
 
 type Answer = (url: URL, response: ServerResponse) => unknown;
@@ -643,6 +646,14 @@ test('something else at the socket', async (context) => {
     return 'x';
   };
   assert.is((await weir(context, 'status')).err, 'weir: the agent answered with HTTP status 503\n');
+});
+
+test('the version: as a command, as people try it first, and for programs', async (context) => {
+  for (const line of ['version', '--version']) {
+    assert.equal(await weir(context, line), { code: 0, out: `weir ${packageJson.version}\n`, err: '' });
+  }
+  assert.equal(JSON.parse((await weir(context, 'version -o json')).out), { version: packageJson.version });
+  assert.equal(context.asked, []);
 });
 
 test('help: the overview, a group, a command', async (context) => {
