@@ -38,7 +38,7 @@ export interface TransportOptions {
 }
 
 const USER_AGENT = 'weir';
-/** Wait before the next try where the server says "too many" and nothing more, milliseconds. */
+/** Least wait before the next try where the server says "too many", milliseconds: some proxies ask for none. */
 const BUSY_WAIT_MS = 1000;
 /** The text of an error is not worth more. */
 const LONGEST_ERROR_BYTES = 64 * 1024;
@@ -140,7 +140,7 @@ export function createTransport({ connection, rateLimit, clock = systemClock }: 
           connection.forget();
           continue;
         }
-        const waitMs = error.retryAfterMs ?? BUSY_WAIT_MS;
+        const waitMs = Math.max(error.retryAfterMs ?? 0, BUSY_WAIT_MS);
         if (status !== 429 || clock.nowMs() + waitMs >= untilMs) throw error;
         await sleep(waitMs, clock, request.signal);
       } catch (cause) {

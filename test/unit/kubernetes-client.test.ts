@@ -251,6 +251,19 @@ credentials('a server that does not answer in time is a TIMEOUT, also in the mid
   }
   client.close();
 });
+
+credentials('a server that is too busy and asks for no wait gets one: not a call after the other', async () => {
+  await using api = await new FakeApiServer().start();
+  api.fault = (_request, response) => {
+    send(response, 429, status(429, 'TooManyRequests'), { 'Retry-After': '0' });
+    return true;
+  };
+  const client = createClient({ connection: api.connection });
+  const error = (await client.get(`${PATH}/x`, { deadlineMs: 500 }).catch((thrown: unknown) => thrown)) as ApiError;
+  assert.is(error.code, 'BUSY');
+  assert.is(api.requests.length, 1, 'a wait of a second does not fit into half a one');
+  client.close();
+});
 credentials.run();
 
 /** One Lease object in memory, with versions. */
