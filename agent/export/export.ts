@@ -2,7 +2,7 @@
  * One reader of the history that hands what happens, in batches, to one place. What the place could not take is lost for
  * that place alone: counted, told in its log, and written into the place itself as soon as it takes something again.
  */
-import type { HubbleTeller } from '../api/hubble/flow-message.ts';
+import { type HubbleTeller, nodeName } from '../api/hubble/flow-message.ts';
 import { asWeirError } from '../errors.ts';
 import type { FlowHistory } from '../flow/history.ts';
 import { LOST_SOURCE } from '../flow/lines.ts';
@@ -50,7 +50,7 @@ export interface ExportOptions {
 /** Begins with what happens from now on. */
 export function startExport({ history, teller, selected, place, log }: ExportOptions): Exporter {
   const ending = new AbortController();
-  const { node } = teller;
+  const node = nodeName(teller);
   let exported = 0;
   let refused = 0;
   let slow = 0;

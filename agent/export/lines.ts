@@ -1,8 +1,16 @@
 /** A flow, or a loss, as a line of JSON: Hubble's ExportEvent as protojson writes it. */
 import { type FieldMask, keepMasked } from '../api/hubble/field-mask.ts';
-import { type HubbleTeller, nodeLabelTexts } from '../api/hubble/flow-message.ts';
+import {
+  emitter,
+  endpoint,
+  type HubbleTeller,
+  nodeLabelTexts,
+  nodeName,
+  observationPoint,
+  traceReason,
+} from '../api/hubble/flow-message.ts';
 import { formatTime } from '../flow/clock.ts';
-import type { StoredFlow } from '../flow/decode.ts';
+import { DESTINATION, SOURCE, type StoredFlow } from '../flow/decode.ts';
 import type { LostEvents } from '../flow/flow.ts';
 import { presentFlow } from '../flow/present.ts';
 
@@ -23,10 +31,21 @@ export function flowEvent(stored: StoredFlow, teller: HubbleTeller, mask: FieldM
   const { weir, ...flow } = presentFlow(stored, teller);
   const named = {
     ...flow,
+    source: endpoint(stored, SOURCE, teller),
+    destination: endpoint(stored, DESTINATION, teller),
+    node_name: nodeName(teller),
+    emitter: emitter(teller),
+    ...whereSeen(stored),
     ...(mask?.has('extensions') && { extensions: { '@type': STRUCT, value: weir } }),
     ...(mask?.has('node_labels') && { node_labels: nodeLabelTexts(teller) }),
   };
-  return { flow: keepMasked(named, mask ?? 'all') as object, node_name: teller.node, time: flow.time };
+  return { flow: keepMasked(named, mask ?? 'all') as object, node_name: named.node_name, time: flow.time };
+}
+
+/** Of packets that were let through. */
+function whereSeen(stored: StoredFlow): object {
+  const trace_observation_point = observationPoint(stored);
+  return trace_observation_point ? { trace_observation_point, trace_reason: traceReason(stored) } : {};
 }
 
 export function lossEvent(source: LostEvents['source'], count: number, node: string): ExportEvent {

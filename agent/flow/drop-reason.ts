@@ -39,7 +39,7 @@ const TABLE: Record<Reason, HubbleReason> = {
   DROP_POLICY_DENIED: POLICY_DENIED,
   DROP_POLICY_DENY_RULE: hubble(181, 'POLICY_DENY', 'Policy denied by denylist'),
   DROP_POLICY_REVOKED: POLICY_DENIED,
-  DROP_NO_POLICY: hubble(203, 'DROP_EP_NOT_READY', 'Endpoint policy program missing'),
+  DROP_NO_POLICY: hubble(203, 'DROP_EP_NOT_READY', 'Endpoint policy program not available'),
   DROP_IDENTITY_UNKNOWN: hubble(171, 'INVALID_IDENTITY', 'Invalid identity'),
   DROP_UNKNOWN_ENDPOINT: hubble(152, 'NO_MATCHING_LOCAL_CONTAINER_FOUND', 'No matching local container found'),
   DROP_SOURCE_MAC: hubble(130, 'INVALID_SOURCE_MAC', 'Invalid source mac'),
@@ -74,7 +74,7 @@ const TABLE: Record<Reason, HubbleReason> = {
   DROP_TOO_BIG: hubble(136, 'CT_MISSING_TCP_ACK_FLAG', 'Fragmentation needed'),
   DROP_DENY_CIDR: hubble(181, 'POLICY_DENY', 'Policy denied by denylist'),
   DROP_TUNNEL_MISSING: hubble(
-    163,
+    160,
     'NO_TUNNEL_OR_ENCAPSULATION_ENDPOINT',
     'No tunnel/encapsulation endpoint (datapath BUG!)',
   ),

@@ -97,7 +97,7 @@ export const byUntil =
   (flow) =>
     flow.timeMs < ms;
 
-export const IPPROTO = { ICMP: 1, TCP: 6, UDP: 17, ICMPV6: 58, SCTP: 132 } as const;
+export const IPPROTO = { ICMP: 1, IGMP: 2, TCP: 6, UDP: 17, ICMPV6: 58, VRRP: 112, SCTP: 132 } as const;
 const WITH_PORTS: readonly number[] = [IPPROTO.TCP, IPPROTO.UDP, IPPROTO.SCTP];
 
 export function byPort(where: Where, ports: readonly number[]): Clause {

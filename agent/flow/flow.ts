@@ -40,6 +40,9 @@ export interface Layer4 {
   readonly SCTP?: Ports;
   readonly ICMPv4?: IcmpKind;
   readonly ICMPv6?: IcmpKind;
+  /** What is in them is not recorded. */
+  readonly VRRP?: Readonly<Record<string, never>>;
+  readonly IGMP?: Readonly<Record<string, never>>;
 }
 
 export interface Workload {

@@ -19,6 +19,10 @@ export function layer4(flow: StoredFlow): { l4?: Layer4 } {
       return { l4: { ICMPv4: icmp } };
     case IPPROTO.ICMPV6:
       return { l4: { ICMPv6: icmp } };
+    case IPPROTO.VRRP:
+      return { l4: { VRRP: {} } };
+    case IPPROTO.IGMP:
+      return { l4: { IGMP: {} } };
     default:
       return {};
   }
@@ -34,6 +38,10 @@ export function summary(flow: StoredFlow): string {
       return 'UDP';
     case IPPROTO.SCTP:
       return 'SCTP';
+    case IPPROTO.VRRP:
+      return 'VRRP';
+    case IPPROTO.IGMP:
+      return 'IGMP';
     case IPPROTO.ICMP:
     case IPPROTO.ICMPV6:
       return `${protocolName(flow.protocol)} ${icmpName(flow)}`;

@@ -4,6 +4,7 @@ import { Validator } from '@seriousme/openapi-schema-validator';
 import { Ajv } from 'ajv';
 import * as assert from 'uvu/assert';
 import { EndpointLimits, EventFlags } from '../../agent/datapath/layout.gen.ts';
+import { IPPROTO } from '../../agent/flow/filter.ts';
 import { suite } from '../kit/suite.ts';
 import { everyShape, makeApi, STATUS } from './api-state.ts';
 import * as r from './flow-records.ts';
@@ -23,7 +24,12 @@ const test = suite('api: truth');
 const { app, fake, status } = await makeApi();
 const asked = { service: '10.96.0.1', servicePort: 80, ifindex: EndpointLimits.ENDPOINT_IFINDEX_BASE + r.FRONTEND.id };
 const answered = { ...asked, from: r.BACKEND, to: r.FRONTEND, flags: EventFlags.EVENT_IS_REPLY };
-const shapes = [...everyShape(), r.event(asked), r.event(answered)];
+const shapes = [
+  ...everyShape(),
+  r.event(asked),
+  r.event(answered),
+  ...[IPPROTO.VRRP, IPPROTO.IGMP].map((protocol) => r.drop({ protocol })),
+];
 fake.services.set('10.96.0.1 80 6', { namespace: 'default', name: 'web' });
 fake.endpoints.set(r.FRONTEND.id, { ...r.podName('frontend-abc', r.FRONTEND), interface: 'weir1' });
 fake.history.listener(r.batch(...shapes), shapes.length, 0);

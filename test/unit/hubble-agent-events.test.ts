@@ -147,6 +147,8 @@ asked('all, the newest, the oldest, since and until', async () => {
   assert.equal(inWords(await read({ number: 2, first: true })), all.slice(0, 2));
   assert.equal(inWords(await read({ since: timestamp(Date.now() - 30_000) })), all.slice(1));
   assert.equal(inWords(await read({ until: timestamp(Date.now() - 30_000) })), all.slice(0, 1));
+  // since beats the newest: so many from there on
+  assert.equal(inWords(await read({ since: timestamp(Date.now() - 90_000), number: 2 })), all.slice(0, 2));
 });
 
 asked('first with follow, and a field that is not known, are refused', async () => {

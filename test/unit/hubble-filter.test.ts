@@ -142,7 +142,7 @@ const TABLE: readonly (readonly [FlowFilter, readonly Kind[]])[] = [
   [{ traffic_direction: [1] }, but('udp6', 'world')],
   [{ traffic_direction: [0] }, []],
   [{ drop_reason_desc: [133] }, ['denied']],
-  [{ drop_reason_desc: [0] }, but('denied', 'spoofed')],
+  [{ drop_reason_desc: [0] }, []],
   [{ drop_reason_desc: [130, 133] }, ['denied', 'spoofed']],
   [{ source_cluster_name: ['prod'] }, ALL],
   [{ destination_cluster_name: ['prod', 'x'] }, but('world')],

@@ -119,7 +119,11 @@ for (const [pattern, matches] of [
   ['p*d/*', true],
   ['test/node-1', false],
   ['', undefined],
-  ['/', undefined],
+  ['/', true],
+  [' node-1. ', true],
+  ['prod./ ', undefined],
+  ['node-1..', undefined],
+  ['.', undefined],
   ['a/b/c', undefined],
   ['node 1', undefined],
 ] as const) {

@@ -71,7 +71,7 @@ export class AgentEvents {
     clearTimeout(this.#timer);
   }
 
-  /** As GetFlows: the newest `number`, or the first, or all since; follow goes on. Throws Refusal. */
+  /** As GetFlows: the newest `number`, or the first, also of those since; follow goes on, from `since` with all. Throws Refusal. */
   async *read(request: AgentEventsRequest, signal: AbortSignal): AsyncGenerator<object[], void, void> {
     const { number = 0, follow = false, first = false, since, until } = request;
     if (first && follow) throw new Refusal('INVALID_ARGUMENT', 'first and follow cannot be used together');
@@ -84,8 +84,9 @@ export class AgentEvents {
     const wanted = ({ at }: Entry): boolean => at >= from && at <= to;
     let next = this.#oldest + this.#held.length;
     let shown = this.#held.filter(wanted);
-    if (since === undefined && (number > 0 || follow)) {
-      shown = first ? shown.slice(0, number) : number === 0 ? [] : shown.slice(-number);
+    if (follow && since === undefined) shown = number === 0 ? [] : shown.slice(-number);
+    else if (!follow && number > 0) {
+      shown = first || since !== undefined ? shown.slice(0, number) : shown.slice(-number);
     }
     if (shown.length > 0) yield shown.map(this.#message);
     while (follow && !signal.aborted && Date.now() <= to) {

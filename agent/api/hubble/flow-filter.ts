@@ -4,7 +4,7 @@
  * of the blacklist does. A field that Weir cannot answer is refused by name, for a filter that is ignored tells lies.
  */
 import type { StoredFlow } from '../../flow/decode.ts';
-import { DROP_REASONS, dropReason } from '../../flow/drop-reason.ts';
+import { dropReason } from '../../flow/drop-reason.ts';
 import * as filter from '../../flow/filter.ts';
 import { type LabelMatcher, parseLabelSelector } from '../../flow/label-selector.ts';
 import type { PartyName } from '../../flow/names.ts';
@@ -130,12 +130,16 @@ const workload =
       return wanted.some(({ name = '', kind = '' }) => agrees(name, its.name) && agrees(kind, its.kind));
     });
 
-const cluster =
-  (side: Side): Field<string> =>
-  (names, teller) => {
-    const ours = names.includes(teller.cluster);
-    return filter.byName(side, ({ pod: podName }: PartyName) => ours && podName !== '');
-  };
+/** Only pods have one, and all that the agent knows are of its own. */
+const cluster = (side: Side) =>
+  parsed<string>(
+    (name) => name || undefined,
+    "a cluster's name",
+    (names, teller) => {
+      const ours = names.includes(teller.cluster);
+      return filter.byName(side, ({ pod: podName }: PartyName) => ours && podName !== '');
+    },
+  );
 
 /** Every field that is served. */
 const FIELDS: Readonly<Record<string, Field<never>>> = {
@@ -214,8 +218,8 @@ const PROTOCOLS: Readonly<Record<string, readonly number[]>> = {
   icmp: [filter.IPPROTO.ICMP, filter.IPPROTO.ICMPV6],
   icmpv4: [filter.IPPROTO.ICMP],
   icmpv6: [filter.IPPROTO.ICMPV6],
-  igmp: [2],
-  vrrp: [112],
+  igmp: [filter.IPPROTO.IGMP],
+  vrrp: [filter.IPPROTO.VRRP],
 };
 
 function protocols(names: readonly string[], _teller: HubbleTeller, place: string): Clause {
@@ -286,16 +290,9 @@ function nodeNames(patterns: readonly string[], { cluster: own, node }: HubbleTe
   return () => ours;
 }
 
-/** Hubble's numbers; 0 is what flows have that were not dropped. */
+/** Hubble's numbers. What was not dropped has none, not even 0. */
 function dropReasons(numbers: readonly number[]): Clause {
-  const ours = new Set(
-    DROP_REASONS.filter(({ hubble }) => numbers.includes(hubble.number)).map(({ number }) => number),
-  );
-  const others = numbers.includes(0);
-  return (flow) => {
-    if (!flow.isDrop) return others;
-    return ours.has(flow.reason) || (others && dropReason(flow.reason).hubble.number === 0);
-  };
+  return (flow) => flow.isDrop && numbers.includes(dropReason(flow.reason).hubble.number);
 }
 
 /** As Hubble reads it: without a namespace, "default"; with an empty one, any. */

@@ -6,6 +6,7 @@ import { Direction, EventFlags, EventType } from '../../datapath/layout.gen.ts';
 import { DESTINATION, type PacketSide, SOURCE, type StoredFlow } from '../../flow/decode.ts';
 import { dropReason } from '../../flow/drop-reason.ts';
 import { verdictOf } from '../../flow/filter.ts';
+import type { FlowEndpoint } from '../../flow/flow.ts';
 import { matchType } from '../../flow/match-type.ts';
 import {
   deciders,
@@ -23,6 +24,7 @@ import { layer4, summary } from '../../flow/transport.ts';
 import { extensions } from './extensions.ts';
 import { type FieldMask, keepMasked } from './field-mask.ts';
 import { timestamp } from './messages.ts';
+import { fullName } from './peers.ts';
 
 /** Of a Node: the same object as long as they are the same. */
 export type NodeLabels = Readonly<Record<string, string>>;
@@ -42,10 +44,10 @@ export const DIRECTION = { INGRESS: 1, EGRESS: 2 } as const;
 const IP_VERSION = { IPv4: 1, IPv6: 2 } as const;
 /** flow.FlowType. */
 const L3_L4 = 1;
-/** flow.TraceObservationPoint by event_type.sub_type: the same places, numbered twice. */
-const POINT = { [TRACE.toEndpoint]: 101, [TRACE.toStack]: 3 } as const;
+/** flow.TraceObservationPoint: the same places as those of event_type.sub_type, numbered once more. */
+const POINT = { TO_STACK: 3, TO_ENDPOINT: 101 } as const;
 /** flow.TraceReason. */
-const REASON = { new: 1, established: 2, reply: 3, related: 4 } as const;
+const REASON = { NEW: 1, ESTABLISHED: 2, REPLY: 3, RELATED: 4 } as const;
 
 type Field = (flow: StoredFlow, teller: HubbleTeller) => unknown;
 
@@ -53,7 +55,7 @@ type Field = (flow: StoredFlow, teller: HubbleTeller) => unknown;
 const FIELDS: Readonly<Record<string, Field>> = {
   time: (flow) => timestamp(flow.timeMs),
   uuid: (flow, { run }) => flowUuid(run, flow.sequence),
-  emitter: (_, { version }) => ({ name: 'weir', version }),
+  emitter: (_, teller) => emitter(teller),
   verdict: (flow) => VERDICT[verdictOf(flow.type)],
   drop_reason: dropNumber,
   drop_reason_desc: dropNumber,
@@ -62,15 +64,15 @@ const FIELDS: Readonly<Record<string, Field>> = {
   source: (flow, teller) => endpoint(flow, SOURCE, teller),
   destination: (flow, teller) => endpoint(flow, DESTINATION, teller),
   Type: () => L3_L4,
-  node_name: (_, { node }) => node,
+  node_name: (_, teller) => nodeName(teller),
   event_type: messageType,
   source_service: (flow) => servicesOf(flow).source_service,
   destination_service: (flow) => servicesOf(flow).destination_service,
   policy_match_type: (flow) => matchType(flow),
   interface: deviceOf,
   traffic_direction: (flow) => (flow.direction === Direction.DIRECTION_EGRESS ? DIRECTION.EGRESS : DIRECTION.INGRESS),
-  trace_observation_point: observationPoint,
-  trace_reason: traceReason,
+  trace_observation_point: (flow) => numberOf(POINT, observationPoint(flow)),
+  trace_reason: (flow) => numberOf(REASON, traceReason(flow)),
   is_reply: (flow) => ({ value: flow.isReply }),
   Summary: summary,
   node_labels: (_, teller) => nodeLabelTexts(teller),
@@ -139,19 +141,41 @@ function addresses(flow: StoredFlow): object | undefined {
   return { source, destination, ipVersion, ...(source_xlated && { source_xlated }) };
 }
 
-function endpoint(flow: StoredFlow, side: PacketSide, { cluster }: HubbleTeller): object {
+/** Who tells, of Hubble's emitters. */
+export function emitter({ version }: HubbleTeller): { readonly name: string; readonly version: string } {
+  return { name: 'weir', version };
+}
+
+/** As everybody who speaks Hubble's API names nodes: one without a cluster is of the cluster "default". */
+export function nodeName({ node, cluster }: Pick<HubbleTeller, 'node' | 'cluster'>): string {
+  return fullName(node, cluster);
+}
+
+/** A side of the packet, with the cluster its pod is in. */
+export function endpoint(
+  flow: StoredFlow,
+  side: PacketSide,
+  { cluster }: HubbleTeller,
+): FlowEndpoint & { readonly cluster_name?: string } {
   const found = party(flow, side);
   return found.pod_name === undefined ? found : { ...found, cluster_name: cluster };
 }
 
-function observationPoint(flow: StoredFlow): number | undefined {
+/** Where a packet was seen that was let through. */
+export function observationPoint(flow: StoredFlow): keyof typeof POINT | undefined {
   const { type, sub_type } = messageType(flow);
-  return type === MESSAGE.trace ? POINT[sub_type as keyof typeof POINT] : undefined;
+  if (type !== MESSAGE.trace) return undefined;
+  return sub_type === TRACE.toEndpoint ? 'TO_ENDPOINT' : 'TO_STACK';
 }
 
-function traceReason(flow: StoredFlow): number | undefined {
+/** What a packet that was let through is to its connection. */
+export function traceReason(flow: StoredFlow): keyof typeof REASON | undefined {
   if (messageType(flow).type !== MESSAGE.trace) return undefined;
-  if (flow.has(EventFlags.EVENT_RELATED)) return REASON.related;
-  if (flow.isReply) return REASON.reply;
-  return flow.type === EventType.EVENT_NEW ? REASON.new : REASON.established;
+  if (flow.has(EventFlags.EVENT_RELATED)) return 'RELATED';
+  if (flow.isReply) return 'REPLY';
+  return flow.type === EventType.EVENT_NEW ? 'NEW' : 'ESTABLISHED';
+}
+
+function numberOf<Name extends string>(numbers: Readonly<Record<Name, number>>, name: Name | undefined) {
+  return name && numbers[name];
 }

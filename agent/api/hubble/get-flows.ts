@@ -3,7 +3,7 @@ import type { StoredFlow } from '../../flow/decode.ts';
 import type { FlowHistory } from '../../flow/history.ts';
 import { LOST_SOURCE } from '../../flow/lines.ts';
 import type { Telling } from '../../flow/stream.ts';
-import { flowMessages, type HubbleTeller } from './flow-message.ts';
+import { flowMessages, type HubbleTeller, nodeName } from './flow-message.ts';
 import { readFlowRequest } from './flow-request.ts';
 import { encode, GET_FLOWS_RESPONSE, type GetFlowsRequest, timestamp } from './messages.ts';
 
@@ -26,7 +26,7 @@ export async function* getFlows(
   const plan = readFlowRequest(request, teller, Date.now());
   const kind = `grpc ${(request.field_mask?.paths ?? []).join()}`;
   const shared = history.shared.share<Buffer>(kind, (bytes) => bytes.length);
-  const node_name = teller.node;
+  const node_name = nodeName(teller);
   const encoder = (run: string) => {
     const message = flowMessages({ ...teller, run }, plan.mask);
     return (flow: StoredFlow) =>

@@ -296,7 +296,9 @@ export const MESSAGES = {
         "UDP",
         "ICMPv4",
         "ICMPv6",
-        "SCTP"
+        "SCTP",
+        "VRRP",
+        "IGMP"
        ]
       }
      },
@@ -320,6 +322,14 @@ export const MESSAGES = {
       "SCTP": {
        "type": "SCTP",
        "id": 5
+      },
+      "VRRP": {
+       "type": "VRRP",
+       "id": 6
+      },
+      "IGMP": {
+       "type": "IGMP",
+       "id": 7
       }
      }
     },
@@ -402,6 +412,12 @@ export const MESSAGES = {
        "id": 2
       }
      }
+    },
+    "VRRP": {
+     "fields": {}
+    },
+    "IGMP": {
+     "fields": {}
     },
     "ICMPv4": {
      "fields": {

@@ -5,7 +5,8 @@ import { bySince } from '../../flow/filter.ts';
 import type { FlowHistory } from '../../flow/history.ts';
 import type { HubbleTeller } from './flow-message.ts';
 
-const MINUTE_MS = 60_000;
+const SECOND_MS = 1000;
+const MINUTE_MS = 60 * SECOND_MS;
 const HOUR_MS = 60 * MINUTE_MS;
 
 export interface ObserverState {
@@ -19,15 +20,13 @@ export interface ObserverState {
 export async function serverStatus({ history, teller, startedAt }: ObserverState): Promise<object> {
   const { records, capacity, seen } = history.stats();
   const now = Date.now();
-  const lastMinute = await countSince(history, now - MINUTE_MS);
-  const seconds = Math.min(MINUTE_MS, Math.max(1, now - startedAt)) / 1000;
   return {
     num_flows: records,
     max_flows: capacity,
     seen_flows: seen,
     uptime_ns: Math.max(0, now - startedAt) * 1e6,
     version: `weir v${teller.version}`,
-    flows_rate: lastMinute / seconds,
+    flows_rate: await flowsPerSecond(history, startedAt, now),
   };
 }
 
@@ -45,9 +44,17 @@ export async function getNamespaces({ history, teller }: ObserverState): Promise
   return { namespaces: [...seen].sort().map((namespace) => ({ cluster: teller.cluster, namespace })) };
 }
 
-/** Of those in memory: it is this run's rate. */
-async function countSince(history: FlowHistory, ms: number): Promise<number> {
+/** In the last minute, or since the start. Where memory does not reach back that far: in the time that it holds. */
+async function flowsPerSecond(history: FlowHistory, startedAt: number, now: number): Promise<number> {
   let count = 0;
-  await history.each(bySince(ms), () => count++);
-  return count;
+  let oldest: number | undefined;
+  await history.each(
+    () => true,
+    ({ timeMs }) => {
+      oldest ??= timeMs;
+      if (timeMs >= now - MINUTE_MS) count++;
+    },
+  );
+  const from = history.stats().overwritten > 0 ? (oldest ?? now) : startedAt;
+  return (1000 * count) / Math.min(MINUTE_MS, Math.max(SECOND_MS, now - from));
 }

@@ -84,7 +84,7 @@ export async function startHubble(options: HubbleOptions): Promise<HubbleServer>
   const teller = { node, run: flows.run, cluster, version: options.version, nodeLabels: options.nodeLabels };
   const state: ObserverState = { history: flows, teller, startedAt };
   const calls = new Calls(log);
-  const events = new AgentEvents(options.state, node, startedAt, options.names);
+  const events = new AgentEvents(options.state, fullName(node, cluster), startedAt, options.names);
   const peers = new Peers(() => readPeers(options, tlsPort));
   const server = new Server({ ...LIMITS, interceptors: [unpackBatches] });
   let tlsPort = 0;
