@@ -280,6 +280,22 @@ test("an annotation's key may have capitals in its prefix too, a label's may not
   assert.match(read(pod('  annotations: {a b: "true"}')).problems.join(), /an annotation's key/);
 });
 
+test('of the addresses of a node those come first by which nodes reach each other, in whatever order a cloud lists them', () => {
+  const [object] = read(`apiVersion: v1
+kind: Node
+metadata: {name: n1}
+status:
+  addresses:
+  - {type: Hostname, address: n1}
+  - {type: ExternalIP, address: 198.51.100.1}
+  - {type: InternalIP, address: 10.0.0.1}
+  - {type: InternalIP, address: "fd00::1"}
+  - {type: ExternalIP, address: 10.0.0.1}
+`).objects;
+  assert.ok(object?.kind === 'Node');
+  assert.equal(object.value.addresses, ['10.0.0.1', 'fd00::1', '198.51.100.1']);
+});
+
 test('what a pod leaves out has Kubernetes` defaults', () => {
   const [object] = read(pod('')).objects;
   assert.ok(object?.kind === 'Pod');

@@ -9,20 +9,19 @@ export function readNode(object: Field, ref: ObjectRef): Node {
   return {
     name: ref.name,
     labels: readLabels(object),
-    addresses: object
-      .at('status')
-      .at('addresses')
-      .items()
-      .map(readNodeAddress)
-      .filter((address) => address !== undefined),
+    addresses: readNodeAddresses(object.at('status').at('addresses')),
     podCidrs: readPodCidrs(object.at('spec')),
   };
 }
 
-/** Host names and DNS names stand in the same list and are no addresses. */
-function readNodeAddress(field: Field): Address | undefined {
-  const type = field.at('type').text();
-  return type === 'InternalIP' || type === 'ExternalIP' ? readAddress(field.at('address')) : undefined;
+/**
+ * Those by which nodes reach each other first: clouds list them in any order. Host names and DNS names stand in the same list
+ * and are no addresses.
+ */
+function readNodeAddresses(field: Field): Address[] {
+  const items = field.items().map((item) => ({ type: item.at('type').text(), address: item.at('address') }));
+  const wanted = ['InternalIP', 'ExternalIP'].flatMap((wantedType) => items.filter(({ type }) => type === wantedType));
+  return [...new Set(wanted.map(({ address }) => readAddress(address)))].filter((address) => address !== undefined);
 }
 
 function readPodCidrs(spec: Field): Prefix[] {
