@@ -82,8 +82,9 @@ for (const [line, code, said] of [
   ['removal', 2, /there is no "removal"; did you mean remove\?/],
 ] as const)
   program(line, async () => {
-    const main = new URL('../../agent/install/main.ts', import.meta.url).pathname;
-    const ended = await tryCommand([process.execPath, main, ...line.split(' ')]);
+    const launcher = new URL('../../setup/weir-install', import.meta.url).pathname;
+    // As on a machine whose own Node is an old one, or none.
+    const ended = await tryCommand([launcher, ...line.split(' ')], { env: { PATH: '/usr/bin:/bin' } });
     assert.is(ended.code, code);
     assert.match(ended.stderr, said);
   });
