@@ -66,6 +66,10 @@ k8s-app: weir
 {{- if and .Values.ipv4.enabled .Values.ipv6.enabled (ne .Values.enableIPv4Masquerade .Values.enableIPv6Masquerade) }}
 {{- fail "enableIPv4Masquerade and enableIPv6Masquerade differ: Weir masquerades both families or neither" }}
 {{- end }}
+{{- if and .Release.IsInstall (lookup "apps/v1" "DaemonSet" .Release.Namespace "weir-cleanup") }}
+{{- $first := printf "kubectl -n %s delete daemonset weir-cleanup" .Release.Namespace }}
+{{- fail (printf "the last uninstallation did not end: its DaemonSet weir-cleanup would take Weir off nodes again. First: %s" $first) }}
+{{- end }}
 {{- if and .Values.ipv6.enabled .Values.MTU (lt (int .Values.MTU) 1280) }}
 {{- fail (printf "MTU is %d: IPv6 needs at least 1280" (int .Values.MTU)) }}
 {{- end }}
