@@ -47,6 +47,10 @@ export class StoredFlow {
     return this;
   }
 
+  /** The agent's life that recorded it; a sequence is of that. */
+  get run(): string {
+    return this.#store.run;
+  }
   get sequence(): number {
     return this.#sequence;
   }

@@ -119,6 +119,12 @@ export const byName = (where: Where, matches: (name: PartyName) => boolean): Cla
   });
 };
 
+/** Bits of the TCP header's flags: all of one of the masks must be set, others may be. */
+export const byTcpFlags =
+  (masks: readonly number[]): Clause =>
+  (flow) =>
+    flow.family !== 0 && flow.protocol === IPPROTO.TCP && masks.some((mask) => (flow.tcpFlags & mask) === mask);
+
 /** Of replies the source stands for the Service, of all else the destination. */
 export const byService = (where: Where, matches: (name: ServiceName) => boolean): Clause => {
   const remembered = remember(matches);

@@ -110,10 +110,11 @@ export class FlowHistory {
   #missedBefore = 0;
 
   constructor(options: HistoryOptions) {
-    this.#store = new RecordStore(options);
+    const run = randomBytes(9).toString('hex');
+    this.#store = new RecordStore({ ...options, run });
     const ringLostBefore = options.archive?.ringLostBefore;
     this.#recorder = new FlowRecorder({ ...options, ringLostBefore, store: this.#store });
-    this.#teller = { node: options.node, run: randomBytes(9).toString('hex') };
+    this.#teller = { node: options.node, run };
     this.listener = this.#recorder.listener;
     this.#archive = options.archive;
     this.#archive?.attach(this.#store, this.run, () => this.#recorder.ringTold);

@@ -38,6 +38,8 @@ export const RECORD_BYTES = EVENT_SIZE + Float64Array.BYTES_PER_ELEMENT + 4 * RE
 export const DEFAULT_STORE_BYTES = 32 << 20;
 
 export interface StoreOptions {
+  /** Of the agent's life that recorded what is in it; default ''. */
+  readonly run?: string;
   /** Memory of the rings, bytes; default 32 MiB (about 164,000 records). */
   readonly memoryBytes?: number;
   /** Most distinct names of each kind; default 32768. */
@@ -53,6 +55,7 @@ export interface NameTables {
 }
 
 export class RecordStore {
+  readonly run: string;
   readonly capacity: number;
   readonly events: Uint8Array;
   readonly view: DataView;
@@ -66,6 +69,7 @@ export class RecordStore {
   readonly #listeners = new Set<() => void>();
 
   constructor(options: StoreOptions = {}) {
+    this.run = options.run ?? '';
     this.capacity = Math.floor((options.memoryBytes ?? DEFAULT_STORE_BYTES) / RECORD_BYTES);
     if (this.capacity < 1) throw new RangeError(`flow store: expected at least ${RECORD_BYTES} bytes of memory`);
     this.events = new Uint8Array(this.capacity * EVENT_SIZE);

@@ -3,6 +3,7 @@ import { appendFile, mkdtemp, readdir, readFile, rename, rm, truncate, utimes, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
+import { readFilters } from '../../agent/api/hubble/flow-filter.ts';
 import { type ArchiveOptions, FlowArchive } from '../../agent/flow/archive/archive.ts';
 import type { Cursor } from '../../agent/flow/cursor.ts';
 import { DESTINATION } from '../../agent/flow/decode.ts';
@@ -105,6 +106,16 @@ test('a restart keeps it, a cursor of the run before goes on, and uuids are what
   assert.is(cursor.run, after.history.run);
   const newest = await after.history.page(ask({ order: 'newest', count: 8 }));
   assert.equal(ports(newest.flows), upTo(18, 25));
+  // the first of each run has the same sequence
+  const teller = { node: 'node-1', run: after.history.run, cluster: 'default', version: '1' };
+  const [first, second] = [known[0]?.uuid, flows.at(-5)?.uuid] as [string, string];
+  for (const [uuid, port] of [
+    [first, 1],
+    [second, 21],
+  ] as const) {
+    const wanted = readFilters([{ uuid: [uuid] }], [], teller);
+    assert.equal(ports((await after.history.page(ask({ wanted }))).flows), [port]);
+  }
   await after.archive.close();
 });
 

@@ -3,7 +3,6 @@
  * values of a field are alternatives; a flow is shown if some filter of the whitelist holds (or there is none) and none
  * of the blacklist does. A field that Weir cannot answer is refused by name, for a filter that is ignored tells lies.
  */
-import type { StoredFlow } from '../../flow/decode.ts';
 import { dropReason } from '../../flow/drop-reason.ts';
 import * as filter from '../../flow/filter.ts';
 import { type LabelMatcher, parseLabelSelector } from '../../flow/label-selector.ts';
@@ -178,10 +177,7 @@ const FIELDS: Readonly<Record<string, Field<never>>> = {
   ),
   ip_version: (versions: readonly number[]) =>
     filter.byFamily(versions.map((version) => (version === 1 ? 4 : version === 2 ? 6 : 0))),
-  uuid:
-    (uuids: readonly string[], { run }) =>
-    (flow) =>
-      uuids.includes(flowUuid(run, flow.sequence)),
+  uuid: (uuids: readonly string[]) => (flow) => uuids.includes(flowUuid(flow.run, flow.sequence)),
   traffic_direction: (directions: readonly number[]) =>
     filter.byDirection(
       directions.map((direction) => (direction === DIRECTION.EGRESS ? 1 : direction === DIRECTION.INGRESS ? 0 : -1)),
@@ -272,11 +268,7 @@ function tcpFlags(wanted: readonly { readonly [flag in keyof typeof FLAG_BITS]?:
       0,
     ),
   );
-  return (flow) => isTcp(flow) && masks.some((mask) => (flow.tcpFlags & mask) === mask);
-}
-
-function isTcp(flow: StoredFlow): boolean {
-  return flow.family !== 0 && flow.protocol === filter.IPPROTO.TCP;
+  return filter.byTcpFlags(masks);
 }
 
 /** All flows of an agent have its own node's name. */

@@ -106,14 +106,14 @@ export class SegmentEncoder {
  */
 export async function loadSegment(
   path: string,
-  { first }: SegmentId,
+  { first, run }: SegmentId,
   records: number,
 ): Promise<RecordStore | undefined> {
   const [bytes, text] = await Promise.all([readFile(`${path}.flows`), readFile(`${path}.names`, 'utf8')]);
   const count = Math.min(records, Math.floor(bytes.length / RECORD_BYTES));
   const [head = '', ...lines] = text.slice(0, text.lastIndexOf('\n') + 1).split('\n');
   if (count === 0 || !isOurs(head)) return undefined;
-  const store = new RecordStore({ memoryBytes: count * RECORD_BYTES, maxNames: lines.length });
+  const store = new RecordStore({ run, memoryBytes: count * RECORD_BYTES, maxNames: lines.length });
   const counts = { parties: 0, labels: 0, rules: 0, policies: 0, services: 0 };
   for (const line of lines) {
     if (line === '') continue;
