@@ -272,7 +272,7 @@ export const DropReason = {
   DROP_ICMP_UNRELATED: 24,
   /** the destination pod's interface is gone */
   DROP_DESTINATION_GONE: 25,
-  /** from outside, with an address of this node, of its pods, or of a tunnel */
+  /** from outside, with an address of this node, of its pods, a Service or a tunnel */
   DROP_HOST_SPOOF: 26,
   /** tunnel traffic of a pod, of no node, or of a node for what is not behind it */
   DROP_TUNNEL_FORBIDDEN: 27,
@@ -356,7 +356,7 @@ export const DROP_REASON_DOC: Readonly<Record<number, string>> = {
   23: "the connection table refused an entry",
   24: "an ICMP error that quotes no known connection",
   25: "the destination pod's interface is gone",
-  26: "from outside, with an address of this node, of its pods, or of a tunnel",
+  26: "from outside, with an address of this node, of its pods, a Service or a tunnel",
   27: "tunnel traffic of a pod, of no node, or of a node for what is not behind it",
   28: "the tail-call slot is empty",
   29: "two Services meet on one backend and cannot be kept apart",

@@ -31,10 +31,10 @@ enum drop_reason {
 	DROP_CONNTRACK_INSERT = 23,      /* the connection table refused an entry */
 	DROP_ICMP_UNRELATED = 24,        /* an ICMP error that quotes no known connection */
 	DROP_DESTINATION_GONE = 25,      /* the destination pod's interface is gone */
-	DROP_HOST_SPOOF = 26,            /* from outside, with an address of this node, of its pods, or of a tunnel */
-	DROP_TUNNEL_FORBIDDEN = 27,   /* tunnel traffic of a pod, of no node, or of a node for what is not behind it */
-	DROP_PROGRAM_MISSING = 28,    /* the tail-call slot is empty */
-	DROP_SERVICE_CLASH = 29,      /* two Services meet on one backend and cannot be kept apart */
+	DROP_HOST_SPOOF = 26,       /* from outside, with an address of this node, of its pods, a Service or a tunnel */
+	DROP_TUNNEL_FORBIDDEN = 27, /* tunnel traffic of a pod, of no node, or of a node for what is not behind it */
+	DROP_PROGRAM_MISSING = 28,  /* the tail-call slot is empty */
+	DROP_SERVICE_CLASH = 29,    /* two Services meet on one backend and cannot be kept apart */
 	DROP_SERVICE_NO_BACKEND = 30, /* the Service has no ready endpoint */
 	DROP_TOO_BIG = 31,            /* larger than the path allows; the sender was told */
 	DROP_DENY_CIDR = 32,          /* source inside a configured deny range */

@@ -30,24 +30,6 @@ __force_inline struct passage *begin(const enum direction direction, __u32 own)
 	return p;
 }
 
-/* What is on its way to a pod: a pod of this node comes by its own veth, the node itself by no device, what is behind a
- * tunnel by that; everything else is forged. A tunnel also says who sends: somebody else than before is judged. */
-__force_inline bool came_its_way(const struct __sk_buff *ctx, const struct passage *p,
-				 const struct conntrack_entry *entry)
-{
-	__u32 sender = p->sender & 1, pod = entry->endpoint[sender];
-
-	if (p->direction == DIRECTION_EGRESS)
-		return true;
-	if (pod)
-		return ctx->ingress_ifindex == ENDPOINT_IFINDEX_BASE + pod;
-	if (entry->node[sender] != p->source_node)
-		return false;
-	if (p->claimed_identity)
-		return entry->identity[sender] == p->claimed_identity;
-	return is_from_this_host(ctx) || entry->identity[sender] != IDENTITY_HOST || is_translated_answer(ctx, p);
-}
-
 /* Is the entry one to follow, without a second look? This pod's side must have been judged in this epoch. */
 __force_inline bool holds(const struct __sk_buff *ctx, struct passage *p, const struct conntrack_entry *entry)
 {
@@ -62,18 +44,19 @@ __force_inline bool holds(const struct __sk_buff *ctx, struct passage *p, const 
 	       came_its_way(ctx, p, entry) && belongs(p, entry);
 }
 
-/* What no entry says how to treat: to a Service? Then `*entry` is that of its backend, or NULL. */
+/* What no entry says how to treat: to a Service, or pretending to be one? Of the first `*entry` is that of its backend,
+ * or NULL. */
 __force_inline int find_service(struct __sk_buff *ctx, struct passage *p, struct conntrack_entry **entry,
 				struct conntrack_entry *found, const enum family family)
 {
 	int outcome;
 
-	if (p->direction != DIRECTION_EGRESS)
-		return OUTCOME_GO_ON;
-	/* What answers somebody is to that one, whatever the address. */
+	/* What answers somebody is from and to that one, whatever the addresses. */
 	if (found && !(found->flags & CONNTRACK_LEAD) && is_live(found, p->now) &&
 	    sender_of(found, p->source_is_low) == SIDE_RESPONDER)
 		return OUTCOME_GO_ON;
+	if (p->direction != DIRECTION_EGRESS)
+		return is_from_service() ? -DROP_HOST_SPOOF : OUTCOME_GO_ON;
 	outcome = resolve(ctx, found && found->flags & CONNTRACK_LEAD);
 	if (outcome)
 		return outcome;

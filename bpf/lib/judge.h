@@ -19,6 +19,24 @@ __force_inline void report_audit(struct __sk_buff *ctx, struct passage *p)
 		emit(ctx, p, NULL, EVENT_AUDIT, p->audit == AUDIT_WOULD_DENY ? EVENT_AUDIT_WOULD_DENY : 0);
 }
 
+/* What is on its way to a pod: a pod of this node comes by its own veth, the node itself by no device, what is behind a
+ * tunnel by that; everything else is forged. A tunnel also says who sends: somebody else than before is judged. */
+__force_inline bool came_its_way(const struct __sk_buff *ctx, const struct passage *p,
+				 const struct conntrack_entry *entry)
+{
+	__u32 sender = p->sender & 1, pod = entry->endpoint[sender];
+
+	if (p->direction == DIRECTION_EGRESS)
+		return true;
+	if (pod)
+		return ctx->ingress_ifindex == ENDPOINT_IFINDEX_BASE + pod;
+	if (entry->node[sender] != p->source_node)
+		return false;
+	if (p->claimed_identity)
+		return entry->identity[sender] == p->claimed_identity;
+	return is_from_this_host(ctx) || entry->identity[sender] != IDENTITY_HOST || is_translated_answer(ctx, p);
+}
+
 /* What the responder of a revoked connection still sends may arrive; nothing is prolonged or reported. */
 __force_inline int pass_late_reply(struct passage *p, struct conntrack_entry *entry)
 {
@@ -112,7 +130,7 @@ __force_inline int judge_again(struct __sk_buff *ctx, struct passage *p, struct 
 	bool outdated = entry->epoch != p->epoch, same_ends;
 	int outcome, reason;
 
-	if (!outdated && entry->flags & CONNTRACK_REVOKED && p->sender == SIDE_RESPONDER)
+	if (!outdated && entry->flags & CONNTRACK_REVOKED && p->sender == SIDE_RESPONDER && came_its_way(ctx, p, entry))
 		return pass_late_reply(p, entry);
 	if (outdated)
 		count(COUNTER_JUDGED_AGAIN);

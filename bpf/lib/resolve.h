@@ -177,6 +177,20 @@ __force_inline int resolve_family(struct __sk_buff *ctx, struct passage *p, stru
 	return 0;
 }
 
+/* Is a Service's address its source? Nobody has it: answers get it where they are delivered, and what somebody else
+ * began with it would be in the way of a client's own connections. */
+__apart int is_from_service(void)
+{
+	struct passage *p = this_passage();
+	struct service_key address = {};
+
+	if (!p)
+		return 0;
+	address.address = p->tuple.source;
+	address.family = p->family;
+	return is_virtual(&address);
+}
+
 __apart int resolve(struct __sk_buff *ctx, __u32 leads)
 {
 	struct translation_scratch *t = this_translation();

@@ -105,6 +105,18 @@ for (const family of [4, 6] as const) {
     assert.is((await datapath.fromPod(server, back)).reason, 'POLICY_DENIED');
   });
 
+  test(`IPv${family}: the late replies of a revoked connection come its way, or are forged`, async () => {
+    const { there, back } = conversation();
+    await datapath.fromPod(client, there);
+    await datapath.fromPod(server, back);
+    datapath.setEndpoint(client, { policy: CLOSED });
+    datapath.bumpEpoch();
+    assert.is((await datapath.fromPod(client, there)).reason, 'POLICY_REVOKED');
+    assert.is((await datapath.toPod(client, back)).reason, 'HOST_SPOOF', 'from outside');
+    assert.is((await datapath.toPod(client, back, server)).verdict, 'stack', 'by its own veth and the stack');
+    assert.is((await datapath.fromPod(server, back)).verdict, 'redirect');
+  });
+
   test(`IPv${family}: a revoked connection lets replies pass for seconds, not for the hours it might have lasted`, async () => {
     for (const first of ['initiator', 'responder'] as const) {
       datapath.setEndpoint(client, { policy: OPEN });

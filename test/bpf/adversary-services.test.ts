@@ -2,8 +2,9 @@
 import * as assert from 'uvu/assert';
 import { DatapathFixture } from '../kit/datapath-fixture.ts';
 import { allow, setIdentity, setPolicy, setVerdict } from '../kit/datapath-policy.ts';
+import { rawAddress } from '../kit/datapath-rows.ts';
 import { removeService, removeVirtualAddress, setService } from '../kit/datapath-service.ts';
-import { udp } from '../kit/packet.ts';
+import { icmpEcho, tcp, udp } from '../kit/packet.ts';
 import { privileged } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';
 
@@ -42,6 +43,29 @@ for (const family of [4, 6] as const) {
     datapath.setEndpoint(client, { policy: OPEN });
     datapath.bumpEpoch();
   });
+
+  test(`IPv${family}: from outside, a virtual address is a spoof: it neither takes a port nor ends what a client has`, async () => {
+    setService(datapath, 'tcp', vip, 80, [[backend, 8080]]);
+    setService(datapath, 'udp', vip, 53, [[backend, 5353]]);
+    const asked = tcp({ from, to: vip, sport: 20002, dport: 80 });
+    const forged = tcp({ from: vip, to: from, sport: 80, dport: 20002 });
+    assert.is((await datapath.toPod(client, forged.syn())).reason, 'HOST_SPOOF', 'before the client asks');
+    const first = await datapath.fromPod(client, asked.syn());
+    assert.is((await datapath.toPod(client, forged.syn())).reason, 'HOST_SPOOF');
+    assert.is((await datapath.toPod(client, forged.ack())).reason, 'HOST_SPOOF');
+    const next = await datapath.fromPod(client, asked.ack());
+    for (const run of [first, next]) {
+      assert.is(run.verdict, 'stack');
+      assert.equal(destinationOf(run.data, family), rawAddress(backend));
+    }
+    const datagram = udp({ from: vip, to: from, sport: 53, dport: 20003 });
+    assert.is((await datapath.toPod(client, datagram)).reason, 'HOST_SPOOF');
+    assert.is((await datapath.toPod(client, icmpEcho({ from: vip, to: from }))).reason, 'HOST_SPOOF');
+    removeService(datapath, 'tcp', vip, 80);
+    removeService(datapath, 'udp', vip, 53);
+    removeVirtualAddress(datapath, vip);
+    assert.is((await datapath.toPod(client, datagram)).verdict, 'stack', "nobody's any more");
+  });
 }
 
 test('a Service whose endpoints somebody wrote by hand leads where a pod may send by itself', async () => {
@@ -56,5 +80,9 @@ test('a Service whose endpoints somebody wrote by hand leads where a pod may sen
     assert.equal([run.verdict, run.reason], ['drop', reason], backend);
   }
 });
+
+function destinationOf(frame: Uint8Array, family: 4 | 6): Uint8Array {
+  return family === 4 ? frame.subarray(30, 34) : frame.subarray(38, 54);
+}
 
 test.run();
