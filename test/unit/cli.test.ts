@@ -538,6 +538,22 @@ test('observe --first reads as many pages as it takes', async (context) => {
   assert.equal(context.asked, ['/v1/flows?first=5000', '/v1/flows?first=2000&cursor=c1']);
 });
 
+test('observe --last of more than a page reads all there is and shows the newest', async (context) => {
+  const numbered = (from: number, count: number) =>
+    Array.from({ length: count }, (_, i) => ({ ...flow, uuid: String(from + i) }));
+  context.answers['/v1/flows'] = (url) => {
+    if (!url.searchParams.has('cursor')) return page(numbered(1, 5000), { more: true, cursor: 'c1' });
+    return page(numbered(5001, 2000), { cursor: 'c2' });
+  };
+  const { code, out } = await weir(context, 'observe --last 6000 --verdict FORWARDED -o json');
+  const uuids = out.trimEnd().split('\n').map((line) => Number((JSON.parse(line) as FlowLine).flow?.uuid)); // biome-ignore format: one step
+  assert.equal([code, uuids.length, uuids[0], uuids.at(-1)], [0, 6000, 1001, 7000]);
+  assert.equal(context.asked, [
+    '/v1/flows?verdict=FORWARDED&first=5000',
+    '/v1/flows?verdict=FORWARDED&first=5000&cursor=c1',
+  ]);
+});
+
 test('observe -f prints lines as they come and ends quietly on Ctrl-C', async (context) => {
   const streams: ServerResponse[] = [];
   context.answers['/v1/flows'] = (_, response) => {

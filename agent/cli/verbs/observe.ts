@@ -14,6 +14,7 @@ import { tellSilent } from '../silence.ts';
 const USUAL_COUNT = 20;
 /** Most flows the API gives in one page. */
 const PAGE = 5000;
+const EVERYTHING = Number.POSITIVE_INFINITY;
 
 export const OBSERVE: Command = {
   words: ['observe'],
@@ -42,8 +43,8 @@ export const OBSERVE: Command = {
       const [only] = agents.all;
       if (!only?.client) throw new CliError(`${only?.node}: ${only?.why}`);
       const { client } = only;
-      const lines = range.follow ? client.follow<FlowLine>('/v1/flows', query) : pages(client, query, range.most);
-      await print(call, lines);
+      if (range.follow) await print(call, client.follow<FlowLine>('/v1/flows', query));
+      else await print(call, chosen(pages(client, query, range), range));
       return EXIT.ok;
     });
   },
@@ -56,13 +57,12 @@ async function observeMany(call: Call, agents: Agents, range: Range, query: Quer
   }
   const silent: Silence[] = [];
   const streams = agents.all.map(({ node, client, why }) => {
-    if (client) return orSilent(pages(client, query, range.most), node, silent);
+    if (client) return orSilent(pages(client, query, range), node, silent);
     silent.push({ node, why });
     return nothing();
   });
   const merged = mergeOrdered(streams);
-  const isNewest = query.last !== undefined;
-  await print(call, isNewest ? newest(merged, range.most) : oldestOf(merged, range.most));
+  await print(call, chosen(merged, range));
   const answered = agents.all.filter(({ node }) => !silent.some((one) => one.node === node));
   return tellSilent({ answers: answered.map(({ node }) => ({ node, value: undefined })), silent }, call.io);
 }
@@ -79,12 +79,17 @@ async function* orSilent(lines: AsyncIterable<FlowLine>, node: string, silent: S
 
 async function* nothing(): AsyncGenerator<FlowLine, void, void> {}
 
+function chosen(lines: AsyncIterable<FlowLine>, { most, isNewest }: Range): AsyncIterable<FlowLine> {
+  return isNewest ? newest(lines, most) : oldestOf(lines, most);
+}
+
 /** What was lost is always told; of flows, the last so many. */
 async function* newest(lines: AsyncIterable<FlowLine>, most: number): AsyncGenerator<FlowLine, void, void> {
   const kept: FlowLine[] = [];
   for await (const line of lines) {
     if (line.flow) kept.push(line);
     else yield line;
+    if (kept.length > 2 * most + PAGE) kept.splice(0, kept.length - most);
   }
   yield* most === 0 ? [] : kept.slice(-most);
 }
@@ -100,8 +105,9 @@ async function* oldestOf(lines: AsyncIterable<FlowLine>, most: number): AsyncGen
 interface Range {
   readonly query: Query;
   readonly follow: boolean;
-  /** How many flows to show at most. */
+  /** How many flows to show at most: the newest, or the oldest. */
   readonly most: number;
+  readonly isNewest: boolean;
 }
 
 function readRange(flags: FlagValues): Range {
@@ -119,19 +125,23 @@ function readRange(flags: FlagValues): Range {
   const times: Query = { since, until };
   if (follow) {
     const count = flags.on('all') ? PAGE : last;
-    return { query: { ...times, follow: 'true', last: count?.toString() }, follow, most: Number.POSITIVE_INFINITY };
+    return { query: { ...times, follow: 'true', last: count?.toString() }, follow, most: EVERYTHING, isNewest: false };
   }
   if (first !== undefined) return oldest(times, first);
-  if (flags.on('all') || (since !== undefined && last === undefined)) return oldest(times, Number.POSITIVE_INFINITY);
-  return { query: { ...times, last: String(last ?? USUAL_COUNT) }, follow, most: last ?? USUAL_COUNT };
+  if (flags.on('all') || (since !== undefined && last === undefined)) return oldest(times, EVERYTHING);
+  const most = last ?? USUAL_COUNT;
+  // the API has no pages of the newest: all are read
+  const query = most <= PAGE ? { ...times, last: String(most) } : oldest(times, EVERYTHING).query;
+  return { query, follow, most, isNewest: true };
 }
 
 function oldest(times: Query, most: number): Range {
-  return { query: { ...times, first: String(Math.min(most, PAGE)) }, follow: false, most };
+  return { query: { ...times, first: String(Math.min(most, PAGE)) }, follow: false, most, isNewest: false };
 }
 
 /** The flows of as many pages as it takes, as the lines a stream would have. */
-async function* pages(client: Client, query: Query, most: number): AsyncGenerator<FlowLine, void, void> {
+async function* pages(client: Client, query: Query, range: Range): AsyncGenerator<FlowLine, void, void> {
+  const most = range.isNewest ? EVERYTHING : range.most;
   let asked = query;
   for (let shown = 0; ; ) {
     const page = await client.get<FlowsAnswer>('/v1/flows', asked);
