@@ -8,13 +8,14 @@ import { createAccess } from '../kubernetes/access.ts';
 import { createClient } from '../kubernetes/client.ts';
 import { connect } from '../kubernetes/connection.ts';
 import type { Labels } from '../model/labels.ts';
-import type { Problem, PublishedEndpoint } from '../model/object.ts';
+import type { Problem } from '../model/object.ts';
 import { startDocumentStatus } from '../source/kubernetes/document-status.ts';
 import { DocumentTable } from '../source/kubernetes/document-table.ts';
 import { kubernetesSource } from '../source/kubernetes/source.ts';
 import type { AgentReport, AnnouncedEndpoint, Joined, JoinOptions } from './join.ts';
 import { createMerge } from './merge.ts';
 import { ownNode, whileNodeStays } from './own-node.ts';
+import { publishedEndpoint } from './published-endpoint.ts';
 
 /** Longest that ADD waits for the other nodes to be able to know of the pod. */
 const ANNOUNCE_MS = 3000;
@@ -57,6 +58,18 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
   const here = whileNodeStays(source, { nodeName, podCidrs: node.podCidrs });
   const uids = new Map<number, string>();
   let described = JSON.stringify(node.addresses);
+
+  /** By container: said once. */
+  const tooMany = new WeakSet<AnnouncedEndpoint['record']>();
+  function unpublishable({ record }: AnnouncedEndpoint): void {
+    if (tooMany.has(record)) return;
+    tooMany.add(record);
+    const { namespace, podName } = record;
+    log.error('a pod has too many named ports to be told to other nodes: they deny it', {
+      pod: `${namespace}/${podName}`,
+    });
+  }
+
   return {
     source: { name: source.name, run: (sink, until) => here.run(merge.into(sink), until) },
     podCidrs: node.podCidrs,
@@ -72,8 +85,13 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
     onRenumbered: (tell) => void renumbered.push(tell),
     announce(endpoints) {
       uids.clear();
-      for (const one of endpoints) uids.set(one.record.id, uidOf(one));
-      state.endpoints.announce(endpoints.map(toPublish));
+      const published = endpoints.flatMap((endpoint) => {
+        const one = publishedEndpoint(endpoint);
+        if (one) uids.set(endpoint.record.id, one.uid);
+        else unpublishable(endpoint);
+        return one ?? [];
+      });
+      state.endpoints.announce(published);
     },
     async announced(id) {
       const uid = uids.get(id);
@@ -107,24 +125,6 @@ export async function joinCluster(options: JoinOptions): Promise<Joined> {
       await state.stopped;
       client.close();
     },
-  };
-}
-
-/** The pod's uid; of a container that is no pod, its own id. */
-function uidOf({ record, pod }: AnnouncedEndpoint): string {
-  return record.podUid || pod?.uid || record.containerId;
-}
-
-function toPublish(endpoint: AnnouncedEndpoint): PublishedEndpoint {
-  const { record, identity, namedPorts, pod } = endpoint;
-  return {
-    addresses: record.addresses,
-    identity,
-    namespace: record.namespace,
-    pod: record.podName,
-    uid: uidOf(endpoint),
-    namedPorts,
-    workload: pod?.workload,
   };
 }
 
