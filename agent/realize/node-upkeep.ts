@@ -69,12 +69,20 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
         self,
         others: realizer.isSynced ? otherRecords() : undefined,
       });
-      const attached = (await datapath.attachNode?.({ ...attachment, cgroup: options.cgroup })) ?? [];
-      for (const change of [...changes, ...attached]) log.info(change);
+      let failure: unknown;
+      // What is not attached keeps nothing else from being put right: a shorter deny list may be what makes room.
+      const attached = await datapath
+        .attachNode?.({ ...attachment, cgroup: options.cgroup })
+        .catch((cause: unknown) => {
+          failure = cause;
+        });
+      for (const change of [...changes, ...(attached ?? [])]) log.info(change);
       await adjustMtu(podMtu);
-      if (!realizer.isSynced) return;
-      const nodes = [self, ...otherRecords()].flatMap(({ addresses }) => addresses);
-      await denial.update([...nodes, ...desired.nodes.apiServers()]);
+      if (realizer.isSynced) {
+        const nodes = [self, ...otherRecords()].flatMap(({ addresses }) => addresses);
+        await denial.update([...nodes, ...desired.nodes.apiServers()]);
+      }
+      if (failure) throw failure;
     },
     podMtu: () => network.status()?.podMtu ?? 0,
     problems: () => [...(network.status()?.problems ?? []), ...denial.problems()],

@@ -11,12 +11,16 @@ const test = suite('refused sources');
 const { DROP_DENY_CIDR: DENIED, DROP_HOST_SPOOF: OWN } = DropReason;
 const prefixes = (...texts: string[]) => texts as Prefix[];
 
-function table(rows: Readonly<Record<string, number>> = {}) {
+function table(rows: Readonly<Record<string, number>> = {}, room = { entries: Number.POSITIVE_INFINITY }) {
   const held = new Map(Object.entries(rows));
   const map = {
     entries: () => [...held].map(([prefix, reason]): [RangeKey, number] => [encodeRangeKey(prefix as Prefix), reason]),
     setAll(entries: readonly (readonly [RangeKey, number])[]) {
-      for (const [key, reason] of entries) held.set(decodeRangeKey(key), reason);
+      for (const [key, reason] of entries) {
+        const prefix = decodeRangeKey(key);
+        if (!held.has(prefix) && held.size >= room.entries) throw new Error('full');
+        held.set(prefix, reason);
+      }
     },
     deleteAll(keys: readonly RangeKey[]) {
       return keys.filter((key) => held.delete(decodeRangeKey(key))).length;
@@ -50,6 +54,33 @@ test('and what is the node its own, until it is known what that is now', async (
   assert.equal(Object.fromEntries(held), { '192.0.2.1/32': OWN });
   await sources.setOwn([]);
   assert.equal(Object.fromEntries(held), {});
+});
+
+test('what could not be written is tried again, and what was written before that is known', async () => {
+  const room = { entries: 1 };
+  const { held, sources } = table({}, room);
+  const own = prefixes('10.0.0.0/24', '192.0.2.1/32');
+  assert.match(String(await sources.setOwn(own).catch((error: unknown) => error)), 'full');
+  assert.equal(Object.fromEntries(held), { '10.0.0.0/24': OWN });
+  room.entries = 9;
+  await sources.setOwn(own);
+  assert.equal(Object.fromEntries(held), { '10.0.0.0/24': OWN, '192.0.2.1/32': OWN });
+  room.entries = 3;
+  const denied = prefixes('198.51.100.0/24', '203.0.113.0/24');
+  assert.match(String(await sources.setDenied(denied).catch((error: unknown) => error)), 'full');
+  await sources.setDenied([]);
+  assert.equal(Object.fromEntries(held), { '10.0.0.0/24': OWN, '192.0.2.1/32': OWN });
+});
+
+test('too many denied ranges take no room from what is the node its own', async () => {
+  const room = { entries: 3 };
+  const { held, sources } = table({}, room);
+  await sources.setOwn(prefixes('10.0.0.0/24'));
+  await sources.setDenied(prefixes('198.51.100.0/24', '203.0.113.0/24', '203.0.114.0/24')).catch(() => {});
+  const change = prefixes('10.0.1.0/24');
+  await sources.setOwn(change).catch(() => {});
+  await sources.setOwn(change).catch(() => {});
+  assert.is(held.get('10.0.1.0/24'), OWN);
 });
 
 test.run();

@@ -98,15 +98,18 @@ export function createAttachedNode(
     async attach(attachment) {
       const { tunnel, uplinks, podCidrs } = attachment;
       setExcluded(attachment.masqueradeExcluded);
-      if (uplinks.length > 0) await refused.setOwn([...new Set([...podCidrs, ...(await localPrefixes())])]);
+      const faults: string[] = [];
+      if (uplinks.length > 0) {
+        await refused.setOwn([...new Set([...podCidrs, ...(await localPrefixes())])]).catch((cause: unknown) => {
+          faults.push(`not all sources that are to be refused are: ${(cause as Error).message}`);
+        });
+      }
       const done = [...(await devices.attach(wanted(attachment))), ...(await sockets.attach(attachment.cgroup))];
       const device = tunnel === undefined ? undefined : await linkGet({ name: tunnel });
       tell(encodeNodeState(attachment, device?.index ?? 0));
-      const faults = devices
-        .status()
-        .flatMap(({ device: on, hook, program: name, fault }) =>
-          fault === undefined ? [] : [`${name} is not on ${on} (${hook}): ${fault}`],
-        );
+      for (const { device: on, hook, program: name, fault } of devices.status()) {
+        if (fault !== undefined) faults.push(`${name} is not on ${on} (${hook}): ${fault}`);
+      }
       faults.push(...sockets.faults());
       if (faults.length > 0) throw new WeirError('DATAPATH_FAILED', 'attach node', faults.join('; '));
       return done;
