@@ -294,7 +294,8 @@ async function run(config: Config, log: Logger): Promise<void> {
         const trouble = [...realizer.problemsByPlace.values()].flat().find(({ severity }) => severity === 'error');
         return { state: 'starting', reason: `waiting for ${waitingFor}${trouble ? `: ${trouble.message}` : ''}` };
       }
-      return realizer.failure ? { state: 'degraded', reason: realizer.failure.message } : { state: 'ready' };
+      const { failure, isApplied } = realizer;
+      return failure && !isApplied ? { state: 'degraded', reason: failure.message } : { state: 'ready' };
     },
     log: log.with({ part: 'cni' }),
   });

@@ -12,6 +12,7 @@ import { type Document, type Pod, type Problem, refKey } from '../model/object.t
 import { isSamePod } from '../model/pod-uid.ts';
 import type { PolicyId } from '../model/verdict.ts';
 import type { DocumentResult } from '../policy/engine.ts';
+import { backoffMs } from '../run/backoff.ts';
 import type { Logger } from '../run/log.ts';
 import type { Sink } from '../source/source.ts';
 import { createDesired, type Desired, type DesiredOptions } from './desired.ts';
@@ -45,6 +46,8 @@ export interface Realizer extends Sink {
   readonly isSynced: boolean;
   /** Why the last revision could not be realized as a whole; undefined when it was. */
   readonly failure: WeirError | undefined;
+  /** False from a revision that the kernel did not take until one that it took: a pod without an identity is only its own. */
+  readonly isApplied: boolean;
   /** Policies that do not fit the kernel's tables: their endpoints are locked down. */
   readonly lockedDown: ReadonlyMap<PolicyId, Error>;
   /** Resolves when the first complete state is in force. */
@@ -69,6 +72,8 @@ export interface Realizer extends Sink {
 
 /** After a revision that failed; the kernel is then read and made equal as after a restart. */
 const RETRY_MS = 500;
+/** After a revision in which a pod had no identity yet. What the API server refuses it may refuse for good. */
+const UNRESOLVED = { firstMs: RETRY_MS, maxMs: 5000 } as const;
 /** The longest time setTimeout can wait. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -94,6 +99,10 @@ export function createRealizer(options: RealizerOptions): Realizer {
   /** What the kernel holds is not known for certain: at the start, and after a failed apply. */
   let replaceNext = true;
   let failure: WeirError | undefined;
+  let isApplied = true;
+  /** Revisions in a row in which a pod had no identity, and why the last one had none: told once. */
+  let unresolvedTurns = 0;
+  let unresolvedFor = '';
   let running: Promise<void> | undefined;
   let next: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -114,6 +123,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
       await revise();
     } catch (cause) {
       replaceNext = true;
+      isApplied = false;
       failure = asWeirError(cause, 'realize');
       log.error(failure.message, { cause });
       wakeAfter(RETRY_MS);
@@ -130,6 +140,7 @@ export function createRealizer(options: RealizerOptions): Realizer {
     const everything = replaceNext ? desired.everything() : undefined;
     const result = await write(() => (everything ? datapath.replace(everything) : datapath.apply(delta)));
     replaceNext = false;
+    isApplied = true;
     failure = undefined;
     noteLockdown(result);
     for (const id of endpoints) {
@@ -147,12 +158,17 @@ export function createRealizer(options: RealizerOptions): Realizer {
     options.onRevision?.();
     keepDocuments();
     const deadline = engine.nextDeadline();
-    if (deadline !== undefined) wakeAfter(deadline - options.now());
+    let waitMs = deadline === undefined ? undefined : deadline - options.now();
+    unresolvedTurns = unresolved ? unresolvedTurns + 1 : 0;
     if (unresolved) {
       failure = unresolved;
-      log.error('a pod has no identity of its own yet; trying again', { cause: unresolved });
-      wakeAfter(RETRY_MS);
+      if (unresolved.message !== unresolvedFor) {
+        log.error('a pod has no identity of its own yet; trying again', { cause: unresolved });
+      }
+      waitMs = Math.min(waitMs ?? Number.POSITIVE_INFINITY, backoffMs(unresolvedTurns, UNRESOLVED));
     }
+    unresolvedFor = unresolved?.message ?? '';
+    if (waitMs !== undefined) wakeAfter(waitMs);
   }
 
   async function write(apply: () => Promise<ApplyResult>): Promise<ApplyResult> {
@@ -233,6 +249,9 @@ export function createRealizer(options: RealizerOptions): Realizer {
     firstRealized: first.promise,
     get failure() {
       return failure;
+    },
+    get isApplied() {
+      return isApplied;
     },
     get isSynced() {
       return synced;

@@ -21,8 +21,14 @@ import { at, pod, podChange, record } from './realize-objects.ts';
 const test = suite('adversary: realize');
 const NOTHING: ApplyResult = { epochBumped: false, operations: 0, lockedDown: [] };
 
-function start(): { realizer: Realizer; disk: { full: boolean }; engine: Engine & { broken: boolean } } {
-  const disk = { full: false };
+function start(): {
+  realizer: Realizer;
+  disk: { full: boolean; asked: number };
+  engine: Engine & { broken: boolean };
+  log: string[];
+} {
+  const disk = { full: false, asked: 0 };
+  const log: string[] = [];
   const engine = { ...createEngine(), broken: false };
   const { take } = engine;
   engine.take = () => {
@@ -36,6 +42,7 @@ function start(): { realizer: Realizer; disk: { full: boolean }; engine: Engine 
     identities: {
       acquire: async (labels) => {
         const key = labelsKey(labels);
+        disk.asked += 1;
         const known = given.get(key);
         if (known !== undefined) return known;
         if (disk.full) throw new WeirError('STATE_NOT_DURABLE', 'acquire', 'no space left on device');
@@ -47,12 +54,12 @@ function start(): { realizer: Realizer; disk: { full: boolean }; engine: Engine 
     nodeName: 'here',
     podCidrs: ['10.244.0.0/24' as Prefix],
     labelsOf: (pod, namespace) => podLabels(pod, namespace, { clusterName: 'default' }),
-    log: createLogger({ level: 'error', format: 'text', write: () => {} }),
+    log: createLogger({ level: 'error', format: 'text', write: (line) => void log.push(line) }),
     lastValid: [],
     keepDocuments: async () => {},
     now: () => 0,
   });
-  return { realizer, disk, engine };
+  return { realizer, disk, engine, log };
 }
 
 test('a new number that cannot be written delays nobody else, is reported, and is tried again', async () => {
@@ -74,6 +81,22 @@ test('a new number that cannot be written delays nobody else, is reported, and i
   realizer.stop();
 });
 
+test('a pod whose labels get no number is told once, and is no fault of the node: other pods can come', async () => {
+  const { realizer, disk, log } = start();
+  realizer.change([podChange(pod('web', 'web'))]);
+  realizer.synced();
+  await realizer.admit(record(1, 'web'), undefined);
+  disk.full = true;
+  realizer.change([podChange(pod('web', 'evil'))]);
+  const { asked } = disk;
+  await until(() => disk.asked >= asked + 3, { what: 'two tries more' });
+  assert.is(realizer.failure?.code, 'STATE_NOT_DURABLE');
+  assert.ok(realizer.isApplied);
+  assert.is(log.length, 1, log.join());
+  await realizer.admit(record(2, 'db'), pod('db', 'web'));
+  realizer.stop();
+});
+
 test('a mistake of our own in one revision is told, and does not stop the loop', async () => {
   const { realizer, engine } = start();
   realizer.synced();
@@ -82,8 +105,10 @@ test('a mistake of our own in one revision is told, and does not stop the loop',
   const failed = await realizer.admit(record(1, 'web'), pod('web', 'web')).catch((error: WeirError) => error);
   assert.instance(failed, WeirError);
   assert.ok(realizer.failure);
+  assert.not(realizer.isApplied);
   engine.broken = false;
   await until(() => realizer.failure === undefined, { what: 'the retry' });
+  assert.ok(realizer.isApplied);
   assert.is(realizer.desired.members.get(1)?.state, 'ready');
   realizer.stop();
 });
