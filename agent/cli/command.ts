@@ -107,7 +107,8 @@ export async function runCli(args: readonly string[], commands: readonly Command
   } catch (error) {
     if (io.signal.aborted) return EXIT.failed; // Ctrl-C: whoever pressed it knows.
     if (error instanceof UsageError || isCode(error, 'BAD_REQUEST')) return usage([error.message], name, io);
-    const isTold = error instanceof CliError || isCode(error, 'NOT_FOUND') || isClusterTrouble(error);
+    const isTold =
+      error instanceof CliError || isCode(error, 'NOT_FOUND') || isClusterTrouble(error) || isFileTrouble(error);
     if (!isTold) throw error;
     io.err(`weir: ${(error as Error).message}\n`);
     return EXIT.failed;
@@ -124,6 +125,12 @@ function isClusterTrouble(error: unknown): boolean {
   return error instanceof WeirError && (error.code.startsWith('API_') || CLUSTER_CODES.has(error.code));
 }
 const CLUSTER_CODES: ReadonlySet<ErrorCode> = new Set(['CONFIG_INVALID', 'TIMEOUT', 'BUSY']);
+
+/** A file that the command line names and that cannot be opened or written; Node's message says which and why. */
+function isFileTrouble(error: unknown): boolean {
+  const { syscall = '' } = error instanceof Error ? (error as NodeJS.ErrnoException) : {};
+  return syscall === 'open' || syscall === 'write';
+}
 
 /** The command whose words the line starts with, the longest first. Flags come behind them. */
 function findCommand(

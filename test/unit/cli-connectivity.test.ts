@@ -288,6 +288,13 @@ run('something that is open fails the test, is named, and nothing is left', asyn
   assert.match(readFileSync(file, 'utf8'), 'failures="1"');
   assert.is(context.there.size, 0);
 });
+run('a report that cannot be written is told before anything is made', async (context) => {
+  answering(context, () => true);
+  const file = join(context.fake.folder, 'not-there', 'junit.xml');
+  const { code, out, err } = await context.fake.weir([CONNECTIVITY_TEST], `${LINE} --junit-file ${file}`);
+  assert.equal([code, out], [1, '']);
+  assert.match(err, /^weir: ENOENT: no such file or directory, open '.*junit.xml'\n$/);
+});
 run('Ctrl-C in the middle: the namespace goes', async (context) => {
   const stop = new AbortController();
   context.fake.program = () => stop.abort();

@@ -6,9 +6,11 @@ import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import { type ArchiveFile, writeArchive } from '../../agent/cli/sysdump/archive.ts';
 import { gather } from '../../agent/cli/sysdump/gather.ts';
+import { SYSDUMP } from '../../agent/cli/sysdump/sysdump.ts';
 import { LEFT_OUT, withoutSecrets } from '../../agent/cli/sysdump/without-secrets.ts';
 import { command } from '../kit/command.ts';
 import { suite } from '../kit/suite.ts';
+import { FakeCluster } from './cli-cluster.ts';
 
 const archive = suite('sysdump: the archive');
 let folder: string;
@@ -135,3 +137,20 @@ gathering('what an agent does not answer is told in its place; others are asked 
   assert.is(problems.length, (2 * files.size) / 3);
 });
 gathering.run();
+
+const verb = suite('weir sysdump');
+verb('an archive that cannot be written is told in a sentence; one that is there is left alone', async () => {
+  const fake = new FakeCluster();
+  try {
+    await fake.start(['node1']);
+    const missing = await fake.weir([SYSDUMP], `sysdump --file ${join(fake.folder, 'not-there', 'a.tar.gz')}`);
+    assert.equal([missing.code, missing.out], [1, '']);
+    assert.match(missing.err, /^weir: ENOENT: no such file or directory, open '.*a.tar.gz'\n$/);
+    const present = await fake.weir([SYSDUMP], `sysdump --file ${fake.kubeconfig}`);
+    assert.match(present.err, /^weir: EEXIST: file already exists, open '.*kubeconfig'\n$/);
+    assert.match(await readFile(fake.kubeconfig, 'utf8'), /current-context/);
+  } finally {
+    await fake.stop();
+  }
+});
+verb.run();

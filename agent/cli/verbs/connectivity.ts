@@ -95,6 +95,9 @@ async function testCluster(call: Call, agents: Agents): Promise<ExitCode> {
   const scenarios = SCENARIOS.filter(({ name }) => isAnyChosen(patterns, name));
   if (scenarios.length === 0) throw new UsageError(`--test: no test matches; weir connectivity test --list shows them`);
 
+  // Found out now, and not when all is done.
+  const junitFile = flags.one('junit-file');
+  if (junitFile !== undefined) writeFileSync(junitFile, '');
   await refuseExisting(agents, options.namespace);
   const tests: TestReport[] = [];
   try {
