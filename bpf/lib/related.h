@@ -3,6 +3,9 @@
 #pragma once
 #include "lib/lead.h"
 
+/* The next header in that of IPv6. */
+#define IPV6_NEXT_OFFSET 6
+
 /* The quoted packet, turned round: as if its receiver had sent it. False: cannot be read, or has no ports. */
 __force_inline bool read_quote(struct __sk_buff *ctx, __u32 at, struct tuple *t, const enum family family)
 {
@@ -29,6 +32,15 @@ __force_inline bool read_quote(struct __sk_buff *ctx, __u32 at, struct tuple *t,
 		__builtin_memcpy(&t->destination, &ip.saddr, sizeof(t->destination));
 		t->protocol = ip.nexthdr;
 		at += sizeof(ip);
+		if (t->protocol == IPPROTO_FRAGMENT) {
+			struct ipv6_extension fragment;
+
+			if (bpf_skb_load_bytes(ctx, at, &fragment, sizeof(fragment)) ||
+			    fragment.first & bpf_htons(IPV6_OFFSET_MASK))
+				return false;
+			t->protocol = fragment.next;
+			at += sizeof(fragment);
+		}
 	}
 	if (bpf_skb_load_bytes(ctx, at, &transport, sizeof(transport)))
 		return false;
@@ -73,15 +85,17 @@ __force_inline int rewrite_error_family(struct __sk_buff *ctx, struct passage *p
 	__u32 sum = p->transport + ICMP_CHECKSUM_OFFSET, ports_at = at + sizeof(struct ipv6hdr);
 	__s64 outer = address_difference(&p->tuple, &t->candidate), inner = address_difference(&t->from, &t->to);
 	__be32 ports = ports_of(&t->to);
-	__u8 first;
+	__u8 byte;
 
+	if (bpf_skb_load_bytes(ctx, at + (family == FAMILY_IPV4 ? 0 : IPV6_NEXT_OFFSET), &byte, sizeof(byte)))
+		return -DROP_MALFORMED;
 	if (family == FAMILY_IPV4) {
-		if (bpf_skb_load_bytes(ctx, at, &first, sizeof(first)))
-			return -DROP_MALFORMED;
-		ports_at = at + (first & 0xf) * 4;
+		ports_at = at + (byte & 0xf) * 4;
 		bpf_l3_csum_replace(ctx, ETH_HLEN + IPV4_CHECKSUM_OFFSET, 0, outer, 0);
 		bpf_l3_csum_replace(ctx, at + IPV4_CHECKSUM_OFFSET, 0, inner, 0);
 	} else {
+		if (byte == IPPROTO_FRAGMENT)
+			ports_at += sizeof(struct ipv6_extension);
 		change_pseudo_checksum(ctx, sum, outer, 0, FAMILY_IPV6);
 		bpf_l4_csum_replace(ctx, sum, 0, inner, 0);
 	}

@@ -2,7 +2,7 @@
 import * as assert from 'uvu/assert';
 import { DatapathFixture, type Run } from '../kit/datapath-fixture.ts';
 import { allow, setPolicy, setVerdict } from '../kit/datapath-policy.ts';
-import { IPPROTO, icmp, icmpEcho, icmpError, ip, type Packet, sctp, tcp, udp } from '../kit/packet.ts';
+import { fragments, IPPROTO, icmp, icmpEcho, icmpError, ip, type Packet, sctp, tcp, udp } from '../kit/packet.ts';
 import { privileged } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';
 
@@ -71,6 +71,15 @@ for (const family of [4, 6] as const) {
       }
       assert.equal(datapath.connections(), entries, 'nothing is counted, prolonged or made');
     }
+  });
+
+  test(`IPv${family}: an error about a datagram in fragments quotes the first, and reaches the pod`, async () => {
+    const packet = udp({ from: own, to: other, sport: nextPort++ }, 2000);
+    const [first, later] = fragments(packet, 1000) as [Packet, Packet];
+    await datapath.fromPod(pod, first);
+    const run = await fromRouter(first);
+    assert.equal([run.verdict, run.events], ['stack', []]);
+    assert.is((await fromRouter(later)).reason, 'ICMP_UNRELATED', 'nobody knows its ports');
   });
 
   test(`IPv${family}: an error about what the other side sent leaves the pod`, async () => {

@@ -245,6 +245,24 @@ for (const family of [4, 6] as const) {
     assert.ok(checksumHolds(tooBig.data, family, family === 4 ? 1 : 58), 'ICMP checksum');
   });
 
+  test(name('an error about a datagram in fragments quotes what the client sent'), async () => {
+    setService(datapath, 'udp', vip(5), 55, [[of(server), 5353]]);
+    const sport = nextPort++;
+    const [asked] = fragments(udp({ from: of(client), to: vip(5), sport, dport: 55 }, 2000), 800);
+    const [there] = fragments(udp({ from: of(client), to: of(server), sport, dport: 5353 }, 2000), 800);
+    assert.ok(asked && there);
+    assert.equal((await datapath.fromPod(client, asked)).data, delivered(there, server));
+    const router = family === 4 ? '203.0.113.1' : '2001:db8:1::1';
+    const run = await datapath.toPod(client, icmpError({ from: router, to: of(client), quoting: there }));
+    const seen = icmpError({ from: router, to: of(client), quoting: asked })
+      .between(GATEWAY, client.mac)
+      .bytes();
+    const ports = family === 4 ? [42, 42 + 24] : [62, 62 + 52]; // Behind the fragment header of IPv6.
+    const shown = (frame: Uint8Array): string => Buffer.from(frame.subarray(...ports)).toString('hex');
+    assert.equal([run.verdict, shown(run.data)], ['stack', shown(seen)]);
+    assert.ok(checksumHolds(run.data, family, family === 4 ? 1 : 58), 'ICMP checksum');
+  });
+
   test(name('the client complains about an answer: the backend hears of its own packet'), async () => {
     setService(datapath, 'udp', vip(5), 54, [[of(server), 5353]]);
     const sport = nextPort++;
