@@ -3,7 +3,7 @@
  * that make requests from it. The readers are flow-values.ts and flow/label-selector.ts; a test holds the two together.
  */
 import { RESERVED_IDENTITIES } from '../model/identity.ts';
-import { PROTOCOLS } from './flow-values.ts';
+import { PROTOCOLS, TCP_FLAGS } from './flow-values.ts';
 
 const anyCase = (word: string): string =>
   word.replace(/[a-z]/gi, (letter) => `[${letter.toLowerCase()}${letter.toUpperCase()}]`);
@@ -24,11 +24,15 @@ const IPV6 = `(?:${[
 const KEY = '(?:[a-zA-Z0-9_.\\-]+:)?[a-zA-Z0-9](?:[a-zA-Z0-9_.\\/\\-]*[a-zA-Z0-9])?';
 const REQUIREMENT = `(?:!?\\s*${KEY}|${KEY}\\s*(?:==?|!=)\\s*[^\\s,()=!]*|${KEY}\\s+(?:in|notin)\\s*\\([^()]*\\))`;
 
+const TCP_FLAG = `(?:${TCP_FLAGS.map(anyCase).join('|')})`;
+
 const CLOCK = '(?:[01][0-9]|2[0-3]):[0-5][0-9]';
 const DATE = '[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])';
 
 export const PATTERNS = {
   protocol: whole(...Object.keys(PROTOCOLS).map(anyCase), '[01]?[0-9]{1,2}', '2[0-4][0-9]', '25[0-5]'),
+  tcpFlags: `^${TCP_FLAG}(?:,${TCP_FLAG})*$`,
+  uuid: '^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}$',
   pod: '^[^\\/]+(?:\\/[^\\/]*)?$',
   label: `^\\s*${REQUIREMENT}\\s*(?:,\\s*${REQUIREMENT}\\s*)*$`,
   ip: whole(`${IPV4}(?:\\/(?:3[0-2]|[12]?[0-9]))?`, `${IPV6}(?:\\/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9]))?`),

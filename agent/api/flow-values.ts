@@ -1,6 +1,7 @@
 /** How the values of /v1/flows's fields are written. Each returns undefined for what it cannot read. */
 import { dropReasonNumbers } from '../flow/drop-reason.ts';
 import { type AddressRange, IPPROTO } from '../flow/filter.ts';
+import { TCP_FLAG_NAMES } from '../flow/flow.ts';
 import { addressBytes, familyOf, parsePrefix, prefixAddress, prefixLength } from '../model/address.ts';
 import { RESERVED_IDENTITIES, type ReservedName } from '../model/identity.ts';
 
@@ -18,6 +19,15 @@ export function parseProtocol(text: string): readonly number[] | undefined {
   const name = Object.keys(PROTOCOLS).find((known) => known.toLowerCase() === text.toLowerCase());
   if (name !== undefined) return PROTOCOLS[name];
   return /^[0-9]{1,3}$/.test(text) && Number(text) <= 255 ? [Number(text)] : undefined;
+}
+
+/** By their bits in the TCP header, the lowest first. */
+export const TCP_FLAGS = TCP_FLAG_NAMES;
+
+/** "SYN,ACK" in any case: the bits of all of them. */
+export function parseTcpFlags(text: string): number | undefined {
+  const bits = text.split(',').map((name) => (TCP_FLAGS as readonly string[]).indexOf(name.toUpperCase()));
+  return bits.includes(-1) ? undefined : bits.reduce((mask, bit) => mask | (1 << bit), 0);
 }
 
 /** Weir's reason numbers. */

@@ -47,6 +47,12 @@ export const allOf =
   (flow) =>
     clauses.every((clause) => clause(flow));
 
+/** Where all hold, it does not. */
+export const notAllOf = (clauses: readonly Clause[]): Clause => {
+  const all = allOf(clauses);
+  return (flow) => !all(flow);
+};
+
 export const byVerdict =
   (verdicts: readonly Verdict[]): Clause =>
   (flow) =>

@@ -16,11 +16,24 @@ export interface Flag {
   readonly choices?: readonly string[];
   /** May be given more than once. */
   readonly repeat?: boolean;
+  /** May stand behind the switch {@link NOT}, which turns it around. */
+  readonly negatable?: boolean;
   readonly sentence: string;
 }
 
+/** The switch before a flag that is to be turned around, in commands that have it. */
+export const NOT = 'not';
+
+/** What a flag's values behind {@link NOT} are kept by. */
+export function notName(name: string): string {
+  return `${NOT} ${name}`;
+}
+
 export interface ParsedFlags {
-  /** Values as written, by flag name, in order; a switch has "true" or "false". Flags not given are absent. */
+  /**
+   * Values as written, by flag name, in order; a switch has "true" or "false". Flags not given are absent. Those behind --not
+   * are by their {@link notName}.
+   */
   readonly values: ReadonlyMap<string, readonly string[]>;
   /** Words that are no flags, in order. */
   readonly words: readonly string[];
@@ -34,7 +47,20 @@ export function parseFlags(args: readonly string[], flags: readonly Flag[]): Par
   const errors: string[] = [];
   const rest = [...args];
 
+  let isTurned = false;
+  const turn = (attached: string | undefined): void => {
+    if (attached !== undefined) errors.push(`--${NOT} needs a filter behind it, and no value`);
+    isTurned = true;
+  };
+
   const take = (flag: Flag, written: string, attached: string | undefined): void => {
+    if (isTurned && !flag.negatable) errors.push(`--${NOT} needs a filter behind it, not ${written}`);
+    if (flag.name === NOT) {
+      turn(attached);
+      return;
+    }
+    const name = isTurned && flag.negatable ? notName(flag.name) : flag.name;
+    isTurned = false;
     let value = attached;
     if (flag.value === undefined) {
       value ??= 'true';
@@ -50,8 +76,8 @@ export function parseFlags(args: readonly string[], flags: readonly Flag[]): Par
       const expected = `expected one of ${flag.choices.join(', ')}`;
       errors.push(`${written}: ${expected}, got ${quote(value)}${didYouMean(value, flag.choices)}`);
     }
-    const before = values.get(flag.name);
-    if (!before) values.set(flag.name, [value]);
+    const before = values.get(name);
+    if (!before) values.set(name, [value]);
     else if (flag.repeat) before.push(value);
     else errors.push(`${written} was given more than once`);
   };
@@ -94,6 +120,7 @@ export function parseFlags(args: readonly string[], flags: readonly Flag[]): Par
       words.push(word);
     }
   }
+  if (isTurned) errors.push(`--${NOT} needs a filter behind it`);
   return { values, words, errors };
 }
 

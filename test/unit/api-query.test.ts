@@ -3,7 +3,14 @@ import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import { PATTERNS } from '../../agent/api/flow-patterns.ts';
 import { FLOW_QUERY_SCHEMA } from '../../agent/api/flow-query.ts';
-import { parseIdentity, parsePod, parseProtocol, parseRange, parseTime } from '../../agent/api/flow-values.ts';
+import {
+  parseIdentity,
+  parsePod,
+  parseProtocol,
+  parseRange,
+  parseTcpFlags,
+  parseTime,
+} from '../../agent/api/flow-values.ts';
 import { parseCursor } from '../../agent/flow/cursor.ts';
 import { parseLabelSelector } from '../../agent/flow/label-selector.ts';
 import { suite } from '../kit/suite.ts';
@@ -43,6 +50,16 @@ const PRECISE: readonly [string, RegExp][] = [
   [`cursor=${fake.history.run}-99`, /^cursor: expected the cursor of an earlier page$/],
   ['cursor=MDEyMw', /^cursor: expected the cursor of an earlier page, .*got "MDEyMw"$/],
   ['identity=nobody', /^identity: expected a number or one of .*, got "nobody"$/],
+  ['tcp_flags=SYN,NS', /^tcp_flags: expected names of TCP flags such as "SYN,ACK", got "SYN,NS"$/],
+  ['uuid=x', /^uuid: expected the uuid of a flow, got "x"$/],
+  ['not=x', /^not: expected a field that filters and its value, such as "verdict=DROPPED", got "x"$/],
+  ['not=verdikt=DROPPED', /^not: expected a field that .*, got "verdikt=DROPPED"; did you mean verdict\?$/],
+  ['not=reply=true', /^not: expected a field that/],
+  ['not=verdict=DROPED', /^not: verdict: expected one of FORWARDED, DROPPED, AUDIT, got "DROPED"$/],
+  ['not=port=65536', /^not: port: expected a number from 1 to 65535, got "65536"$/],
+  ['not=ip_version=5', /^not: ip_version: expected one of 4, 6, got "5"$/],
+  ['not=ip=1.2.3', /^not: ip: expected an IP address or a CIDR, got "1.2.3"$/],
+  ['not=uuid=x', /^not: uuid: expected the uuid of a flow, got "x"$/],
   ['label=app%3D%3D%3D', /^label: expected requirements such as .*, got "app==="$/],
 ];
 for (const [query, message] of PRECISE) {
@@ -106,6 +123,8 @@ test('anything but reading is refused', async () => {
 test('what the OpenAPI document describes is what is read', () => {
   const readers: Record<keyof typeof PATTERNS, (text: string) => unknown> = {
     protocol: parseProtocol,
+    tcpFlags: parseTcpFlags,
+    uuid: (text) => text,
     pod: parsePod,
     label: parseLabelSelector,
     ip: parseRange,
@@ -115,6 +134,8 @@ test('what the OpenAPI document describes is what is read', () => {
   };
   const examples: Record<keyof typeof PATTERNS, readonly string[]> = {
     protocol: ['TCP', 'sctp', 'ICMPv6', '0', '132', '255'],
+    tcpFlags: ['SYN', 'syn,Ack,CWR'],
+    uuid: ['01234567-89ab-8cde-af01-000000000001'],
     pod: ['web', 'default/web-1', 'default/'],
     label: ['app', '!debug', 'k8s:app=web', 'a==b, c != d', 'tier in (a, b),!x', 'app.kubernetes.io/name notin ()'],
     ip: [

@@ -515,7 +515,27 @@ const queries: readonly [string, string][] = [
   ['--traffic-direction INGRESS -6', '?direction=ingress&ip_version=6&last=20'],
   ['--ip-version v4 --reply=false', '?ip_version=4&reply=false&last=20'],
   ['--workload web', '?workload=web&last=20'],
+  ['--tcp-flags syn,ack --interface weir1', '?tcp_flags=syn,ack&interface=weir1&last=20'],
+  ['--snat-ip 10.96.0.1 --uuid u', '?source_xlated=10.96.0.1&uuid=u&last=20'],
+  ['--not --verdict dropped', '?not=verdict=DROPPED&last=20'],
+  ['--pod a --not --to-port 80 --not -n b --port 81', '?pod=a&port=81&not=namespace=b&not=to_port=80&last=20'],
+  ['--not -n shop --not --pod web', '?not=pod=shop/web&last=20'],
+  ['--not -t trace', '?not=type=new&not=type=reply&not=type=update&not=type=end&last=20'],
+  ['--not -6 --traffic-direction egress', '?direction=egress&not=ip_version=6&last=20'],
 ];
+for (const [line, said] of [
+  ['--not', /^weir: --not needs a filter behind it\n/],
+  ['--verdict DROPPED --not', /^weir: --not needs a filter behind it\n/],
+  ['--not --not --verdict DROPPED', /^weir: --not needs a filter behind it, not --not\n/],
+  ['--not --last 5', /^weir: --not needs a filter behind it, not --last\n/],
+  ['--not=false --verdict DROPPED', /^weir: --not needs a filter behind it, and no value\n/],
+] as const) {
+  test(`observe ${line} is refused`, async (context) => {
+    const { code, err } = await weir(context, `observe ${line}`);
+    assert.is(code, 2);
+    assert.match(err, said);
+  });
+}
 for (const [line, query] of queries) {
   test(`observe ${line} asks ${query}`, async (context) => {
     context.answers['/v1/flows'] = () => page([]);

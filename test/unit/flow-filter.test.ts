@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import { type CheckedFlowQuery, readFlowQuery } from '../../agent/api/flow-query.ts';
 import { parseTime } from '../../agent/api/flow-values.ts';
-import { Direction, DropReason, EventType } from '../../agent/datapath/layout.gen.ts';
+import { Direction, DropReason, EndpointLimits, EventType } from '../../agent/datapath/layout.gen.ts';
 import { IPPROTO } from '../../agent/flow/filter.ts';
 import { parseLabelSelector } from '../../agent/flow/label-selector.ts';
 import { addressBytes, type Family, formatPrefix, prefixContains } from '../../agent/model/address.ts';
@@ -54,6 +54,19 @@ const TABLE: readonly [CheckedFlowQuery, number[]][] = [
   [{ protocol: ['ICMPv4'] }, [7]],
   [{ protocol: ['58', 'UDP'] }, [6, 8]],
   [{ ip_version: [6] }, [6, 8]],
+  [{ tcp_flags: ['syn'] }, [1, 2, 3, 4, 5]],
+  [{ tcp_flags: ['SYN,ACK', 'FIN'] }, []],
+  [{ uuid: ['00000000-0000-8000-a000-000000000001'] }, []],
+  [{ interface: ['weir1'] }, []],
+  [{ source_xlated: ['0.0.0.0/0'] }, []],
+  [{ not: ['verdict=DROPPED'] }, [1, 2, 5, 6, 7, 8]],
+  [{ not: ['verdict=DROPPED', 'verdict=AUDIT'] }, [1, 2, 5, 6, 7]],
+  // as in Hubble: left out is what all of it is true of
+  [{ not: ['verdict=DROPPED', 'drop_reason=policy_denied'] }, [1, 2, 4, 5, 6, 7, 8]],
+  [{ not: ['pod=default/front'] }, [4, 5]],
+  [{ not: ['to_pod=default/front'], protocol: ['TCP'] }, [1, 3, 4, 5]],
+  [{ not: ['port=8080', 'protocol=TCP', 'ip_version=4'] }, [3, 5, 6, 7, 8]],
+  [{ not: ['label=app=frontend'] }, [4, 5]],
   [{ pod: ['default/front'] }, [1, 2, 3, 6, 7, 8]],
   [{ pod: ['front'] }, [1, 2, 3, 6, 7, 8]],
   [{ from_pod: ['default/front'] }, [1, 3, 6, 7, 8]],
@@ -90,6 +103,20 @@ const TABLE: readonly [CheckedFlowQuery, number[]][] = [
 for (const [query, expected] of TABLE) {
   test(JSON.stringify(query), async () => assert.equal(await kept(query), expected));
 }
+
+test('a flow by its uuid, its device, and the address its Service is seen at', async () => {
+  const { history, endpoints } = r.makeHistory(10);
+  endpoints.set(r.FRONTEND.id, { ...r.podName('frontend-abc', r.FRONTEND), interface: 'weir1' });
+  const reply = { from: r.BACKEND, to: r.FRONTEND, flags: 1, service: '10.96.0.1', servicePort: 80 };
+  const ifindex = EndpointLimits.ENDPOINT_IFINDEX_BASE + r.FRONTEND.id;
+  history.listener(r.batch(r.event({ ifindex }), r.event(reply)), 2, 0);
+  const found = async (query: CheckedFlowQuery) => (await history.page(readFlowQuery(query, 0))).flows;
+  const [first, second] = await found({});
+  assert.equal(await found({ uuid: [second?.uuid ?? ''] }), [second]);
+  assert.equal(await found({ interface: ['weir1'] }), [first]);
+  assert.equal(await found({ source_xlated: ['10.96.0.0/16'] }), [second]);
+  assert.equal(await found({ not: [`uuid=${first?.uuid}`] }), [second]);
+});
 
 const REFUSED: readonly [CheckedFlowQuery, RegExp][] = [
   [{ ip: ['10.1.0.300'] }, /^ip: expected an IP address or a CIDR, got "10.1.0.300"$/],

@@ -1,6 +1,6 @@
 /** The filters of `weir observe`: Hubble's flags, and the fields of GET /v1/flows they stand for. */
 import { didYouMean } from '../../model/did-you-mean.ts';
-import type { Flag } from '../../run/flags.ts';
+import { type Flag, NOT, notName } from '../../run/flags.ts';
 import type { Query } from '../client.ts';
 import { type FlagValues, UsageError } from '../command.ts';
 
@@ -51,6 +51,15 @@ const PLAIN: readonly (Flag & { readonly field: string; readonly upper?: boolean
     field: 'drop_reason',
     sentence: 'Why it was dropped: POLICY_DENIED, policy_denied, ...',
   },
+  { name: 'tcp-flags', value: 'SYN,ACK', field: 'tcp_flags', sentence: 'TCP flags that are all set' },
+  { name: 'interface', value: 'NAME', field: 'interface', sentence: 'Device of a pod, on its node' },
+  {
+    name: 'snat-ip',
+    value: 'ADDRESS|CIDR',
+    field: 'source_xlated',
+    sentence: "Of replies through a Service: the virtual address that their client sees as the source's",
+  },
+  { name: 'uuid', value: 'UUID', field: 'uuid', sentence: 'The flow itself' },
 ];
 
 /** Hubble's and Cilium monitor's names of event types, and which of our events they are. */
@@ -65,7 +74,8 @@ const TYPES: Readonly<Record<string, readonly string[]>> = {
   audit: ['audit'],
 };
 
-export const FILTER_FLAGS: readonly Flag[] = [
+/** What may stand behind --not. */
+const TURNABLE: readonly Flag[] = [
   ...SIDED.flatMap(({ name, short, value, sentence }) =>
     SIDES.map(({ flag, words }) => ({
       name: `${flag}${name}`,
@@ -92,31 +102,50 @@ export const FILTER_FLAGS: readonly Flag[] = [
   { name: 'ip-version', value: '4|6', sentence: 'IP version; also -4 and -6' },
   { name: 'ipv4', short: '4', sentence: 'Only IPv4' },
   { name: 'ipv6', short: '6', sentence: 'Only IPv6' },
+];
+
+export const FILTER_FLAGS: readonly Flag[] = [
+  ...TURNABLE.map((flag) => ({ ...flag, negatable: true })),
+  {
+    name: NOT,
+    sentence: 'Turns the filter behind it around; of several such, flows that all are true of are left out',
+  },
   { name: 'reply', sentence: 'Only packets of the responder; --reply=false: only of the initiator' },
 ];
 
 /** The fields of the query. Throws UsageError for what only the client can know to be wrong. */
 export function filterQuery(flags: FlagValues): Query {
+  const reply = flags.one('reply');
+  const unwanted = Object.entries(fieldsOf(flags, notName)).flatMap(([field, values]) =>
+    [values ?? []].flat().map((value) => `${field}=${value}`),
+  );
+  return {
+    ...fieldsOf(flags, (name) => name),
+    ...(reply !== undefined && { reply }),
+    ...(unwanted.length > 0 && { not: unwanted }),
+  };
+}
+
+/** @param keptBy what the values of a flag are kept by */
+function fieldsOf(flags: FlagValues, keptBy: (name: string) => string): Query {
   const query: Record<string, string | readonly string[]> = {};
   for (const { name, field } of SIDED) {
     for (const side of SIDES) {
-      const values = flags.all(side.flag + name);
+      const values = flags.all(keptBy(side.flag + name));
       if (values.length > 0) query[side.field + field] = values;
     }
   }
   for (const side of SIDES) qualifyPods(query, side.field);
   for (const { name, field, upper } of PLAIN) {
-    const values = flags.all(name).map((value) => (upper ? value.toUpperCase() : value));
+    const values = flags.all(keptBy(name)).map((value) => (upper ? value.toUpperCase() : value));
     if (values.length > 0) query[field] = values;
   }
-  const types = flags.all('type').flatMap(eventsOfType);
+  const types = flags.all(keptBy('type')).flatMap(eventsOfType);
   if (types.length > 0) query.type = types;
-  const direction = flags.one('traffic-direction');
+  const direction = flags.one(keptBy('traffic-direction'));
   if (direction !== undefined) query.direction = direction.toLowerCase();
-  const version = ipVersion(flags);
+  const version = ipVersion(flags, keptBy);
   if (version !== undefined) query.ip_version = version;
-  const reply = flags.one('reply');
-  if (reply !== undefined) query.reply = reply;
   return query;
 }
 
@@ -139,11 +168,11 @@ function eventsOfType(type: string): readonly string[] {
   throw new UsageError(`--type: expected one of ${names.join(', ')}, got "${type}"${didYouMean(type, names)}`);
 }
 
-function ipVersion(flags: FlagValues): string | undefined {
+function ipVersion(flags: FlagValues, keptBy: (name: string) => string): string | undefined {
   const written = [
-    flags.one('ip-version')?.replace(/^v/, ''),
-    flags.on('ipv4') ? '4' : undefined,
-    flags.on('ipv6') ? '6' : undefined,
+    flags.one(keptBy('ip-version'))?.replace(/^v/, ''),
+    flags.on(keptBy('ipv4')) ? '4' : undefined,
+    flags.on(keptBy('ipv6')) ? '6' : undefined,
   ];
   const versions = written.filter((version) => version !== undefined);
   if (versions.length > 1) throw new UsageError('only one of --ip-version, -4 and -6 can be used');
