@@ -154,6 +154,16 @@ for (const settings of ACCEPTED)
     assert.is(read.source, 'kubernetes');
   });
 
+for (const settings of [[], ['daemon.runPath=/run/node1'], ['extraConfig.apiSocket=/run/weir/other.sock']])
+  test(`weir in the agent’s container asks this agent, with ${settings.join(' ') || 'nothing set'}`, async () => {
+    const all = await manifests(...settings);
+    const [{ env }] = named(all, 'DaemonSet', 'weir').spec.template.spec.containers;
+    const given = (env as { name: string; value?: string }[]).find(({ name }) => name === 'WEIR_SERVER')?.value;
+    const config = named(all, 'ConfigMap', 'weir-config').data['config.yaml'];
+    const read = readConfig({ args: ['--config=/x'], environment: { WEIR_SERVER: given }, readFile: () => config });
+    assert.is(given, `unix://${read.apiSocket}`);
+  });
+
 test('values become settings', async () => {
   const all = await manifests(
     ...['routingMode=native', 'devices={eth0,eth1}', 'ipv6.enabled=false', 'MTU=1400', 'policyCIDRMatchMode={nodes}'],

@@ -93,6 +93,9 @@ capabilities:
   valueFrom:
     fieldRef:
       fieldPath: spec.nodeName
+# Whom `weir` in this container asks, and the `weir` on other machines through it.
+- name: WEIR_SERVER
+  value: unix://{{ .Values.extraConfig.apiSocket | default (printf "%s/api.sock" .Values.daemon.runPath) }}
 {{ include "weir.apiServerEnv" . }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
