@@ -21,13 +21,17 @@ export function createDenial({ lists, file, set }: DenialOptions): Denial {
   let inForce:
     | { readonly lists: ReadonlyMap<Prefix, string>; readonly file: string; readonly keep: string }
     | undefined;
+  /** What the file said last; undefined: nothing, or it was never there. */
+  let lastRead: DenyFile['prefixes'] | undefined;
   let problems: readonly Problem[] = [];
 
   return {
     async update(keep) {
       const now = { lists: lists.prefixes(), file: await signature(file), keep: [...keep].sort().join() };
       if (inForce?.lists === now.lists && inForce.file === now.file && inForce.keep === now.keep) return;
-      const written: DenyFile = file === '' ? { prefixes: new Map(), problems: [] } : await readDenyFile(file);
+      const written: DenyFile =
+        file === '' ? { prefixes: new Map(), problems: [] } : await readDenyFile(file, lastRead);
+      if (written.prefixes.size > 0 || lastRead) lastRead = written.prefixes;
       const denied = withoutOwn(new Map([...now.lists, ...written.prefixes]), keep);
       await set(denied.prefixes);
       inForce = now;

@@ -63,14 +63,15 @@ function covering(address: Address): Prefix[] {
 
 /**
  * The file of --deny-cidrs-file: a prefix a line, `#` begins a comment. What cannot be read is a problem, and the rest
- * counts; a file that is not there denies nothing, which is a problem too.
+ * counts; a file that is not there is a problem too, and says what it said `before`, if it was read at all: editors put a
+ * new one in its place, and nobody is let in meanwhile.
  */
-export async function readDenyFile(path: string): Promise<DenyFile> {
+export async function readDenyFile(path: string, before?: DenyFile['prefixes']): Promise<DenyFile> {
   try {
     return parseDenyFile(path, await readFile(path, 'utf8'));
   } catch (error) {
-    const message = `nothing of ${path} is denied: ${(error as Error).message}`;
-    return { prefixes: new Map(), problems: [problem(path, message)] };
+    const then = before ? `what ${path} said before stays denied` : `nothing of ${path} is denied`;
+    return { prefixes: before ?? new Map(), problems: [problem(path, `${then}: ${(error as Error).message}`)] };
   }
 }
 

@@ -62,6 +62,13 @@ test('a file counts too; what cannot be read in it is named by its line', async 
       denial.problems().map(({ line, message }) => `${line} ${message}`),
       ['4 expected a prefix such as 203.0.113.0/24, found "nonsense"'],
     );
+    rmSync(file); // As editors do for a moment.
+    await denial.update(KEEP);
+    assert.is(written.at(-1), '198.51.100.7/32 203.0.113.0/24', 'nothing is let in because a file is away');
+    assert.match(denial.problems()[0]?.message ?? '', /what .* said before stays denied: ENOENT/);
+    writeFileSync(file, '198.51.100.7\n');
+    await denial.update(KEEP);
+    assert.equal([written.at(-1), denial.problems()], ['198.51.100.7/32', []]);
   } finally {
     rmSync(folder, { recursive: true });
   }
