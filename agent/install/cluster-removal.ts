@@ -1,6 +1,7 @@
 /**
  * The end of `helm uninstall`, done once for the cluster: waits until every node has been cleaned (a pod of the DaemonSet
- * weir-cleanup is ready where that is so), then removes what the agents left in the API server.
+ * weir-cleanup is ready where that is so), removes what the agents left in the API server, and at last that DaemonSet. Helm
+ * must not: it would also when a node is not clean, and nobody would clean that one when it comes back.
  */
 import { WeirError } from '../errors.ts';
 import type { KubernetesClient, KubernetesObject } from '../kubernetes/client.ts';
@@ -8,6 +9,7 @@ import { collectionPath, objectPath, type Resource } from '../kubernetes/path.ts
 
 const DAEMON_SETS: Resource = { apiVersion: 'apps/v1', plural: 'daemonsets' };
 const NODES: Resource = { apiVersion: 'v1', plural: 'nodes' };
+const CONFIG_MAPS: Resource = { apiVersion: 'v1', plural: 'configmaps' };
 const PODS: Resource = { apiVersion: 'v1', plural: 'pods' };
 /** Keeps pods away from nodes whose agent is not ready: nobody would take it away any more. */
 const TAINT = 'node.weir.dev/agent-not-ready';
@@ -43,6 +45,25 @@ export interface WaitOptions {
   readonly daemonSet: string;
   /** How long all nodes together may take, milliseconds. */
   readonly timeoutMs: number;
+}
+
+/**
+ * All of it; `tell` hears what was done, a sentence each. What agents left goes also when a node is not clean: they are gone,
+ * and the taint keeps pods from every node. @throws as {@link waitForNodes}, or what the API server says
+ */
+export async function finishRemoval(options: WaitOptions, tell: (change: string) => void): Promise<void> {
+  const { client, namespace, daemonSet } = options;
+  let failure: unknown;
+  try {
+    tell(`${await waitForNodes(options)} nodes are clean`);
+  } catch (error) {
+    failure = error;
+  }
+  for (const change of await removeState(client)) tell(change);
+  if (failure !== undefined) throw failure;
+  // The ConfigMap has its name.
+  for (const resource of [DAEMON_SETS, CONFIG_MAPS])
+    await unlessGone(client.remove(objectPath(resource, namespace, daemonSet)));
 }
 
 /**

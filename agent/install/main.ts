@@ -8,7 +8,7 @@ import { createClient, type KubernetesClient } from '../kubernetes/client.ts';
 import { connect } from '../kubernetes/connection.ts';
 import { didYouMean } from '../model/did-you-mean.ts';
 import { type Flag, parseFlags } from '../run/flags.ts';
-import { removeState, waitForNodes } from './cluster-removal.ts';
+import { finishRemoval } from './cluster-removal.ts';
 import { removeCniConfiguration } from './cni.ts';
 import { cniFilesOf } from './cni-files.ts';
 import { applyDefinitions, definitionsOf } from './definitions.ts';
@@ -20,8 +20,8 @@ const USAGE = `Usage: weir-install VERB [flags]
                    [--kubeconfig FILE]
   remove           takes everything of Weir off this node; flags are those of weir-agent, e.g. --config FILE
   remove-cni       only the CNI configuration: others that were put aside are in force again; flags as for remove
-  finish-removal   waits for the DaemonSet of the cleanup, then deletes what agents left in the API server:
-                   [--namespace kube-system] [--daemonset weir-cleanup] [--timeout SECONDS, else 300] [--kubeconfig FILE]
+  finish-removal   waits for the DaemonSet of the cleanup, deletes what agents left in the API server, then that DaemonSet:
+                   [--namespace kube-system] [--daemonset weir-cleanup] [--timeout SECONDS, else 240] [--kubeconfig FILE]
 `;
 
 /** How long an agent may take to end: its own limit is 10 s, and the kubelet kills it after 15. */
@@ -45,16 +45,14 @@ const VERBS: Readonly<Record<string, (args: readonly string[]) => Promise<void>>
   'remove-cni': async (args) => tellAll(await removeCniConfiguration(cniFilesOf(nodeConfig(args)))),
   async 'finish-removal'(args) {
     const flags = clusterFlags(args, REMOVAL_FLAGS);
-    const timeoutMs = seconds(flags.get('timeout') ?? '300') * 1000;
-    const client = await clientOf(flags);
-    const nodes = await waitForNodes({
-      client,
+    const timeoutMs = seconds(flags.get('timeout') ?? '240') * 1000;
+    const options = {
+      client: await clientOf(flags),
       namespace: flags.get('namespace') ?? 'kube-system',
       daemonSet: flags.get('daemonset') ?? 'weir-cleanup',
       timeoutMs,
-    });
-    tell(`${nodes} nodes are clean`);
-    tellAll(await removeState(client));
+    };
+    await finishRemoval(options, tell);
   },
 };
 

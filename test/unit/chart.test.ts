@@ -137,6 +137,21 @@ for (const [path, accepted, refused] of WRITTEN)
     assert.equal(refused.filter(takes), []);
   });
 
+test('a removal that takes too long says so before Helm gives up on it', () => {
+  const helmWaitsSeconds = 300; // `helm uninstall --timeout`, for each hook
+  const startsWithinSeconds = 30;
+  assert.ok(Number(valueAt('cleanup.timeoutSeconds')) + startsWithinSeconds <= helmWaitsSeconds);
+});
+
+test('Helm deletes what cleans the nodes only before it makes it anew, also when some node is not clean', () => {
+  // Of hooks that succeeded it deletes those with hook-succeeded when a later one fails (Helm 3, execHook).
+  const policies = [...text('templates/cleanup/nodes.yaml').matchAll(/hook-delete-policy: ([a-z,-]+)/g)];
+  assert.equal(
+    policies.map(([, policy]) => policy),
+    ['before-hook-creation'],
+  );
+});
+
 test('its version is that of the package, and so is the image', () => {
   const { version, appVersion } = parse(text('Chart.yaml'));
   assert.is(version, packageJson.version);

@@ -1,7 +1,7 @@
 /** The end of an uninstallation, with kubelets that write their Nodes meanwhile. */
 import * as assert from 'uvu/assert';
 import { WeirError } from '../../agent/errors.ts';
-import { removeState, waitForNodes } from '../../agent/install/cluster-removal.ts';
+import { finishRemoval, removeState, waitForNodes } from '../../agent/install/cluster-removal.ts';
 import { tryCommand } from '../kit/command.ts';
 import { suite } from '../kit/suite.ts';
 
@@ -68,6 +68,44 @@ test('nodes are waited for, also while the API server is away for a moment', asy
   answers.push(new WeirError('API_UNREACHABLE', 'get', 'no answer'));
   const late = await waitForNodes({ ...options, daemonSet: 'weir-cleanup', timeoutMs: 0 }).catch((e) => e);
   assert.is(late.code, 'API_UNREACHABLE');
+});
+
+/** The last Job of `helm uninstall`, where so many of two nodes are clean: what it says, what it removes, how it ends. */
+async function finished(numberReady: number) {
+  const { nodes, client: rest } = cluster(0);
+  const removed: string[] = [];
+  const status = { observedGeneration: 1, desiredNumberScheduled: 2, numberReady };
+  const client = {
+    ...rest,
+    get: async () => ({ metadata: { name: 'weir-cleanup', generation: 1 }, status }),
+    list: async (path: string, options: { labelSelector?: string }) =>
+      path.endsWith('/pods') && options.labelSelector === 'app.kubernetes.io/name=weir-cleanup'
+        ? { items: [{ metadata: { name: 'x' }, spec: { nodeName: 'away' } }] }
+        : rest.list(path),
+    remove: async (path: string) => void removed.push(path),
+  } as unknown as Parameters<typeof removeState>[0];
+  const told: string[] = [];
+  const options = { client, namespace: 'x', daemonSet: 'weir-cleanup', timeoutMs: 0 };
+  const error = await finishRemoval(options, (change) => told.push(change)).catch((cause: WeirError) => cause);
+  const tainted = nodes.filter(({ spec }) => spec.taints.some(({ key }) => key === KEY));
+  return { removed, told, error, tainted };
+}
+
+test('when every node is clean, what cleaned them goes too', async () => {
+  const { removed, told, error, tainted } = await finished(2);
+  assert.is(error, undefined);
+  assert.equal(removed, [
+    '/apis/apps/v1/namespaces/x/daemonsets/weir-cleanup',
+    '/api/v1/namespaces/x/configmaps/weir-cleanup',
+  ]);
+  assert.is(told[0], '2 nodes are clean');
+  assert.is(tainted.length, 0);
+});
+
+test('a node that is away keeps what will clean it, and nothing else', async () => {
+  const { removed, error, tainted } = await finished(1);
+  assert.match((error as WeirError).message, /^not clean after 0 s: away; the DaemonSet weir-cleanup goes on/);
+  assert.equal([removed, tainted.length], [[], 0]);
 });
 
 test.run();
