@@ -74,6 +74,15 @@ export async function* listPages<T extends KubernetesObject>(
   }
 }
 
+/** The present version of the collection, of a list of one. */
+export async function presentVersion(transport: Transport, request: ListRequest): Promise<string> {
+  const { signal, pageDeadlineMs: deadlineMs, fieldSelector, labelSelector } = request;
+  const path = withQuery(request.path, { fieldSelector, labelSelector, limit: '1' });
+  const accept = acceptOf(request.metadataOnly, true);
+  const answer = await transport.json({ method: 'GET', path, accept, signal, deadlineMs });
+  return readList(answer, operationOf({ method: 'GET', path })).resourceVersion;
+}
+
 function readList<T extends KubernetesObject>(
   answer: unknown,
   operation: string,

@@ -5,7 +5,7 @@ import { ApiError, errorOfAnswer, unreachable } from './api-error.ts';
 import type { KubernetesObject, Selectors } from './client.ts';
 import { isNotNewer, KnownObjects, OutOfOrder } from './known-objects.ts';
 import { LineSplitter, LineTooLong } from './lines.ts';
-import { acceptOf, listPages, withQuery } from './list.ts';
+import { acceptOf, listPages, presentVersion, withQuery } from './list.ts';
 import { sleep } from './rate-limit.ts';
 import type { Transport } from './transport.ts';
 import { readEvent, Unreadable } from './watch-event.ts';
@@ -155,7 +155,7 @@ class Watched<T extends KubernetesObject> {
       try {
         if (this.#version === undefined || startMs >= this.#relistAtMs) await this.#list();
         const watchStartMs = this.#clock.nowMs();
-        await this.#watch();
+        if (await this.#watch()) await this.#compareVersions();
         // The server ended it, which is usual; one that ends at once each time must not become a storm.
         failures = this.#clock.nowMs() - watchStartMs < HEALTHY_MS ? failures + 1 : 0;
       } catch (cause) {
@@ -224,8 +224,19 @@ class Watched<T extends KubernetesObject> {
     this.#options.onSynced();
   }
 
-  /** Returns when the server ends the watch, or says nothing any more; rejects with everything else. */
-  async #watch(): Promise<void> {
+  /**
+   * A watch that is silent may be one from a version of the future: after etcd was restored from a backup the API server takes
+   * it, and leaves out all that happens until it comes to that version again.
+   */
+  async #compareVersions(): Promise<void> {
+    const present = await presentVersion(this.#transport, { ...this.#options, pageDeadlineMs: this.#times.answerMs });
+    if (this.#version !== undefined && present !== this.#version && isNotNewer(present, this.#version)) {
+      this.#version = undefined;
+    }
+  }
+
+  /** True when the server said nothing any more, false when it ended the watch; rejects with everything else. */
+  async #watch(): Promise<boolean> {
     const { path, fieldSelector, labelSelector, metadataOnly, signal } = this.#options;
     const query = {
       fieldSelector,
@@ -278,6 +289,7 @@ class Watched<T extends KubernetesObject> {
       signal.removeEventListener('abort', onAbort);
       stream.destroy();
     }
+    return isStalled;
   }
 
   /** The events that came together are told together, also those before one that cannot be understood. */

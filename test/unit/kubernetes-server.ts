@@ -95,6 +95,16 @@ export class FakeApiServer {
     this.#events = [];
   }
 
+  /** As after etcd was restored from a backup: the objects of then, versions that were given once are given again. */
+  restore(backup: ReadonlyMap<string, KubernetesObject>, version: string): void {
+    this.cut();
+    this.objects.clear();
+    for (const [name, object] of backup) this.objects.set(name, object);
+    this.#version = Number(version);
+    this.#compacted = 0;
+    this.#events = [];
+  }
+
   /** Breaks all watches off. */
   cut(): void {
     for (const { response } of this.watchers) response.destroy();

@@ -227,6 +227,21 @@ test('a watch that says nothing any more is opened anew from where it was, which
   await follower.stop();
 });
 
+test('after a restore from a backup a watch from a version of the future is silent: versions are compared, and listed again', async () => {
+  await using api = await new FakeApiServer().start();
+  api.put('kept');
+  const [backup, then] = [new Map(api.objects), api.version];
+  api.put('lost');
+  for (let i = 0; i < 20; i++) api.put('kept');
+  const follower = follow(clientOf(api, { stallMs: 50 }));
+  await settled(api, follower);
+  api.restore(backup, then);
+  api.put('new');
+  await settled(api, follower);
+  assert.is(follower.watch.state().lists, 2, 'a watch that is silent because nothing happens costs no list');
+  await follower.stop();
+});
+
 test('429 is waited for as long as the server says, 500 is tried again, a page of a proxy is no answer', async () => {
   await using api = await new FakeApiServer().start();
   api.put('a');
