@@ -3,6 +3,7 @@ import type { StoredFlow } from './decode.ts';
 import { DESTINATION, SOURCE } from './decode.ts';
 import { IPPROTO } from './filter.ts';
 import { type Layer4, type Ports, TCP_FLAG_NAMES, type TcpFlags } from './flow.ts';
+import { icmpText } from './icmp.ts';
 
 /** `{ l4 }`, or nothing for a protocol Hubble has no field for. */
 export function layer4(flow: StoredFlow): { l4?: Layer4 } {
@@ -50,10 +51,10 @@ export function summary(flow: StoredFlow): string {
   }
 }
 
-/** Type of an ICMP message: "EchoRequest", or "type/code" where it has no name; undefined for what is no ICMP. */
+/** Kind of an ICMP message, as {@link icmpText} writes it; undefined for what is no ICMP. */
 export function icmpName({ protocol, icmpType, icmpCode }: StoredFlow): string | undefined {
   if (protocol !== IPPROTO.ICMP && protocol !== IPPROTO.ICMPV6) return undefined;
-  return (protocol === IPPROTO.ICMP ? ICMP4_TYPES : ICMP6_TYPES)[icmpType] ?? `${icmpType}/${icmpCode}`;
+  return icmpText(protocol === IPPROTO.ICMP ? 4 : 6, icmpType, icmpCode);
 }
 
 const PROTOCOL_NAMES: Readonly<Record<number, string>> = {
@@ -76,26 +77,3 @@ function ports(flow: StoredFlow): Ports {
 function tcpFlags(bits: number): TcpFlags {
   return Object.fromEntries(TCP_FLAG_NAMES.filter((_, bit) => bits & (1 << bit)).map((name) => [name, true]));
 }
-
-/** Names as gopacket prints them, which Hubble uses. */
-const ICMP4_TYPES: Readonly<Record<number, string>> = {
-  0: 'EchoReply',
-  3: 'DestinationUnreachable',
-  5: 'Redirect',
-  8: 'EchoRequest',
-  11: 'TimeExceeded',
-  12: 'ParameterProblem',
-};
-const ICMP6_TYPES: Readonly<Record<number, string>> = {
-  1: 'DestinationUnreachable',
-  2: 'PacketTooBig',
-  3: 'TimeExceeded',
-  4: 'ParameterProblem',
-  128: 'EchoRequest',
-  129: 'EchoReply',
-  133: 'RouterSolicitation',
-  134: 'RouterAdvertisement',
-  135: 'NeighborSolicitation',
-  136: 'NeighborAdvertisement',
-  137: 'Redirect',
-};
