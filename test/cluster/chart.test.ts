@@ -1,5 +1,6 @@
 /** charts/weir by the real Helm and a real API server: what it accepts, what it refuses and with which words, what it makes. */
 
+import { X509Certificate } from 'node:crypto';
 import * as assert from 'uvu/assert';
 import { parseAllDocuments, parse as parseYaml } from 'yaml';
 import { readConfig } from '../../agent/config/config.ts';
@@ -211,6 +212,16 @@ test('another setting is another pod, another certificate is not', async () => {
   assert.is.not(certificate(once), certificate(again));
   assert.is(revision(once), revision(again));
   assert.is.not(revision(once), revision(other));
+});
+
+test('the authority, which upgrades keep, outlives many certificates that each upgrade makes anew', async () => {
+  const all = await manifests('hubble.tls.auto.certValidityDuration=100');
+  const days = (secret: string, key: string) => {
+    const certificate = new X509Certificate(Buffer.from(named(all, 'Secret', secret).data[key], 'base64'));
+    return (Date.parse(certificate.validTo) - Date.parse(certificate.validFrom)) / 86_400_000;
+  };
+  assert.is(days('hubble-server-certs', 'tls.crt'), 100);
+  assert.is(days('hubble-ca', 'ca.crt'), 3650);
 });
 
 test('cert-manager is asked for the names that hubble and its relay check', async () => {
