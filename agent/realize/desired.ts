@@ -4,11 +4,20 @@
  */
 import type { DatapathDelta, DatapathRows } from '../datapath/datapath.ts';
 import { asWeirError, type WeirError } from '../errors.ts';
-import { bitsOf, type Family, familyOf, type Prefix, prefixAddress, prefixLength } from '../model/address.ts';
+import { routerAddress } from '../ipam/router.ts';
+import {
+  type Address,
+  bitsOf,
+  type Family,
+  familyOf,
+  type Prefix,
+  prefixAddress,
+  prefixLength,
+} from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
 import { type IdentityNumber, RESERVED_IDENTITIES, reservedLabels } from '../model/identity.ts';
 import { type Labels, labelsKey } from '../model/labels.ts';
-import type { Document, Namespace, ObjectRef, Pod, SourceChange } from '../model/object.ts';
+import type { Document, Namespace, Node, ObjectRef, Pod, SourceChange } from '../model/object.ts';
 import { isSamePod } from '../model/pod-uid.ts';
 import type { DocumentResult, Engine } from '../policy/engine.ts';
 import { createServiceTable, type ServiceTable } from '../service/table.ts';
@@ -110,6 +119,7 @@ export function createDesired(options: DesiredOptions): Desired {
   });
   const denied = createDenyLists();
   const published = createPublished({ engine, services, nodes, identities, remote, denied });
+  let localAddresses: readonly Address[] = [];
   const dirtyMembers = new Set<number>();
   const dirtyPods = new Set<string>();
   const removedEndpoints = new Set<number>();
@@ -118,11 +128,20 @@ export function createDesired(options: DesiredOptions): Desired {
   /** Members whose new numbers are asked for: their removal waits for that. */
   const resolving = new Set<Member>();
 
+  /**
+   * Rules about nodes mean them by all their addresses: the router address of each pod CIDR too, with which a node's own
+   * processes speak to pods elsewhere, and of this node everything it answers to.
+   */
+  function withAllAddresses(node: Node): Node {
+    const own = node.name === options.nodeName ? localAddresses : [];
+    return { ...node, addresses: [...new Set([...node.addresses, ...node.podCidrs.map(routerAddress), ...own])] };
+  }
+
   function takeNode(name: string): void {
     const node = inventory.nodes.get(name);
     if (name === options.nodeName) services.setZone(node?.labels[ZONE_LABEL] ?? '');
     if (node) {
-      engine.upsertNode(node);
+      engine.upsertNode(withAllAddresses(node));
       nodes.upsert(node);
     } else {
       engine.removeNode(name);
@@ -294,6 +313,9 @@ export function createDesired(options: DesiredOptions): Desired {
         addresses.map((address) => ({ address, endpoint: 0, ...host })),
       );
       nodes.setLocalAddresses(addresses);
+      localAddresses = addresses;
+      const self = inventory.nodes.get(options.nodeName);
+      if (self) engine.upsertNode(withAllAddresses(self));
       ranges.claim(
         THIS_NODE,
         RANGE_RANK.local,
