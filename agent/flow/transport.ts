@@ -34,7 +34,7 @@ export function summary(flow: StoredFlow): string {
   if (flow.family === 0) return 'not IP';
   switch (flow.protocol) {
     case IPPROTO.TCP:
-      return `TCP Flags: ${Object.keys(tcpFlags(flow.tcpFlags)).join(', ')}`;
+      return `TCP Flags: ${flagsInWords(flow.tcpFlags)}`;
     case IPPROTO.UDP:
       return 'UDP';
     case IPPROTO.SCTP:
@@ -72,6 +72,15 @@ export function protocolName(protocol: number): string {
 
 function ports(flow: StoredFlow): Ports {
   return { source_port: flow.port(SOURCE), destination_port: flow.port(DESTINATION) };
+}
+
+/** The usual ones first. */
+const SAID_FIRST = ['SYN', 'ACK', 'RST'] as const;
+const SAID = [...SAID_FIRST, ...TCP_FLAG_NAMES.filter((name) => !(SAID_FIRST as readonly string[]).includes(name))];
+
+function flagsInWords(bits: number): string {
+  const set = tcpFlags(bits);
+  return SAID.filter((name) => set[name]).join(', ');
 }
 
 function tcpFlags(bits: number): TcpFlags {

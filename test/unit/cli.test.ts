@@ -426,7 +426,7 @@ const drop: Flow = {
 };
 const end: Flow = {
   ...flow,
-  Summary: 'TCP Flags: FIN, ACK',
+  Summary: 'TCP Flags: ACK, FIN',
   weir: {
     ...flow.weir,
     event: 'end',
@@ -446,7 +446,7 @@ test('observe: compact lines, as Hubble prints them and with the decision behind
     'Sep  2 04:55:01.123: default/frontend:43210 (ID:256) -> default/backend:8080 (ID:257) to-endpoint FORWARDED (TCP Flags: SYN) [allowed by ingress[0] of CiliumNetworkPolicy default/backend-policy]',
     'Sep  2 04:55:01.123: default/frontend:43210 (ID:256) <- default/backend:8080 (ID:257) to-endpoint FORWARDED (TCP Flags: SYN, ACK) [allowed by ingress[0] of CiliumNetworkPolicy default/backend-policy]',
     'Sep  2 04:55:01.123: [2001:db8::9]:53 (world-ipv6) -> default/backend:5353 (ID:257) Policy denied DROPPED (UDP) [denied by default for ingress: CiliumNetworkPolicy default/backend-policy isolates the pod and no rule allows it]',
-    'Sep  2 04:55:01.123: default/frontend:43210 (ID:256) -> default/backend:8080 (ID:257) to-endpoint FORWARDED (TCP Flags: FIN, ACK; closed after 1.234 s: 6 packets 480 bytes sent, 5 packets 9000 bytes back) [allowed by ingress[0] of CiliumNetworkPolicy default/backend-policy]',
+    'Sep  2 04:55:01.123: default/frontend:43210 (ID:256) -> default/backend:8080 (ID:257) to-endpoint FORWARDED (TCP Flags: ACK, FIN; closed after 1.234 s: 6 packets 480 bytes sent, 5 packets 9000 bytes back) [allowed by ingress[0] of CiliumNetworkPolicy default/backend-policy]',
   ]);
   assert.is(err, 'EVENTS LOST: HUBBLE_RING_BUFFER (overwritten) 12\n');
   assert.equal(context.asked, ['/v1/flows?last=20']);

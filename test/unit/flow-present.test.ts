@@ -257,6 +257,17 @@ const PROTOCOLS: readonly [string, r.EventSpec, Flow['l4'], string][] = [
     { ICMPv4: { type: 11, code: 2 } },
     'ICMPv4 TimeExceeded(Code: 2)',
   ],
+  [
+    'TCP flags, in the order that Hubble writes them',
+    { tcpFlags: 0xff },
+    {
+      TCP: {
+        ...{ source_port: 40000, destination_port: 8080 },
+        flags: { FIN: true, SYN: true, RST: true, PSH: true, ACK: true, URG: true, ECE: true, CWR: true },
+      },
+    },
+    'TCP Flags: SYN, ACK, RST, FIN, PSH, URG, ECE, CWR',
+  ],
   ['VRRP', { protocol: IPPROTO.VRRP }, { VRRP: {} }, 'VRRP'],
   ['IGMP', { protocol: IPPROTO.IGMP }, { IGMP: {} }, 'IGMP'],
   ['another protocol', { protocol: 47 }, undefined, 'IP protocol 47'],
