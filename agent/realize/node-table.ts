@@ -2,7 +2,7 @@
  * The nodes of the cluster as peers: their addresses, the router addresses and pod CIDRs behind them, their numbers in the
  * tunnel, and which of them runs an API server. This node's own addresses are claimed by desired.ts.
  */
-import type { NodeRow } from '../datapath/datapath.ts';
+import type { NodeRow, PeerRow } from '../datapath/datapath.ts';
 import { routerAddress } from '../ipam/router.ts';
 import { type Address, type Family, familyOf, type Prefix, prefixContains } from '../model/address.ts';
 import { type IdentityNumber, OUTSIDE_API_SERVER, RESERVED_IDENTITIES, reservedLabels } from '../model/identity.ts';
@@ -144,23 +144,26 @@ export function createNodeTable(options: NodeTableOptions): NodeTable {
 
   /**
    * An address of pods is nobody's but a pod's: whoever may write an EndpointSlice beside that of default/kubernetes could
-   * make an API server of one, or cut it off.
+   * make an API server of one, or cut it off. From the router addresses of its node an API server speaks to pods elsewhere
+   * (webhooks), where a tunnel leads to them.
    */
   function claimApiServers(): void {
     const ofPods = records().flatMap(({ podCidrs }) => podCidrs);
     const outsidePods = apiServers.filter((address) => !ofPods.some((prefix) => prefixContains(prefix, address)));
-    const ofNodes = new Set(
-      [...allNames()].filter((name) => name !== nodeName).flatMap((name) => recordOf(name)?.addresses ?? []),
-    );
-    peers.claim(
-      'API server',
-      CLAIM_RANK.apiServer,
-      outsidePods.map((address) => {
-        const onNode = ofNodes.has(address);
-        const identity: IdentityNumber = onNode ? RESERVED_IDENTITIES['kube-apiserver'] : OUTSIDE_API_SERVER;
-        return { address, identity, endpoint: 0, kind: onNode ? 'node' : 'outside' };
-      }),
-    );
+    const others = records().filter(({ name }) => name !== nodeName);
+    const ofNodes = new Set(others.flatMap(({ addresses }) => addresses));
+    const rows = outsidePods.map((address): PeerRow => {
+      const onNode = ofNodes.has(address);
+      const identity: IdentityNumber = onNode ? RESERVED_IDENTITIES['kube-apiserver'] : OUTSIDE_API_SERVER;
+      return { address, identity, endpoint: 0, kind: onNode ? 'node' : 'outside' };
+    });
+    const running = others.filter(({ addresses }) => outsidePods.some((address) => addresses.includes(address)));
+    const routers = running.flatMap(({ name, routerAddresses }) => {
+      const number = numbers.of(name);
+      const own = { identity: RESERVED_IDENTITIES['kube-apiserver'], endpoint: 0, kind: 'node' } as const;
+      return routerAddresses.map((address): PeerRow => ({ address, ...own, ...(number !== 0 && { node: number }) }));
+    });
+    peers.claim('API server', CLAIM_RANK.apiServer, [...rows, ...routers]);
     const here = apiServers.some((address) => local.has(address));
     if (here === hostRunsApiServer) return;
     hostRunsApiServer = here;

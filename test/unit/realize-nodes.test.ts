@@ -239,6 +239,26 @@ test('an API server is where it runs: this node, another one, or outside', () =>
   assert.not.ok(labels.at(-1)?.has('reserved:kube-apiserver'));
 });
 
+test('an API server on another node speaks to pods elsewhere from the node its router addresses', () => {
+  const { nodes, peers } = build();
+  nodes.upsert(node(1));
+  nodes.upsert(node(2));
+  nodes.upsert(node(3));
+  const router = (index: number) => peers.at(at(`10.1.${index}.1`));
+  nodes.setApiServers([at('192.0.2.2')]);
+  const number = nodes.numberOf('n2');
+  assert.ok(number > 0);
+  assert.equal(router(2), { address: '10.1.2.1', identity: 7, endpoint: 0, kind: 'node', node: number });
+  assert.is(peers.at(at('fd00:1:2::1'))?.identity, 7);
+  assert.is(router(3)?.identity, 6);
+  nodes.upsert({ ...node(2), podCidrs: [parsePrefix('10.1.4.0/24') as Prefix] });
+  assert.equal([router(2)?.identity, router(4)?.identity], [undefined, 7], 'wherever its pods are');
+  nodes.setApiServers([at('192.0.2.3')]);
+  assert.equal([router(3)?.identity, router(4)?.identity], [7, 6]);
+  nodes.setApiServers([at('192.0.2.1')]);
+  assert.equal([router(1)?.identity, router(3)?.identity], [1, 6], 'this node is itself');
+});
+
 test('an address of pods is no API server, whichever EndpointSlice says so and whenever', () => {
   const { nodes, peers, remote } = build();
   nodes.upsert(node(1));
