@@ -241,6 +241,16 @@ test('status --wait: an API server that is away for a moment is waited for, one 
   assert.match(refused.err, /403 Forbidden/);
 });
 
+test('nodes that Weir does not run on, Windows, are not missed', async ({ fake }) => {
+  allHealthy(fake);
+  const node = (name: string, os: string) => ({ metadata: { name, labels: { 'kubernetes.io/os': os } } });
+  fake.objects['/api/v1/nodes'] = () =>
+    list([...['node1', 'node2', 'node3'].map((name) => node(name, 'linux')), node('win', 'windows')]);
+  const { code, out } = await fake.weir(COMMANDS, 'status -A');
+  assert.is(code, 0, out);
+  assert.match(out, /^3 of 3 nodes OK$/m);
+});
+
 test('one node asked for by name answers as if one were there', async ({ fake }) => {
   allHealthy(fake);
   const { out } = await fake.weir(COMMANDS, 'status --node node2 -o json');
@@ -421,6 +431,7 @@ test('observe: flows of all nodes by their time; the last of all', async ({ fake
 
 test('observe --follow: all nodes; a stream that breaks is taken up where it was', async ({ fake }) => {
   const sinces: (string | null)[] = [];
+  const sincesOfSilent: (string | null)[] = [];
   let round = 0;
   for (const node of Object.keys(fake.agents))
     (fake.agents[node] ?? {})['/v1/flows'] = ({ searchParams }, response) => {
@@ -428,6 +439,7 @@ test('observe --follow: all nodes; a stream that breaks is taken up where it was
         sinces.push(searchParams.get('since'));
         round++;
       }
+      if (node === 'node3') sincesOfSilent.push(searchParams.get('since'));
       const send = (one: FlowLine) => response.write(`${JSON.stringify(one)}\n`);
       response.flushHeaders();
       if (node === 'node2') send(line(node, 2));
@@ -456,6 +468,7 @@ test('observe --follow: all nodes; a stream that breaks is taken up where it was
   await until(() => flowsOf(seen).length >= 3, { what: 'the first flows' });
   fake.breakStreams();
   await until(() => flowsOf(seen).includes('node1-4'), { what: 'flows after the break', timeoutMs: 15_000 });
+  await until(() => sincesOfSilent.length > 1, { what: 'the silent node to be asked again', timeoutMs: 15_000 });
   stop.abort();
   const { code } = await done;
   assert.is(code, 0);
@@ -465,6 +478,9 @@ test('observe --follow: all nodes; a stream that breaks is taken up where it was
   );
   assert.equal(flowsOf(seen).slice(0, 3), ['node1-1', 'node2-2', 'node1-3']);
   assert.equal(sinces, [null, '2026-01-01T00:00:03.000000Z']);
+  // it may have had some in between, so it is asked for all since the command began
+  assert.is(sincesOfSilent[0], null);
+  assert.match(sincesOfSilent[1] ?? '', /^\d+\.\d{3}s$/);
   assert.match(told, /weir: node1: .*; trying again/);
   assert.match(told, /weir: node1: flows come again/);
 });

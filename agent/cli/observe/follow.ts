@@ -52,12 +52,19 @@ export async function* followAll(
     io.err(`weir: ${node}: ${why}; trying again\n`);
   }
 
-  async function pump(node: string, client: Client): Promise<void> {
-    running.add(node);
+  const begunMs = clock.nowMs();
+  /** Where to go on: a node that nothing came from so far is asked for all since the beginning, by its own clock. */
+  function resumed(node: string, isFirst: boolean): Query {
     const before = seen.get(node);
-    const resumed = before ? { ...query, last: undefined, since: before.time } : query;
+    if (before) return { ...query, last: undefined, since: before.time };
+    if (isFirst || query.last !== undefined || query.since !== undefined) return query;
+    return { ...query, since: `${((clock.nowMs() - begunMs) / 1000).toFixed(3)}s` };
+  }
+
+  async function pump(node: string, client: Client, isFirst: boolean): Promise<void> {
+    running.add(node);
     try {
-      for await (const line of client.follow<FlowLine>('/v1/flows', resumed)) {
+      for await (const line of client.follow<FlowLine>('/v1/flows', resumed(node, isFirst))) {
         if (complaints.delete(node)) io.err(`weir: ${node}: flows come again\n`);
         if (isNew(seen, node, line)) await buffer.add(line);
       }
@@ -77,6 +84,7 @@ export async function* followAll(
   let cancelLook = (): void => {};
   async function look(): Promise<void> {
     try {
+      const isFirst = !started;
       const isLacking = started && nodes.some(({ node }) => !running.has(node));
       started = true;
       if (isLacking || clock.nowMs() - listedMs >= times.listMs) {
@@ -86,7 +94,7 @@ export async function* followAll(
       for (const { node, client, why } of nodes) {
         if (running.has(node)) continue;
         if (!client) complain(node, why);
-        else pump(node, client).catch((error) => fail(error));
+        else pump(node, client, isFirst).catch((error) => fail(error));
       }
     } catch (error) {
       if (!signal.aborted) complain('the cluster', (error as Error).message);
