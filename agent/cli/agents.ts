@@ -195,7 +195,7 @@ function byNode<Row extends { readonly node: string }>(rows: readonly Row[]): Ro
 }
 
 /** Does all of it, so many at a time; rejects when the first fails. */
-export async function eachOf<T>(all: readonly T[], atOnce: number, work: (one: T) => Promise<void>): Promise<void> {
+async function eachOf<T>(all: readonly T[], atOnce: number, work: (one: T) => Promise<void>): Promise<void> {
   const rest = [...all];
   const worker = async (): Promise<void> => {
     for (let one = rest.shift(); one !== undefined; one = rest.shift()) await work(one);

@@ -5,7 +5,7 @@ import { integer, list, object, text } from '../schema.ts';
 import { LAST_IDENTITY, WEIR } from './identity.ts';
 
 /** Fits several times into what etcd takes (1.5 MiB), and one pod's change does not rewrite a whole node. */
-export const MAX_ENDPOINTS = 100;
+const MAX_ENDPOINTS = 100;
 
 const DNS_NAME = { minLength: 1, maxLength: 253 };
 

@@ -11,7 +11,7 @@ import { collectionPath } from '../../kubernetes/path.ts';
 import { type Call, CliError } from '../command.ts';
 import { AGENT_NAMESPACE } from '../flags.ts';
 import { execute } from './exec.ts';
-import { AGENT_SELECTOR, type AgentPod, CONTAINER, type Place, placesOf } from './places.ts';
+import { AGENT_SELECTOR, type AgentPod, CONTAINER, type Place, placesOf, runsLinux } from './places.ts';
 
 export interface Cluster {
   readonly connection: Connection;
@@ -46,7 +46,7 @@ export async function findPlaces({ client, namespace }: Cluster, signal: AbortSi
     throw new CliError(`${where}: is Weir installed? Another namespace is named by --agent-namespace`);
   }
   return placesOf(
-    nodes.items.map(({ metadata }) => metadata.name ?? ''),
+    nodes.items.filter(runsLinux).map(({ metadata }) => metadata.name ?? ''),
     pods.items,
   );
 }

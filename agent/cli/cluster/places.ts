@@ -29,6 +29,11 @@ export interface AgentPod extends KubernetesObject {
 export const CONTAINER = 'weir-agent';
 export const AGENT_SELECTOR = 'k8s-app=weir';
 
+/** Agents run nowhere else: of a Windows node nobody misses one. */
+export function runsLinux({ metadata }: KubernetesObject): boolean {
+  return (metadata.labels?.['kubernetes.io/os'] ?? 'linux') === 'linux';
+}
+
 /** One for each node, by name. Of several pods on a node, as in an update, the newest that runs. */
 export function placesOf(nodes: readonly string[], pods: readonly AgentPod[]): Place[] {
   const byNode = Map.groupBy(pods, (pod) => pod.spec?.nodeName ?? '');

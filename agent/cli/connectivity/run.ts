@@ -8,6 +8,7 @@ import { collectionPath, objectPath, type Resource } from '../../kubernetes/path
 import type { Agents } from '../agents.ts';
 import type { Cluster } from '../cluster/cluster.ts';
 import { run } from '../cluster/exec.ts';
+import { runsLinux } from '../cluster/places.ts';
 import { CliError } from '../command.ts';
 import { nodesWithout, POLICY_RESOURCES } from '../policy/in-force.ts';
 import { type Probe, type Result, readResults, scriptOf } from './probe.ts';
@@ -39,7 +40,7 @@ export async function chooseNodes({ client }: Cluster): Promise<string[]> {
   const { items } = await client.list<NodeObject & { readonly spec?: { readonly unschedulable?: boolean } }>(
     collectionPath(NODES),
   );
-  const usable = items.filter(({ spec, status }) => {
+  const usable = items.filter(runsLinux).filter(({ spec, status }) => {
     const isReady = status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') === true;
     const isTainted = spec?.taints?.some(({ effect }) => effect !== 'PreferNoSchedule') === true;
     return isReady && !isTainted && spec?.unschedulable !== true;

@@ -19,7 +19,7 @@ export interface TestPod {
 
 export const POD_PORT = 8080;
 /** On nodes' own addresses: below the usual NodePort and ephemeral ranges. */
-export const HOST_PORT = 29_480;
+const HOST_PORT = 29_480;
 export const SERVICE_PORT = 80;
 export const CONTAINER = 'agnhost';
 

@@ -47,7 +47,7 @@ export const FLOWS_TOP: Command = {
 
 const PAIR_HEADER = ['FROM', 'TO', 'PORT', 'CONNECTIONS', 'BYTES', 'PACKETS', 'DROPS'];
 
-export function summedPairs({ answers }: Pick<Answers<StatsAnswer>, 'answers'>): PairAnswer[] {
+function summedPairs({ answers }: Pick<Answers<StatsAnswer>, 'answers'>): PairAnswer[] {
   const sums = new Map<string, PairAnswer>();
   for (const pair of answers.flatMap(({ value }) => value.pairs)) {
     const key = [pair.from, pair.to, pair.protocol, pair.port].join('\u0000');

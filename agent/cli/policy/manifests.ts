@@ -64,7 +64,7 @@ export function manifestFiles(paths: readonly string[]): string[] {
  * The objects of the paths. Warnings go to stderr; with an error nothing is answered, for an object that cannot be read
  * could change every answer.
  */
-export function readPaths(paths: readonly string[], io: Io): Manifests {
+function readPaths(paths: readonly string[], io: Io): Manifests {
   const manifests = readManifestFiles(manifestFiles(paths));
   reportProblems(manifests.problems, io);
   // Of two objects with one name the first is in force, as in the agent; everything else is missing.

@@ -53,7 +53,7 @@ async function ask(call: Call): Promise<readonly MatrixEntry[]> {
 }
 
 /** A JSON array with one object a line. */
-export function jsonLines(values: readonly unknown[]): string {
+function jsonLines(values: readonly unknown[]): string {
   return values.length === 0 ? '[]\n' : `[\n${values.map((value) => `  ${JSON.stringify(value)}`).join(',\n')}\n]\n`;
 }
 

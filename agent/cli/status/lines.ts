@@ -109,7 +109,7 @@ export function statusText(lines: readonly StatusLine[], status: StatusAnswer, c
 }
 
 /** "3 valid, 1 isolating"; counts of zero are left out. */
-export function countsText(counts: Readonly<Record<string, number>>, none: string): string {
+function countsText(counts: Readonly<Record<string, number>>, none: string): string {
   const some = Object.entries(counts).filter(([, count]) => count > 0);
   return some.length === 0 ? none : some.map(([name, count]) => `${count} ${name}`).join(', ');
 }
