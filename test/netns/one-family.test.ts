@@ -1,14 +1,15 @@
-/** A node whose pods have addresses of one family only: the other one is nowhere, and nothing waits for it. */
+/** Pods of one family only: the other one is nowhere, and nothing waits for it. And a node that has IPv6 off by default. */
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { cgroupDirectory } from '../../agent/datapath/program/cgroup.ts';
+import { command } from '../kit/command.ts';
 import { NodeUnderTest, WORLD } from '../kit/node.ts';
 import { privileged } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
 
-const test = privileged(suite('pods of one family only'), 'root', 'btf', 'bpffs');
+const test = privileged(suite('families of pods'), 'root', 'btf', 'bpffs');
 
 /** A cgroup with nobody in it: what the agent attaches for Services concerns no process of this machine. */
 let cgroup: string;
@@ -72,5 +73,15 @@ for (const { family, other, addressType, virtual } of ROWS) {
     );
   });
 }
+
+test('a node whose settings switch IPv6 off on new devices: pods have it all the same', async () => {
+  await using node = await NodeUnderTest.start('one-off', { manifests: { 'pods.yaml': ['a', 'b'].map(POD).join('') } });
+  await command(node.netns.enter(['sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1']));
+  const [a, b] = [await node.addPod('default', 'a'), await node.addPod('default', 'b')];
+  await b.peer.serveTcp(80);
+  assert.is(await a.peer.tcp({ address: b.ipv6, port: 80, timeoutMs: 10_000 }), 'ok');
+  const host = await node.bed.peer(node.netns);
+  assert.is(await host.tcp({ address: b.ipv6, port: 80, timeoutMs: 10_000 }), 'ok');
+});
 
 test.run();

@@ -100,8 +100,10 @@ async function clearTheWay(pod: PodWiring, cause: KernelError): Promise<void> {
 
 function hostSide({ id, hostInterface, addresses, mac }: PodWiring): NetlinkOp[] {
   const index = ifindexOf(id);
+  // Hardened nodes switch IPv6 off on new devices: without it this one can have no route to the pod.
+  const needed = addresses.some((address) => familyOf(address) === 6) ? { disable_ipv6: '0' } : {};
   return [
-    ...(hasIpv6() ? ipv6Settings(hostInterface, { accept_ra: '0', forwarding: '1' }) : []),
+    ...(hasIpv6() ? ipv6Settings(hostInterface, { ...needed, accept_ra: '0', forwarding: '1' }) : []),
     { op: 'sysctlSet', key: `net/ipv4/conf/${hostInterface}/forwarding`, value: '1' },
     { op: 'linkSet', index, ...(hasIpv6() && { addrGenMode: 'none' as const }), up: true },
     ...addresses.flatMap((address): NetlinkOp[] => [
