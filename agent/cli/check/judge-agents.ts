@@ -108,7 +108,7 @@ export function agentChecks({ status }: Pick<AgentFacts, 'status'>, version: str
             .join(', '),
       ),
       odd,
-      'what does not fit is dropped and counted; docs/reference/settings.md has the sizes',
+      'what does not fit is dropped and counted; weir status -v shows how full each is',
     ),
     all(
       'no flows are lost',
