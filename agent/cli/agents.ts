@@ -46,8 +46,8 @@ export interface Agents {
   readonly all: readonly AgentOfNode[];
   /** Looks anew: nodes and pods come and go. A pod that is there still keeps its client. */
   again(): Promise<readonly AgentOfNode[]>;
-  /** Rejects if the question is wrong, or if it was for one agent and that one fails. */
-  ask<T>(question: (client: Client, node: string) => Promise<T>): Promise<Answers<T>>;
+  /** Rejects if the question is wrong, or if it was for one agent and that one fails. `of`: as again() found them. */
+  ask<T>(question: (client: Client, node: string) => Promise<T>, of?: readonly AgentOfNode[]): Promise<Answers<T>>;
 }
 
 /** How many are asked at once: each is a process in the agent's container, and a stream through the API server. */
@@ -172,10 +172,10 @@ function agents(all: readonly AgentOfNode[], cluster: Cluster | undefined, again
     cluster,
     all,
     again,
-    async ask<T>(question: (client: Client, node: string) => Promise<T>) {
+    async ask<T>(question: (client: Client, node: string) => Promise<T>, of = all) {
       const answers: Answer<T>[] = [];
       const silent: Silence[] = [];
-      await eachOf(all, AT_ONCE, async ({ node, client, why }) => {
+      await eachOf(of, AT_ONCE, async ({ node, client, why }) => {
         try {
           if (!client) throw new CliError(why);
           answers.push({ node, value: await inTime(question(client, node)) });

@@ -374,6 +374,25 @@ test('policy wait: the generation that the API server has, on every node', async
   assert.equal([none.code, none.err], [1, 'weir: the API server has no policy named shop/none\n']);
 });
 
+test('policy wait: an agent that is being replaced is asked when it runs; a node that goes is not waited for', async ({
+  fake,
+}) => {
+  withPolicies(fake, { node1: [policy(3)], node2: [policy(3)], node3: [] });
+  fake.objects['/apis/cilium.io/v2/namespaces/shop/ciliumnetworkpolicies'] = () =>
+    list([{ metadata: { name: 'web', namespace: 'shop', generation: 1 } }]);
+  const nodes = ['node1', 'node2', 'node3'];
+  const asked = { nodes: 0, pods: 0 };
+  fake.objects['/api/v1/nodes'] = () =>
+    list(nodes.slice(0, ++asked.nodes > 2 ? 2 : 3).map((name) => ({ metadata: { name } })));
+  fake.objects['/api/v1/namespaces/kube-system/pods'] = () => {
+    const state = ++asked.pods > 1 ? { running: {} } : { waiting: { reason: 'ContainerCreating' } };
+    return list([agentPod('node1'), agentPod('node2', state)]);
+  };
+  const { code, out, err } = await fake.weir(COMMANDS, 'policy wait shop/web --timeout 60s');
+  assert.is(code, 0, err);
+  assert.is(out, 'shop/web is in force on 2 nodes\n');
+});
+
 test('explain asks the agent of the sender`s node, else the receiver`s', async ({ fake }) => {
   fake.objects['/api/v1/namespaces/shop/pods/web'] = () => ({ metadata: { name: 'web' }, spec: { nodeName: 'node3' } });
   for (const answers of Object.values(fake.agents)) answers['/v1/explain'] = () => ({ explanations: [] });

@@ -3,7 +3,7 @@ import type { PoliciesAnswer, PolicyAnswer } from '../../api/policies.ts';
 import { ApiError } from '../../kubernetes/api-error.ts';
 import type { KubernetesClient, KubernetesObject } from '../../kubernetes/client.ts';
 import { collectionPath, type Resource } from '../../kubernetes/path.ts';
-import type { Agents } from '../agents.ts';
+import type { AgentOfNode, Agents } from '../agents.ts';
 import { CliError } from '../command.ts';
 
 /** A policy and the version of it that counts. */
@@ -78,8 +78,12 @@ export function lacking(policy: PolicyAnswer | undefined, generation: number): s
   return undefined;
 }
 
-/** The nodes on which it is not in force as wanted, with the reason; [] when it is everywhere. */
-export async function nodesWithout(agents: Agents, wanted: Wanted): Promise<{ node: string; why: string }[]> {
+/** The nodes (`of` those, else all) on which it is not in force as wanted, with the reason; [] when it is everywhere. */
+export async function nodesWithout(
+  agents: Pick<Agents, 'ask'>,
+  wanted: Wanted,
+  of?: readonly AgentOfNode[],
+): Promise<{ node: string; why: string }[]> {
   const path = `/v1/policies/${encodeURIComponent(wanted.namespace || '-')}/${encodeURIComponent(wanted.name)}`;
   const { answers, silent } = await agents.ask(async (client) => {
     const policies = await client.get<PoliciesAnswer>(path).then(
@@ -93,7 +97,7 @@ export async function nodesWithout(agents: Agents, wanted: Wanted): Promise<{ no
       policies.find(({ kind }) => kind === wanted.kind),
       wanted.generation,
     );
-  });
+  }, of);
   const behind = answers.flatMap(({ node, value }) => (value === undefined ? [] : [{ node, why: value }]));
   return [...behind, ...silent];
 }

@@ -57,11 +57,15 @@ async function lookAtNodes(call: Call, agents: Agents): Promise<() => Promise<Lo
     );
   const wanted = await wantedOf(call, agents.cluster as NonNullable<Agents['cluster']>);
   const name = wanted.namespace === '' ? wanted.name : `${wanted.namespace}/${wanted.name}`;
+  let { all } = agents;
   return async () => {
-    const behind = await nodesWithout(agents, wanted);
-    if (behind.length === 0) return { ready: true, why: `${name} is in force on ${plural(agents.all.length, 'node')}` };
+    const behind = await nodesWithout(agents, wanted, all);
+    const count = plural(all.length, 'node');
+    if (behind.length === 0) return { ready: true, why: `${name} is in force on ${count}` };
     const reasons = behind.map(({ node, why }) => printable(`${node}: ${why}`)).join('; ');
-    return { ready: false, why: `on ${behind.length} of ${plural(agents.all.length, 'node')}: ${reasons}` };
+    // Agents are replaced and nodes go while one waits; where the API server does not say, as they were.
+    all = await agents.again().catch(() => all);
+    return { ready: false, why: `on ${behind.length} of ${count}: ${reasons}` };
   };
 }
 
