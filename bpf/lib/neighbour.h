@@ -145,11 +145,6 @@ __force_inline bool is_gateway_ipv6(const void *address)
 	return same_ipv6(address, gateway);
 }
 
-__force_inline bool is_link_local(const __u8 *address)
-{
-	return address[0] == 0xfe && (address[1] & 0xc0) == 0x80;
-}
-
 /* May the pod speak for this address in neighbour discovery? Its own, and link-local ones: those never leave its veth.
  */
 __force_inline bool may_claim(const struct endpoint *pod, const __u8 *address)

@@ -17,6 +17,10 @@ __force_inline int receive(struct __sk_buff *ctx, struct passage *p, const enum 
 		return outcome;
 	if (is_multicast(&p->tuple.destination, family))
 		return -DROP_MULTICAST;
+	/* No router passes that on (RFC 4291 section 2.5.6), and to a pod it would be from its own link: a redirect
+	 * from "the gateway". */
+	if (family == FAMILY_IPV6 && is_link_local(p->tuple.source.bytes))
+		return -DROP_HOST_SPOOF;
 	/* Of what is not for a pod no first fragment is remembered, and none is needed. */
 	if (p->fragment == FRAGMENT_LATER && (outcome = find_receiver(p)))
 		return outcome;

@@ -24,6 +24,11 @@ __force_inline bool is_multicast(const struct ip_address *address, const enum fa
 	return family == FAMILY_IPV4 ? address->bytes[0] >= 224 : address->bytes[0] == 0xff;
 }
 
+__force_inline bool is_link_local(const __u8 *address)
+{
+	return address[0] == 0xfe && (address[1] & 0xc0) == 0x80;
+}
+
 /* No address of the node's own loopback (RFC 1122 section 3.2.1.3): the portmap plugin opens it on devices of pods with
  * a hostPort (route_localnet). IPv6's ::1 no kernel takes from a wire. */
 __force_inline int check_destination(const struct passage *p, const enum family family)

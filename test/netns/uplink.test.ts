@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import * as assert from 'uvu/assert';
 import { compileBpf } from '../kit/bpf-object.ts';
-import { icmpEcho, type Packet, udp } from '../kit/packet.ts';
+import { icmp, icmpEcho, type Packet, udp } from '../kit/packet.ts';
 import { privileged } from '../kit/privileged.ts';
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
@@ -282,6 +282,15 @@ for (const attach of ['auto', 'clsact'] as const) {
     cluster.node2.policy = allowAll(20);
     cluster.node2.admitted = [];
     await cluster.settle();
+  });
+
+  test('what no router passes on reaches no pod: nobody is its gateway but the node', async () => {
+    const dropped = async (): Promise<number> => (await cluster.node2.drops())['host_spoof/ingress'] ?? 0;
+    const before = await dropped();
+    for (const type of [134, 136, 137]) {
+      await cluster.inject(cluster.outsider, cluster.node2, icmp({ from: 'fe80::1', to: two.ipv6, type }));
+    }
+    await until(async () => (await dropped()) >= before + 3, { what: 'advertisements and a redirect to be dropped' });
   });
 
   test('what is too large for the network is answered, DF or not', async () => {
