@@ -89,6 +89,8 @@ export const WATCH_TIMES: WatchTimes = {
 
 /** The server ends a watch after this many seconds, up to twice as many, at random: not all nodes at once. As client-go does. */
 const WATCH_SECONDS = 300;
+/** A list that was made only in case an event was lost, and failed, is tried again after this. */
+const RELIST_RETRY_MS = 60_000;
 /** A watch that lived so long was no failure, however it ended. */
 const HEALTHY_MS = 10_000;
 
@@ -153,7 +155,8 @@ class Watched<T extends KubernetesObject> {
     while (!signal.aborted) {
       const startMs = this.#clock.nowMs();
       try {
-        if (this.#version === undefined || startMs >= this.#relistAtMs) await this.#list();
+        if (this.#version === undefined) await this.#list();
+        else if (startMs >= this.#relistAtMs) await this.#listAgain();
         const watchStartMs = this.#clock.nowMs();
         if (await this.#watch()) await this.#compareVersions();
         // The server ended it, which is usual; one that ends at once each time must not become a storm.
@@ -222,6 +225,19 @@ class Watched<T extends KubernetesObject> {
     if (this.#synced || signal.aborted) return;
     this.#synced = true;
     this.#options.onSynced();
+  }
+
+  /** In case an event was lost. Where that fails, what is known goes on being watched. */
+  async #listAgain(): Promise<void> {
+    try {
+      await this.#list();
+    } catch (cause) {
+      if (cause instanceof Told || this.#options.signal.aborted) throw cause;
+      const trouble = this.#judge(cause);
+      if (this.#version === undefined) throw cause;
+      this.#note(trouble);
+      this.#relistAtMs = this.#clock.nowMs() + RELIST_RETRY_MS;
+    }
   }
 
   /**

@@ -242,6 +242,25 @@ test('after a restore from a backup a watch from a version of the future is sile
   await follower.stop();
 });
 
+test('where it cannot be listed again, what is known goes on being watched', async () => {
+  await using api = await new FakeApiServer().start();
+  api.put('a');
+  const follower = follow(clientOf(api, { relistMs: 0 }));
+  await settled(api, follower);
+  await until(() => api.watchers.size === 1, { what: 'a watch' });
+  api.fault = (_request, response, url) => {
+    if (url.searchParams.has('watch')) return false;
+    send(response, 500, status(500, 'InternalError', 'too busy for lists'));
+    return true;
+  };
+  api.cut();
+  api.put('b');
+  await settled(api, follower);
+  assert.match(follower.troubles.join(), /too busy for lists/);
+  api.fault = () => false;
+  await follower.stop();
+});
+
 test('429 is waited for as long as the server says, 500 is tried again, a page of a proxy is no answer', async () => {
   await using api = await new FakeApiServer().start();
   api.put('a');
