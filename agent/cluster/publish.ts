@@ -15,19 +15,6 @@ import { isCode } from './api-codes.ts';
 import { API_VERSION, type EndpointEntry, NODE_LABEL, SLICE_SIZE, SLICES, type SliceObject } from './objects.ts';
 import { entryKey, pack, type SliceWrite, sameEntry } from './packing.ts';
 
-/**
- * Limits of crds/weir/endpoint-slice.ts for what whoever makes a pod may choose freely: beyond them the API server would
- * refuse the slice, and with it every other pod of the node. Policies of other nodes do not find the ports left out;
- * workloads are for people.
- */
-const MOST_NAMED_PORTS = 256;
-const LONGEST_WORKLOAD = { kind: 63, name: 253 } as const;
-
-function isWritable({ kind, name }: NonNullable<EndpointEntry['workload']>): boolean {
-  const fits = (text: string, longest: number) => text.length > 0 && text.length <= longest;
-  return fits(kind, LONGEST_WORKLOAD.kind) && fits(name, LONGEST_WORKLOAD.name);
-}
-
 export interface PublisherOptions {
   readonly client: Pick<KubernetesClient, 'get' | 'create' | 'update' | 'remove'>;
   readonly nodeName: string;
@@ -172,8 +159,8 @@ export function createPublisher(options: PublisherOptions): Publisher {
     const since = wanted?.get(key)?.since ?? known.get(key)?.since ?? nextSince();
     return {
       ...{ addresses, identity, namespace, pod, uid, since },
-      ...(namedPorts.length > 0 ? { namedPorts: namedPorts.slice(0, MOST_NAMED_PORTS) } : {}),
-      ...(workload && isWritable(workload) ? { workload } : {}),
+      ...(namedPorts.length > 0 ? { namedPorts } : {}),
+      ...(workload ? { workload } : {}),
     };
   }
 

@@ -28,7 +28,7 @@ function uidOf({ record, pod }: AnnouncedEndpoint): string {
 function workloadOf(pod: AnnouncedEndpoint['pod']): PublishedEndpoint['workload'] {
   const workload = pod?.workload;
   if (!workload || workload.kind.length > LONGEST_KIND || workload.name.length > LONGEST_NAME) return undefined;
-  return workload;
+  return workload.name === '' ? undefined : workload;
 }
 
 /** Containers of one pod may name the same port. */

@@ -8,7 +8,6 @@ import { collectionPath, objectPath } from '../../agent/kubernetes/path.ts';
 import type { Address } from '../../agent/model/address.ts';
 import type { PublishedEndpoint } from '../../agent/model/object.ts';
 import { createLogger } from '../../agent/run/log.ts';
-import { WEIR_ENDPOINT_SLICE } from '../../crds/weir/endpoint-slice.ts';
 import { fakeClock } from '../kit/clock.ts';
 import { suite } from '../kit/suite.ts';
 import { FakeApi } from './cluster-api.ts';
@@ -158,39 +157,6 @@ publishing('at once after a quiet time, then in batches', async () => {
   assert.equal(published(), ['node-1-0: web-1 web-2 web-3']);
   assert.is(api.counts.get('update weirendpointslices'), 1);
 });
-
-publishing(
-  'no pod can have an entry that the API server refuses: the slice’s other pods would go with it',
-  async () => {
-    const { api, publisher, pass } = world();
-    const { properties } = WEIR_ENDPOINT_SLICE.schema.properties?.spec?.properties?.endpoints?.items ?? {};
-    const most = properties?.namedPorts?.maxItems ?? 0;
-    const longest = (field: string) => properties?.workload?.properties?.[field]?.maxLength ?? 0;
-    const namedPorts = Array.from({ length: most + 1 }, (_, i) => ({
-      ...{ name: `p${i}`, protocol: 'TCP' as const, port: i + 1 },
-    }));
-    const strange = (n: number, kind: string, name: string) => ({ ...endpoint(n), workload: { kind, name } });
-    publisher.announce([
-      { ...endpoint(1), namedPorts },
-      strange(2, 'x'.repeat(longest('kind')), 'x'.repeat(longest('name'))),
-      strange(3, 'x'.repeat(longest('kind') + 1), 'a'),
-      strange(4, 'Deployment', 'x'.repeat(longest('name') + 1)),
-      strange(5, 'Deployment', ''), // A ReplicaSet called "-HASH".
-    ]);
-    await pass(0);
-    const entries = api.all<SliceObject>(COLLECTION).flatMap(({ spec }) => spec.endpoints);
-    assert.equal(
-      entries.map(({ namedPorts = [], workload }) => [namedPorts.length, workload?.kind.length]),
-      [
-        [most, undefined],
-        [0, longest('kind')],
-        [0, undefined],
-        [0, undefined],
-        [0, undefined],
-      ],
-    );
-  },
-);
 
 publishing('the object is the node’s, so that it goes with it', async () => {
   const { api, publisher, pass } = world();

@@ -39,6 +39,7 @@ test('an owner is left out that no slice takes: any text may be an owner', () =>
   assert.ok(ownerOf(LONGEST_KIND, LONGEST_NAME));
   assert.is(ownerOf(LONGEST_KIND + 1, 1), undefined);
   assert.is(ownerOf(1, LONGEST_NAME + 1), undefined);
+  assert.is(ownerOf(1, 0), undefined, 'of a ReplicaSet called "-HASH", the Deployment has no name');
 });
 
 test('a port that several containers name is one; a pod with more than a slice takes is not told of', () => {
