@@ -49,6 +49,11 @@ test('has the name that the chart asks for', () => {
   assert.equal(archive.names, [`docker.io/weir/weir:${packageJson.version}`]);
 });
 
+test('can be read by any user, whatever the umask that its checkout was made with', async () => {
+  const { stdout } = await tryCommand(['find', join(archive.root, 'usr/lib/weir'), '-type', 'f', '!', '-perm', '-o=r']);
+  assert.is(stdout, '');
+});
+
 test('starts the agent', async () => {
   const [program = '', ...rest] = archive.config.Entrypoint;
   const { code, stdout, stderr } = await inside(program, ...rest, '--help');

@@ -51,7 +51,9 @@ export async function* getFlows(
     }),
     giveWay: shared.giveWay,
   };
-  const ended = plan.until === undefined ? signal : AbortSignal.any([signal, at(plan.until)]);
+  const remainingMs = Math.max(0, Math.ceil((plan.until ?? Infinity) - Date.now()));
+  // Of an end further away than a timer reaches only the query knows: it shows nothing later.
+  const ended = remainingMs > TIMER_MAX_MS ? signal : AbortSignal.any([signal, AbortSignal.timeout(remainingMs)]);
   try {
     for await (const batch of history.stream(plan.query, telling, plan.ends, ended)) {
       const lines: Buffer[] = [];
@@ -65,8 +67,4 @@ export async function* getFlows(
   } finally {
     shared.release();
   }
-}
-
-function at(ms: number): AbortSignal {
-  return AbortSignal.timeout(Math.min(TIMER_MAX_MS, Math.max(0, Math.ceil(ms - Date.now()))));
 }
