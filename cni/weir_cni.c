@@ -30,11 +30,16 @@ enum { BAD_ENVIRONMENT = 4, IO_FAILURE = 5, DECODE_FAILURE = 6, TRY_AGAIN = 11, 
 
 static const struct verb {
 	const char *name;
-	int seconds;   /* deadline of the whole run */
-	int when_away; /* code answered without the agent; 0: DEL and VERSION have their own answer */
+	int seconds;	      /* deadline of the whole run */
+	int when_away;	      /* code answered without the agent; 0: DEL and VERSION have their own answer */
+	const char *needs[3]; /* as in agent/cni/environment.ts */
 } verbs[] = {
-	{"ADD", 30, TRY_AGAIN},	      {"DEL", 30, 0},	 {"CHECK", 30, TRY_AGAIN}, {"GC", 30, TRY_AGAIN},
-	{"STATUS", 5, NOT_AVAILABLE}, {"VERSION", 5, 0},
+	{"ADD", 30, TRY_AGAIN, {"CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"}},
+	{"DEL", 30, 0, {"CNI_CONTAINERID", "CNI_IFNAME"}},
+	{"CHECK", 30, TRY_AGAIN, {"CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"}},
+	{"GC", 30, TRY_AGAIN, {"CNI_PATH"}},
+	{"STATUS", 5, NOT_AVAILABLE, {}},
+	{"VERSION", 5, 0, {}},
 };
 
 static char frame[ENV_MAX + 1 + STDIN_MAX + 1]; /* one more byte of stdin, to see that it was too much */
@@ -181,6 +186,24 @@ static ssize_t ask_agent(void)
 	return length;
 }
 
+/* Names every variable that the verb needs and that is missing or empty, in the agent's words: such a request
+ * is wrong whether the agent is there or not, and asking again would not help. */
+static void check_environment(const struct verb *verb)
+{
+	char message[160] = "";
+
+	for (size_t i = 0; i < sizeof(verb->needs) / sizeof(verb->needs[0]) && verb->needs[i]; i++) {
+		const char *value = getenv(verb->needs[i]);
+		size_t length = strlen(message);
+		if (!value || !*value)
+			snprintf(message + length, sizeof(message) - length,
+				 "%s%s is missing, which %s needs", length ? "; " : "", verb->needs[i],
+				 verb->name);
+	}
+	if (*message)
+		fail(BAD_ENVIRONMENT, message, "");
+}
+
 /* Keeps a DEL's frame until the agent is back; a power cut leaves it complete under its name, or nothing. */
 static int queue_del(void)
 {
@@ -234,10 +257,9 @@ int main(void)
 		/* A result nobody received must not count as a success: the runtime then cleans up. */
 		return write_all(STDOUT_FILENO, reply + 1, length - 1) ? 1 : (unsigned char)reply[0];
 	}
+	check_environment(verb);
 	if (verb->when_away)
 		fail(verb->when_away, "weir-agent is not available", cause);
-	if (!getenv("CNI_CONTAINERID") || !getenv("CNI_IFNAME"))
-		fail(BAD_ENVIRONMENT, "DEL needs CNI_CONTAINERID and CNI_IFNAME", "");
 	if (queue_del())
 		fail(TRY_AGAIN, "weir-agent is away and the DEL cannot be kept on disk", strerror(errno));
 	fprintf(stderr, "weir-cni: DEL kept for weir-agent, which is not available: %s\n", cause);

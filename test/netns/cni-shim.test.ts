@@ -324,10 +324,40 @@ away('DEL that cannot be kept says so: the runtime must ask again', async () => 
   assert.match(json.msg, /cannot be kept/);
 });
 
-away('DEL without a container is not kept', async () => {
+const NEEDED: readonly [verb: string, variables: readonly string[]][] = [
+  ['ADD', ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME']],
+  ['CHECK', ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME']],
+  ['DEL', ['CNI_CONTAINERID', 'CNI_IFNAME']],
+  ['GC', ['CNI_PATH']],
+];
+for (const [verb, variables] of NEEDED) {
+  away(`${verb} without a variable it needs is refused in the words of the agent, and nothing is kept`, async () => {
+    await using place = new Place();
+    const ways = variables.flatMap((name) => [
+      { wrong: [name], shell: `unset ${name}; exec "$0"` },
+      { wrong: [name], shell: `${name}= exec "$0"` },
+    ]);
+    const all = { wrong: variables, shell: `unset ${variables.join(' ')}; exec "$0"` };
+    const ask = async () => {
+      for (const { wrong, shell } of [...ways, all]) {
+        const { exit, json } = await place.run(verb, { shell });
+        const message = wrong.map((name) => `${name} is missing, which ${verb} needs`).join('; ');
+        assert.equal([exit, json.code, json.msg, existsSync(place.queue)], [1, 4, message, false], shell);
+      }
+    };
+    await ask();
+    const { server } = await place.agent();
+    rmSync(place.queue, { recursive: true, force: true }); // Made by the agent.
+    await ask();
+    await server.close();
+  });
+}
+
+away('STATUS and VERSION need no variable', async () => {
   await using place = new Place();
-  const { exit, json } = await place.run('DEL', { shell: 'unset CNI_CONTAINERID; exec "$0"' });
-  assert.equal([exit, json.code, existsSync(place.queue)], [1, 4, false]);
+  const shell = 'unset CNI_CONTAINERID CNI_NETNS CNI_IFNAME CNI_PATH; exec "$0"';
+  assert.is((await place.run('STATUS', { shell })).json.code, 50);
+  assert.is((await place.run('VERSION', { shell })).exit, 0);
 });
 
 away('a command that is none, or none', async () => {
