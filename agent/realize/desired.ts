@@ -15,22 +15,23 @@ import {
   prefixLength,
 } from '../model/address.ts';
 import type { EndpointRecord } from '../model/endpoint.ts';
-import { type IdentityNumber, RESERVED_IDENTITIES, reservedLabels } from '../model/identity.ts';
-import { type Labels, labelsKey } from '../model/labels.ts';
+import { RESERVED_IDENTITIES } from '../model/identity.ts';
+import type { Labels } from '../model/labels.ts';
 import type { Document, Namespace, Node, ObjectRef, Pod, SourceChange } from '../model/object.ts';
-import { isSamePod } from '../model/pod-uid.ts';
 import type { DocumentResult, Engine } from '../policy/engine.ts';
 import { createServiceTable, type ServiceTable } from '../service/table.ts';
 import { createDenyLists, type DenyLists } from './deny-list.ts';
 import { createIdentitiesInUse, type IdentitiesInUse, type IdentityNumbers } from './identities-in-use.ts';
 import { createInventory, type Inventory, podKey } from './inventory.ts';
-import { endpointRow, type Member, newMember, peerRows } from './members.ts';
+import type { Member } from './members.ts';
 import { createNamedPorts } from './named-ports.ts';
 import { createNodeTable, type NodeTable } from './node-table.ts';
+import { createOwnEndpoints } from './own-endpoints.ts';
 import { CLAIM_RANK, createPeerTable, type PeerTable, THIS_NODE } from './peer-table.ts';
 import { createPublished } from './published.ts';
 import { createRangeTable, RANGE_RANK, unmanaged } from './range-table.ts';
 import { createRemoteEndpoints, type RemoteEndpoints } from './remote-endpoints.ts';
+import { createStatusPods } from './status-pods.ts';
 
 /** kubernetes.io "Well-Known Labels". */
 const ZONE_LABEL = 'topology.kubernetes.io/zone';
@@ -93,14 +94,17 @@ export function createDesired(options: DesiredOptions): Desired {
   const { engine } = options;
   const inventory = createInventory();
   const peers = createPeerTable();
-  const members = new Map<number, Member>();
-  const remotePods = new Map<string, { labels: Labels; identity: IdentityNumber }>();
   const identities = createIdentitiesInUse(options.identities, engine);
   const ranges = createRangeTable();
   ranges.claim('own pods', RANGE_RANK.ownPods, unmanaged(options.podCidrs));
   ranges.claim('cluster', RANGE_RANK.cluster, unmanaged(options.clusterPodCidrs ?? []));
   const services = createServiceTable(options.nodeName);
   const namedPorts = createNamedPorts((identity, ports) => engine.setNamedPorts(identity, ports));
+  const { labelsOf, onEndpoint } = options;
+  const endpoints = createOwnEndpoints({ engine, inventory, identities, peers, namedPorts, labelsOf, onEndpoint });
+  const pods = options.podsArePublished
+    ? undefined
+    : createStatusPods({ inventory, identities, peers, namedPorts, labelsOf });
   const nodes = createNodeTable({
     nodeName: options.nodeName,
     peers,
@@ -120,13 +124,6 @@ export function createDesired(options: DesiredOptions): Desired {
   const denied = createDenyLists();
   const published = createPublished({ engine, services, nodes, identities, remote, denied });
   let localAddresses: readonly Address[] = [];
-  const dirtyMembers = new Set<number>();
-  const dirtyPods = new Set<string>();
-  const removedEndpoints = new Set<number>();
-  /** Members whose label set has another number now. */
-  const renumbered = new Set<number>();
-  /** Members whose new numbers are asked for: their removal waits for that. */
-  const resolving = new Set<Member>();
 
   /**
    * Rules about nodes mean them by all their addresses: the router address of each pod CIDR too, with which a node's own
@@ -161,103 +158,20 @@ export function createDesired(options: DesiredOptions): Desired {
   }
 
   function takeNamespace(name: string): void {
-    for (const [id, member] of members) if (member.record.namespace === name) dirtyMembers.add(id);
-    for (const [key, pod] of inventory.pods) if (pod.namespace === name) dirtyPods.add(key);
+    endpoints.namespaceChanged(name);
+    pods?.namespaceChanged(name);
   }
 
   function takePod(key: string): void {
     const pod = inventory.pods.get(key);
-    dirtyPods.add(key);
-    if (!pod) return; // Its endpoint, if it has one here, stays what it was until DEL.
-    for (const [id, member] of members) {
-      if (!isPodOf(member, pod)) continue;
-      member.pod = pod;
-      dirtyMembers.add(id);
-    }
-  }
-
-  /** Pods of other nodes, or of none: known by the addresses in their status, if any. */
-  async function resolvePod(key: string): Promise<void> {
-    const pod = inventory.pods.get(key);
-    const before = remotePods.get(key);
-    if (!pod || options.podsArePublished || pod.hostNetwork || pod.addresses.length === 0) {
-      peers.withdraw(`pod ${key}`);
-      namedPorts.remove(`pod ${key}`);
-      remotePods.delete(key);
-    } else {
-      const labels = options.labelsOf(pod, inventory.namespaces.get(pod.namespace));
-      const identity = await identities.acquire(labels);
-      remotePods.set(key, { labels, identity });
-      namedPorts.set(`pod ${key}`, identity, pod.namedPorts);
-      peers.claim(
-        `pod ${key}`,
-        CLAIM_RANK.remotePod,
-        pod.addresses.map((address) => ({ address, identity, endpoint: 0, kind: 'pod' })),
-      );
-    }
-    if (before) identities.release(before.identity, before.labels);
-  }
-
-  async function resolveMember(member: Member): Promise<void> {
-    const { namespace, podName } = member.record;
-    const named = podName === '' ? undefined : inventory.pods.get(podKey(namespace, podName));
-    if (named && isPodOf(member, named)) member.pod = named;
-    const { pod } = member;
-    const labels = pod ? options.labelsOf(pod, inventory.namespaces.get(pod.namespace)) : reservedLabels('init');
-    const isRenumbered = renumbered.has(member.record.id);
-    if (isRenumbered || member.subject === '' || labelsKey(labels) !== labelsKey(member.labels)) {
-      const before = { identity: member.identity, labels: member.labels };
-      member.identity = pod ? await identities.acquire(labels) : RESERVED_IDENTITIES.init;
-      member.labels = member.identity === RESERVED_IDENTITIES.init ? reservedLabels('init') : labels;
-      identities.release(before.identity, before.labels);
-      renumbered.delete(member.record.id);
-    }
-    member.namedPorts = pod?.namedPorts ?? [];
-    const oldSubject = member.subject;
-    member.subject = engine.addSubject({
-      identity: member.identity,
-      labels: member.labels,
-      namedPorts: member.namedPorts,
-    });
-    if (oldSubject !== '') engine.removeSubject(oldSubject);
-    namedPorts.set(`endpoint ${member.record.id}`, member.identity, member.namedPorts);
-    member.state = 'regenerating';
-    peers.claim(`endpoint ${member.record.id}`, CLAIM_RANK.endpoint, peerRows(member));
-    options.onEndpoint(member);
-  }
-
-  /** Undoes what resolveMember did. */
-  function forget(member: Member): void {
-    if (member.subject !== '') engine.removeSubject(member.subject);
-    identities.release(member.identity, member.labels);
-    if (members.has(member.record.id)) return;
-    peers.withdraw(`endpoint ${member.record.id}`);
-    namedPorts.remove(`endpoint ${member.record.id}`);
-  }
-
-  /** Points members to their policies; returns the ids whose row changed. */
-  function pointMembers(): number[] {
-    const changed: number[] = [];
-    for (const [id, member] of members) {
-      const policy = engine.policyOf(member.subject);
-      if (member.subject === '' || policy === undefined) continue;
-      if (policy !== member.policy || member.state === 'regenerating') changed.push(id);
-      member.policy = policy;
-    }
-    return changed;
-  }
-
-  function rows(ids: Iterable<number>) {
-    return [...ids].flatMap((id) => {
-      const member = members.get(id);
-      return member && member.subject !== '' ? [endpointRow(member)] : [];
-    });
+    if (pod) endpoints.podChanged(pod);
+    pods?.podChanged(key);
   }
 
   return {
     inventory,
     peers,
-    members,
+    members: endpoints.members,
     identities,
     nodes,
     denied,
@@ -277,32 +191,10 @@ export function createDesired(options: DesiredOptions): Desired {
         options.onDocument(change.object.value, engine.upsertDocument(change.object.value));
       }
     },
-    addEndpoint(record, pod) {
-      members.set(record.id, newMember(record, pod));
-      dirtyMembers.add(record.id);
-    },
-    removeEndpoint(id) {
-      const member = members.get(id);
-      if (!member) return;
-      members.delete(id);
-      dirtyMembers.delete(id);
-      removedEndpoints.add(id);
-      if (!resolving.has(member)) forget(member);
-    },
-    askAgain() {
-      const unnumbered = [...members].filter(([, { pod, identity }]) => pod && identity === RESERVED_IDENTITIES.init);
-      for (const [id] of unnumbered) dirtyMembers.add(id);
-      return unnumbered.length > 0;
-    },
-    renumber(labels) {
-      const key = labelsKey(labels);
-      const having = [...members].filter(([, member]) => labelsKey(member.labels) === key);
-      for (const [id] of having) {
-        renumbered.add(id);
-        dirtyMembers.add(id);
-      }
-      return having.length > 0;
-    },
+    addEndpoint: endpoints.add,
+    removeEndpoint: endpoints.remove,
+    askAgain: endpoints.askAgain,
+    renumber: endpoints.renumber,
     setLocalAddresses(prefixes) {
       const host = { identity: RESERVED_IDENTITIES.host, kind: 'node' } as const;
       const isOne = (prefix: Prefix): boolean => prefixLength(prefix) === bitsOf(familyOf(prefix));
@@ -328,39 +220,20 @@ export function createDesired(options: DesiredOptions): Desired {
         failure ??= asWeirError(cause, 'number an identity');
       };
       // Side by side: each may have to ask for a number, and an API server that is away answers none of them.
-      const pods = drain(dirtyPods).map((key) =>
-        resolvePod(key).catch((cause: unknown) => {
-          dirtyPods.add(key);
-          failed(cause);
-        }),
-      );
-      const wired = drain(dirtyMembers).map(async (id) => {
-        const member = members.get(id);
-        if (!member) return;
-        resolving.add(member);
-        await resolveMember(member).catch((cause: unknown) => {
-          if (members.get(id) === member) dirtyMembers.add(id);
-          failed(cause);
-        });
-        resolving.delete(member);
-        if (members.get(id) !== member) forget(member);
-      });
-      await Promise.all([...pods, ...wired]);
+      await Promise.all([...(pods?.resolve(failed) ?? []), ...endpoints.resolve(failed)]);
       return failure;
     },
     delta() {
       const policy = engine.take();
-      const endpoints = pointMembers();
+      const changed = endpoints.point();
       const change = peers.take();
       const range = ranges.take();
       const node = nodes.take();
       const service = options.services ? services.take() : { set: [], remove: [] };
-      // An id freed and taken again before this turn is written, not removed.
-      const gone = drain(removedEndpoints).filter((id) => !members.has(id));
       const delta: DatapathDelta = {
         policy,
-        setEndpoints: rows(endpoints),
-        removeEndpoints: gone,
+        setEndpoints: endpoints.rows(changed),
+        removeEndpoints: endpoints.takeRemoved(),
         setPeers: change.set,
         removePeers: change.remove,
         setRanges: range.set,
@@ -370,26 +243,15 @@ export function createDesired(options: DesiredOptions): Desired {
         setServices: service.set,
         removeServices: service.remove,
       };
-      return { delta, endpoints };
+      return { delta, endpoints: changed };
     },
     everything: () => ({
       policy: engine.rows(),
-      endpoints: rows(members.keys()),
+      endpoints: endpoints.rows(endpoints.members.keys()),
       peers: peers.rows(),
       ranges: ranges.rows(),
       nodes: nodes.rows(),
       services: options.services ? services.rows() : [],
     }),
   };
-}
-
-/** A pod of the same name but another uid is a new pod: the endpoint stays the old one's until its DEL. */
-function isPodOf({ record }: Member, pod: Pod): boolean {
-  return record.namespace === pod.namespace && record.podName === pod.name && isSamePod(record.podUid, pod);
-}
-
-function drain<T>(set: Set<T>): T[] {
-  const all = [...set];
-  set.clear();
-  return all;
 }
