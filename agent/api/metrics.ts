@@ -6,7 +6,7 @@ import { readdirSync } from 'node:fs';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { type FlowEventName, LOSS_STAGES, type LossStage } from '../flow/flow.ts';
 import type { CountedFamily, HubbleMetrics } from '../flow/metrics/hubble-metrics.ts';
-import { protocolName } from '../flow/transport.ts';
+import { hubbleProtocolName } from '../flow/transport.ts';
 import { ciliumMetrics } from './cilium-metrics.ts';
 import { ENDPOINT_STATES } from './endpoints.ts';
 import { type ExportReport, exportMetrics } from './export-metrics.ts';
@@ -277,7 +277,7 @@ export function createMetrics(state: State, options: MetricsOptions = {}): Metri
         ['reason', 'protocol'],
         () =>
           state.flows.drops().map(({ reason, protocol, count }) => {
-            return [{ reason: reason.hubble.name, protocol: protocolName(protocol) }, count] as const;
+            return [{ reason: reason.hubble.name, protocol: hubbleProtocolName(protocol) }, count] as const;
           }),
       );
     }

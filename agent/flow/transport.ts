@@ -65,9 +65,16 @@ const PROTOCOL_NAMES: Readonly<Record<number, string>> = {
   [IPPROTO.ICMPV6]: 'ICMPv6',
 };
 
-/** As metrics name it; what Hubble has no name for is "other". */
+/** As answers about traffic name it; all else is "other". */
 export function protocolName(protocol: number): string {
   return PROTOCOL_NAMES[protocol] ?? 'other';
+}
+
+/** The label `protocol` of Hubble's metrics: FlowProtocol in pkg/hubble/api/v1 of Cilium 1.19. 0: not IP. */
+export function hubbleProtocolName(protocol: number): string {
+  if (protocol === IPPROTO.VRRP) return 'VRRP';
+  if (protocol === IPPROTO.IGMP) return 'IGMP';
+  return PROTOCOL_NAMES[protocol] ?? 'Unknown L4';
 }
 
 function ports(flow: StoredFlow): Ports {

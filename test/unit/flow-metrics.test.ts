@@ -76,9 +76,10 @@ test('each metric counts its own', () => {
   assert.equal(seen(), {
     'hubble_drop_total{reason=POLICY_DENIED,protocol=TCP}': 2,
     'hubble_drop_total{reason=INVALID_SOURCE_IP,protocol=UDP}': 1,
-    'hubble_flows_processed_total{type=Trace,subtype=to-endpoint,verdict=FORWARDED}': 3,
-    'hubble_flows_processed_total{type=Trace,subtype=to-stack,verdict=FORWARDED}': 1,
-    'hubble_flows_processed_total{type=Drop,subtype=,verdict=DROPPED}': 3,
+    'hubble_flows_processed_total{protocol=TCP,type=Trace,subtype=to-endpoint,verdict=FORWARDED}': 3,
+    'hubble_flows_processed_total{protocol=ICMPv4,type=Trace,subtype=to-stack,verdict=FORWARDED}': 1,
+    'hubble_flows_processed_total{protocol=TCP,type=Drop,subtype=,verdict=DROPPED}': 2,
+    'hubble_flows_processed_total{protocol=UDP,type=Drop,subtype=,verdict=DROPPED}': 1,
     'hubble_tcp_flags_total{flag=SYN,family=IPv4}': 1,
     'hubble_tcp_flags_total{flag=SYN-ACK,family=IPv4}': 1,
     'hubble_tcp_flags_total{flag=FIN,family=IPv4}': 1,
@@ -91,6 +92,26 @@ test('each metric counts its own', () => {
     'hubble_policy_verdicts_total{direction=egress,match=none,action=dropped}': 1,
     'hubble_flows_to_world_total{protocol=ICMPv4,verdict=FORWARDED,port=0}': 1,
     'hubble_flows_to_world_total{protocol=TCP,verdict=DROPPED,port=443}': 1,
+  });
+});
+
+test("protocols by Hubble's names", () => {
+  const { see, seen } = counting('flow');
+  const without = { sourcePort: 0, destinationPort: 0, tcpFlags: 0 };
+  see(
+    ...[IPPROTO.SCTP, IPPROTO.ICMPV6, IPPROTO.VRRP, IPPROTO.IGMP, 47].map((protocol) =>
+      r.event({ protocol, ...without }),
+    ),
+    r.drop({ family: 0, protocol: 0, ...without, reason: DropReason.DROP_UNSUPPORTED_L2 }),
+  );
+  const trace = 'type=Trace,subtype=to-endpoint,verdict=FORWARDED';
+  assert.equal(seen(), {
+    [`hubble_flows_processed_total{protocol=SCTP,${trace}}`]: 1,
+    [`hubble_flows_processed_total{protocol=ICMPv6,${trace}}`]: 1,
+    [`hubble_flows_processed_total{protocol=VRRP,${trace}}`]: 1,
+    [`hubble_flows_processed_total{protocol=IGMP,${trace}}`]: 1,
+    [`hubble_flows_processed_total{protocol=Unknown L4,${trace}}`]: 1,
+    'hubble_flows_processed_total{protocol=Unknown L4,type=Drop,subtype=,verdict=DROPPED}': 1,
   });
 });
 

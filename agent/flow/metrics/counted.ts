@@ -6,7 +6,7 @@ import { DESTINATION, type StoredFlow } from '../decode.ts';
 import { dropReason } from '../drop-reason.ts';
 import { IPPROTO, verdictOf } from '../filter.ts';
 import { matchType } from '../match-type.ts';
-import { icmpName, protocolName } from '../transport.ts';
+import { hubbleProtocolName, icmpName } from '../transport.ts';
 import type { MetricName, MetricSpecification } from './specification.ts';
 
 export interface Counted {
@@ -31,18 +31,19 @@ export const COUNTED: Record<MetricName, Counted> = {
     series: 'hubble_drop_total',
     help: "Drop events, by reason and protocol in Hubble's names",
     labels: () => ['reason', 'protocol'],
-    values: (flow) => (flow.isDrop ? [[dropReason(flow.reason).hubble.name, protocolName(flow.protocol)]] : NONE),
+    values: (flow) => (flow.isDrop ? [[dropReason(flow.reason).hubble.name, protocolOf(flow)]] : NONE),
   },
   flow: {
     series: 'hubble_flows_processed_total',
     help: 'Flows, as Hubble counts them',
-    labels: () => ['type', 'subtype', 'verdict'],
+    labels: () => ['protocol', 'type', 'subtype', 'verdict'],
     values(flow) {
+      const protocol = protocolOf(flow);
       const verdict = verdictOf(flow.type);
-      if (flow.isDrop) return [['Drop', '', verdict]];
-      if (flow.type === EventType.EVENT_AUDIT) return [['PolicyVerdict', '', verdict]];
+      if (flow.isDrop) return [[protocol, 'Drop', '', verdict]];
+      if (flow.type === EventType.EVENT_AUDIT) return [[protocol, 'PolicyVerdict', '', verdict]];
       const toPod = flow.endpoint(DESTINATION) !== 0 && !flow.has(EventFlags.EVENT_TO_HOST);
-      return [['Trace', toPod ? 'to-endpoint' : 'to-stack', verdict]];
+      return [[protocol, 'Trace', toPod ? 'to-endpoint' : 'to-stack', verdict]];
     },
   },
   'flows-to-world': {
@@ -56,7 +57,7 @@ export const COUNTED: Record<MetricName, Counted> = {
       const isTcp = flow.protocol === IPPROTO.TCP;
       if (switches.has('syn-only') && isTcp && (flow.tcpFlags & (TCP.SYN | TCP.ACK)) !== TCP.SYN) return NONE;
       const port = switches.has('port') ? [String(flow.port(DESTINATION))] : [];
-      return [[protocolName(flow.protocol), verdictOf(flow.type), ...port]];
+      return [[protocolOf(flow), verdictOf(flow.type), ...port]];
     },
   },
   icmp: {
@@ -78,8 +79,7 @@ export const COUNTED: Record<MetricName, Counted> = {
     series: 'hubble_port_distribution_total',
     help: 'Connections allowed, by protocol and destination port',
     labels: () => ['protocol', 'port'],
-    values: (flow) =>
-      flow.type === EventType.EVENT_NEW ? [[protocolName(flow.protocol), String(flow.port(DESTINATION))]] : NONE,
+    values: (flow) => (flow.type === EventType.EVENT_NEW ? [[protocolOf(flow), String(flow.port(DESTINATION))]] : NONE),
   },
   tcp: {
     series: 'hubble_tcp_flags_total',
@@ -112,6 +112,10 @@ function policyVerdicts(flow: StoredFlow): readonly (readonly string[])[] {
   }
   if (type !== EventType.EVENT_NEW) return NONE;
   return ([0, 1] as const).filter((of) => flow.policyId(of) !== 0).map((of) => verdict(of, 'forwarded'));
+}
+
+function protocolOf(flow: StoredFlow): string {
+  return hubbleProtocolName(flow.family === 0 ? 0 : flow.protocol);
 }
 
 function familyName(flow: StoredFlow): string {
