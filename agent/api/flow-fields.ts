@@ -47,7 +47,7 @@ const enumerated = <T extends string>(
 
 // What a value must be, for answers about those that are not.
 const PROTOCOL = `${Object.keys(PROTOCOLS).join(', ')} or a number from 0 to 255`;
-const POD = '"namespace/prefix", "namespace/" or "prefix"';
+const POD = '"namespace/prefix", "namespace/", "/prefix" or "prefix"';
 const LABEL = 'requirements such as "key", "!key", "key=value", "key!=value", "key in (a,b)", "key notin (a,b)"';
 const RANGE = 'an IP address or a CIDR';
 const IDENTITY = `a number or one of ${Object.keys(RESERVED_IDENTITIES).join(', ')}`;
@@ -120,23 +120,24 @@ const FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
 const SIDED_FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
   pod: field({
     schema: written(PATTERNS.pod, POD),
-    description: '"namespace/prefix" of a pod\'s name; without "namespace/": in namespace default',
+    description:
+      '"namespace/prefix" of a pod\'s name; "/prefix": in any namespace; without a slash: in namespace default',
     parse: parsePod,
     expected: POD,
     clause: (pods: PodPrefix[], where) =>
       filter.byName(where, ({ namespace, pod }) =>
-        pods.some((one) => pod !== '' && one.namespace === namespace && pod.startsWith(one.prefix)),
+        pods.some((one) => pod !== '' && isIn(one, namespace) && pod.startsWith(one.prefix)),
       ),
   }),
   service: field({
     schema: written(PATTERNS.pod, POD),
     description:
-      'Service that the connection goes through, as "namespace/prefix" of its name; without "namespace/": in namespace default',
+      'Service that the connection goes through, as "namespace/prefix" of its name; "/prefix": in any namespace; without a slash: in namespace default',
     parse: parsePod,
     expected: POD,
     clause: (services: PodPrefix[], where) =>
       filter.byService(where, ({ namespace, name }) =>
-        services.some((one) => one.namespace === namespace && name.startsWith(one.prefix)),
+        services.some((one) => isIn(one, namespace) && name.startsWith(one.prefix)),
       ),
   }),
   namespace: field<string, string>({
@@ -184,6 +185,10 @@ const SIDED_FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
   }),
 };
 
+function isIn(wanted: PodPrefix, namespace: string): boolean {
+  return wanted.namespace === '' || wanted.namespace === namespace;
+}
+
 const SIDES = [
   ['', 'either', 'on either side'],
   ['from_', 'source', "of the packet's sender"],
@@ -198,7 +203,7 @@ export interface FilterEntry {
 }
 export const FILTERS = new Map<string, FilterEntry>([
   ...Object.entries(FIELDS).map(
-    ([name, one]) => [name, { field: one, where: 'either', description: one.description }] as const,
+    ([name, one]) => [name, { field: one, where: 'packet', description: one.description }] as const,
   ),
   ...Object.entries(SIDED_FIELDS).flatMap(([name, one]) =>
     SIDES.map(

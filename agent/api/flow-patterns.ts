@@ -33,7 +33,7 @@ export const PATTERNS = {
   protocol: whole(...Object.keys(PROTOCOLS).map(anyCase), '[01]?[0-9]{1,2}', '2[0-4][0-9]', '25[0-5]'),
   tcpFlags: `^${TCP_FLAG}(?:,${TCP_FLAG})*$`,
   uuid: '^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}$',
-  pod: '^[^\\/]+(?:\\/[^\\/]*)?$',
+  pod: '^(?:[^\\/]+|[^\\/]*\\/[^\\/]*)$',
   label: `^\\s*${REQUIREMENT}\\s*(?:,\\s*${REQUIREMENT}\\s*)*$`,
   ip: whole(`${IPV4}(?:\\/(?:3[0-2]|[12]?[0-9]))?`, `${IPV6}(?:\\/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9]))?`),
   identity: whole(

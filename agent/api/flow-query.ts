@@ -96,32 +96,51 @@ export function readFlowQuery(query: CheckedFlowQuery, nowMs: number): FlowQuery
     return text === undefined ? undefined : read(name, text, (value) => parseTime(value, nowMs), TIME);
   };
 
-  const clauses: filter.Clause[] = [];
-  for (const [name, { field: one, where }] of FILTERS) {
+  const given = [...FILTERS].flatMap(([name, entry]): Given[] => {
     const values = query[name] as unknown[] | undefined;
-    if (values === undefined) continue;
-    const parsed = values.map((value) => read(name, value, one.parse, one.expected));
-    clauses.push(one.clause(parsed, where));
-  }
-  const unwanted = [...notByField(query.not ?? [], faults)].map(([name, texts]) => {
-    const { field: one, where } = FILTERS.get(name) as FilterEntry;
-    const parsed = texts.map((text) => read(`not: ${name}`, text, (value) => one.parse(value), one.expected));
-    return one.clause(parsed, where);
+    if (values === undefined) return [];
+    const { parse, expected } = entry.field;
+    return [{ entry, values: values.map((value) => read(name, value, parse, expected)) }];
   });
-  if (unwanted.length > 0) clauses.push(filter.notAllOf(unwanted));
+  const clauses = clausesOf(given);
+  const unwanted = [...notByField(query.not ?? [], faults)].map(([name, texts]): Given => {
+    const entry = FILTERS.get(name) as FilterEntry;
+    const { parse, expected } = entry.field;
+    return { entry, values: texts.map((text) => read(`not: ${name}`, text, (value) => parse(value), expected)) };
+  });
+  if (unwanted.length > 0) clauses.push(filter.notAllOf(clausesOf(unwanted)));
   if (query.reply !== undefined) clauses.push(filter.byReply(query.reply));
   const since = time('since');
   const until = time('until');
   if (since !== undefined) clauses.push(filter.bySince(since));
   if (until !== undefined) clauses.push(filter.byUntil(until));
   const cursor = query.cursor === undefined ? undefined : read('cursor', query.cursor, parseCursor, CURSOR);
-  const given = (name: string) => query[name] !== undefined && query[name] !== false;
-  if (query.scope === 'cluster' && given('cursor')) {
+  const isGiven = (name: string) => query[name] !== undefined && query[name] !== false;
+  if (query.scope === 'cluster' && isGiven('cursor')) {
     faults.push('cursor is of one node: with scope=cluster go on with since, the time of the last flow');
   }
-  for (const [a, b] of EXCLUSIVE) if (given(a) && given(b)) faults.push(`${a} and ${b} cannot be used together`);
+  for (const [a, b] of EXCLUSIVE) if (isGiven(a) && isGiven(b)) faults.push(`${a} and ${b} cannot be used together`);
   if (faults.length > 0) throw new WeirError('BAD_REQUEST', 'read the flow query', faults.join('; '));
   return { wanted: filter.allOf(clauses), cursor, sinceMs: since, ...range(query) };
+}
+
+/** A field of a query, and what its values were read as. */
+interface Given {
+  readonly entry: FilterEntry;
+  readonly values: unknown[];
+}
+
+/**
+ * All of them must hold. Fields about either side are about one and the same, as `hubble observe` has them: it asks for the
+ * source to be all of it, or the destination (hubble/cmd/observe/flows_filter.go).
+ */
+function clausesOf(given: readonly Given[]): filter.Clause[] {
+  const clause = ({ entry, values }: Given, where = entry.where): filter.Clause => entry.field.clause(values, where);
+  const ofEither = given.filter(({ entry }) => entry.where === 'either');
+  if (ofEither.length < 2) return given.map((one) => clause(one));
+  const at = (side: 'source' | 'destination') => filter.allOf(ofEither.map((one) => clause(one, side)));
+  const others = given.filter((one) => !ofEither.includes(one)).map((one) => clause(one));
+  return [...others, filter.anyOf([at('source'), at('destination')])];
 }
 
 /** Hubble's rules: the newest by default; `since` alone means from there on; a stream starts now. */

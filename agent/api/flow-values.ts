@@ -37,14 +37,15 @@ export function parseDropReason(text: string): readonly number[] | undefined {
 }
 
 export interface PodPrefix {
+  /** '': any. */
   readonly namespace: string;
   readonly prefix: string;
 }
 
-/** As Hubble reads it: "namespace/prefix", "namespace/" for all of it, "prefix" in namespace default. */
+/** As Hubble reads it: "namespace/prefix", "namespace/" for all of it, "/prefix" in any, "prefix" in namespace default. */
 export function parsePod(text: string): PodPrefix | undefined {
   const parts = text.split('/');
-  if (parts.length > 2 || parts[0] === '') return undefined;
+  if (parts.length > 2 || text === '') return undefined;
   const [namespace, prefix] = parts.length === 2 ? parts : ['default', text];
   return { namespace: namespace as string, prefix: prefix as string };
 }

@@ -11,8 +11,8 @@ import type { PartyName, ServiceName } from './names.ts';
 
 export type Clause = (flow: StoredFlow) => boolean;
 
-/** Which side of the packet a clause looks at. */
-export type Where = 'either' | 'source' | 'destination';
+/** Which side of the packet a clause looks at; 'packet': at neither, at what both have in common. */
+export type Where = 'either' | 'source' | 'destination' | 'packet';
 
 /** First 16 bytes of an address and how many bits of them count. */
 export interface AddressRange {
@@ -46,6 +46,11 @@ export const allOf =
   (clauses: readonly Clause[]): Clause =>
   (flow) =>
     clauses.every((clause) => clause(flow));
+
+export const anyOf =
+  (clauses: readonly Clause[]): Clause =>
+  (flow) =>
+    clauses.some((clause) => clause(flow));
 
 /** Where all hold, it does not. */
 export const notAllOf = (clauses: readonly Clause[]): Clause => {

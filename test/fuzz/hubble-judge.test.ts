@@ -6,14 +6,18 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
+import { FLOW_QUERY_SCHEMA, readFlowQuery } from '../../agent/api/flow-query.ts';
 import type { HubbleTeller } from '../../agent/api/hubble/flow-message.ts';
 import type { HubbleServer } from '../../agent/api/hubble/server.ts';
+import { FlagValues } from '../../agent/cli/command.ts';
+import { FILTER_FLAGS, filterQuery } from '../../agent/cli/observe/filters.ts';
 import { DropReason, EndpointLimits, EventFlags, EventType } from '../../agent/datapath/layout.gen.ts';
 import { flowEvent } from '../../agent/export/lines.ts';
 import type { StoredFlow } from '../../agent/flow/decode.ts';
 import { DROP_REASONS } from '../../agent/flow/drop-reason.ts';
 import { IPPROTO } from '../../agent/flow/filter.ts';
 import type { FlowHistory } from '../../agent/flow/history.ts';
+import { parseFlags } from '../../agent/run/flags.ts';
 import { privileged } from '../kit/privileged.ts';
 import { random } from '../kit/random.ts';
 import { type PrintedFlow, StockHubble } from '../kit/stock-hubble.ts';
@@ -236,6 +240,51 @@ test('several fields, several filters, and filters of what is not wanted', async
   await areJudgedAlike(
     Array.from({ length: MIXED }, () => [...many(0, 2, filter).flatMap(allow), ...many(0, 1, filter).flatMap(deny)]),
   );
+});
+
+/** Filters of both clients, by the same names. */
+const FLAGS: readonly string[] = [
+  '--pod default/front --port 40000',
+  '--pod default/front --port 8080',
+  '--pod default/backend --port 8080 --verdict FORWARDED',
+  '--pod /front --label app=frontend',
+  '--not --pod default/backend --not --port 8080',
+  '--not --pod default/front --not --port 8080',
+  '--pod default/front --not --port 40000',
+  '--pod front --to-port 8080',
+  '--from-pod front --label app=backend',
+  '-n default --port 8080',
+  '-n default --pod front --port 40000',
+  '-n default -n database --pod postgres',
+  '-n default --service web',
+  '-n default --service web --pod backend',
+  '--to-namespace database --to-pod postgres',
+  '--namespace database --identity 302',
+  '--workload frontend-abc --port 40000 --protocol tcp',
+  '--service default/web --port 8080',
+  '--to-port 443 --identity world-ipv4',
+];
+
+test('the same flags of `weir observe` find the same', async () => {
+  const wrong: string[] = [];
+  const properties = FLOW_QUERY_SCHEMA.properties as Record<string, { readonly items?: { readonly type?: string } }>;
+  for (const line of FLAGS) {
+    const { values, errors } = parseFlags(line.split(' '), FILTER_FLAGS);
+    assert.equal(errors, []);
+    const query = Object.entries(filterQuery(new FlagValues(values))).map(([name, given]) => {
+      const isNumber = properties[name]?.items?.type === 'integer';
+      return [name, [given ?? []].flat().map((value) => (isNumber ? Number(value) : value))];
+    });
+    const { flows } = await history.page({
+      ...readFlowQuery(Object.fromEntries(query), 0),
+      order: 'oldest',
+      count: 1e5,
+    });
+    const ours = flows.map(({ uuid }) => Number.parseInt(uuid.slice(-12), 16)).join();
+    const theirs = await shown('--input-file', file, ...line.split(' '));
+    if (ours !== theirs) wrong.push(`${line}: Hubble finds ${theirs}, weir ${ours}`);
+  }
+  assert.equal(wrong, []);
 });
 
 test('what is exported is what the API tells', async () => {

@@ -503,7 +503,11 @@ const queries: readonly [string, string][] = [
   ['--pod a --pod b/c', '?pod=a&pod=b/c&last=20'],
   ['--from-pod a --to-pod b', '?from_pod=a&to_pod=b&last=20'],
   ['-n shop --pod web', '?pod=shop/web&last=20'],
-  ['-n shop --pod other/web', '?pod=other/web&namespace=shop&last=20'],
+  ['-n shop --pod shop/web', '?pod=shop/web&last=20'],
+  ['-n a -n b --pod web', '?pod=a/web&pod=b/web&last=20'],
+  ['-n shop --service web', '?service=shop/web&last=20'],
+  ['-n shop --pod web --service api', '?pod=shop/web&service=shop/api&last=20'],
+  ['-n shop --to-pod b/c', '?to_pod=b/c&namespace=shop&last=20'],
   ['--to-namespace shop --to-pod web --from-pod x/y', '?from_pod=x/y&to_pod=shop/web&last=20'],
   ['-n a -n b', '?namespace=a&namespace=b&last=20'],
   ['-l app=web --from-label k8s:app=x', '?label=app=web&from_label=k8s:app=x&last=20'],
@@ -525,6 +529,12 @@ const queries: readonly [string, string][] = [
 ];
 for (const [line, said] of [
   ['--not', /^weir: --not needs a filter behind it\n/],
+  ['-n shop --pod other/web', /^weir: --pod: expected a name in shop, as --namespace says, got "other\/web"\n/],
+  ['--to-namespace shop --to-service a/b', /^weir: --to-service: expected a name in shop, as --to-namespace says, got/],
+  [
+    '--from-namespace shop --pod web',
+    /^weir: --pod: expected NAMESPACE\/PREFIX, as --from-namespace is about one side, got "web"\n/,
+  ],
   ['--verdict DROPPED --not', /^weir: --not needs a filter behind it\n/],
   ['--not --not --verdict DROPPED', /^weir: --not needs a filter behind it, not --not\n/],
   ['--not --last 5', /^weir: --not needs a filter behind it, not --last\n/],

@@ -135,7 +135,7 @@ function fieldsOf(flags: FlagValues, keptBy: (name: string) => string): Query {
       if (values.length > 0) query[side.field + field] = values;
     }
   }
-  for (const side of SIDES) qualifyPods(query, side.field);
+  for (const side of SIDES) qualify(query, side);
   for (const { name, field, upper } of PLAIN) {
     const values = flags.all(keptBy(name)).map((value) => (upper ? value.toUpperCase() : value));
     if (values.length > 0) query[field] = values;
@@ -149,14 +149,38 @@ function fieldsOf(flags: FlagValues, keptBy: (name: string) => string): Query {
   return query;
 }
 
-/** `-n shop --pod web` is the pod shop/web, as Hubble takes it; a pod that names its namespace needs none. */
-function qualifyPods(query: Record<string, string | readonly string[]>, side: string): void {
-  const pods = query[`${side}pod`];
-  const namespaces = query[`${side}namespace`];
-  if (pods === undefined || namespaces === undefined || namespaces.length !== 1) return;
-  const qualified = [pods].flat().map((pod) => (pod.includes('/') ? pod : `${namespaces[0]}/${pod}`));
-  query[`${side}pod`] = qualified;
-  if (![pods].flat().some((pod) => pod.includes('/'))) delete query[`${side}namespace`];
+/** What a namespace may stand in front of, as Hubble has it. */
+const NAMESPACED = ['pod', 'service'] as const;
+
+/** `-n shop --pod web` is the pod shop/web, and `-n shop --service web` the Service shop/web, as Hubble takes them. */
+function qualify(query: Record<string, string | readonly string[]>, { flag, field }: (typeof SIDES)[number]): void {
+  const namespaces = [query[`${field}namespace`] ?? []].flat();
+  const named = NAMESPACED.filter((name) => query[field + name] !== undefined);
+  if (namespaces.length === 0) return;
+  if (named.length === 0) {
+    if (field !== '') refuseUnqualified(query, flag);
+    return;
+  }
+  for (const name of named) {
+    query[field + name] = [query[field + name] ?? []].flat().flatMap((written) => {
+      if (!written.includes('/')) return namespaces.map((namespace) => `${namespace}/${written}`);
+      const [own = ''] = written.split('/');
+      if (own === '' || namespaces.includes(own)) return [written];
+      const expected = `a name in ${namespaces.join(' or ')}, as --${flag}namespace says`;
+      throw new UsageError(`--${flag}${name}: expected ${expected}, got "${written}"`);
+    });
+  }
+  delete query[`${field}namespace`];
+}
+
+/** Hubble would put the namespace in front of the name where it is about that side, and "default" where it is not. */
+function refuseUnqualified(query: Record<string, string | readonly string[]>, flag: string): void {
+  for (const name of NAMESPACED) {
+    const bare = [query[name] ?? []].flat().find((written) => !written.includes('/'));
+    if (bare === undefined) continue;
+    const expected = `NAMESPACE/PREFIX, as --${flag}namespace is about one side`;
+    throw new UsageError(`--${name}: expected ${expected}, got "${bare}"`);
+  }
 }
 
 function eventsOfType(type: string): readonly string[] {
