@@ -354,8 +354,11 @@ async function openExports(config: Config, history: FlowHistory, nodeLabels: () 
   return open({ config, history, teller, log });
 }
 
-if (process.argv.slice(2).some((word) => word === '--help' || word === '-h')) {
-  process.stdout.write(`Usage: weir-agent [flags]\n\n${describeSettings()}\n`);
+const asksFor = (...words: readonly string[]): boolean => process.argv.slice(2).some((word) => words.includes(word));
+if (asksFor('--help', '-h')) {
+  process.stdout.write(`Usage: weir-agent [flags]\n       weir-agent --version\n\n${describeSettings()}\n`);
+} else if (asksFor('--version')) {
+  process.stdout.write(`weir-agent ${packageJson.version}\n`);
 } else {
   let log = createLogger({ level: 'info', format: 'text' });
   try {

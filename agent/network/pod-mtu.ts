@@ -20,11 +20,15 @@ export interface MtuChange {
 
 /**
  * Sets both ends of each pod's interface. A pod that asked for a smaller MTU of its own keeps it. A pod that goes away
- * meanwhile is no error. @returns how many were changed
+ * meanwhile is no error; whatever else goes wrong with a pod keeps no other from being changed.
+ *
+ * @returns how many were changed
+ * @throws AggregateError of what went wrong, when all others are done
  */
 export async function followMtu(pods: readonly PodInterface[], { from, to, netns }: MtuChange): Promise<number> {
   const links = await linkList({ netns });
   let changed = 0;
+  const failures: Error[] = [];
   for (const pod of pods) {
     const host = links.find(({ name }) => name === pod.hostInterface);
     if (host === undefined || host.mtu === to || (host.mtu !== from && host.mtu < to)) continue;
@@ -36,8 +40,13 @@ export async function followMtu(pods: readonly PodInterface[], { from, to, netns
       changed += 1;
     } catch (error) {
       const isGone = error instanceof KernelError && (error.code === 'ENODEV' || !(await netnsExists(pod.netns)));
-      if (!isGone) throw error;
+      if (isGone) continue;
+      const message = `MTU ${to} of the pod at ${pod.hostInterface}: ${(error as Error).message}`;
+      failures.push(new Error(message, { cause: error }));
     }
+  }
+  if (failures.length > 0) {
+    throw new AggregateError(failures, failures.map(({ message }) => message).join('; '));
   }
   return changed;
 }

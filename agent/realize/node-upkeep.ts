@@ -77,7 +77,10 @@ export function createUpkeep(options: UpkeepOptions): Upkeep {
           failure = cause;
         });
       for (const change of [...changes, ...(attached ?? [])]) log.info(change);
-      await adjustMtu(podMtu);
+      // Nor does a pod whose MTU cannot be set; the next run tries it again.
+      await adjustMtu(podMtu).catch((cause: unknown) => {
+        failure ??= cause;
+      });
       if (realizer.isSynced) {
         const nodes = [self, ...otherRecords()].flatMap(({ addresses }) => addresses);
         await denial.update([...nodes, ...desired.nodes.apiServers()]);

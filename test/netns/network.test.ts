@@ -4,7 +4,7 @@ import type { Address, Prefix } from '../../agent/model/address.ts';
 import type { NodeRecord } from '../../agent/model/object.ts';
 import { createNetwork, type Network, type NetworkSettings } from '../../agent/network/network.ts';
 import { findObstacles } from '../../agent/network/obstacles.ts';
-import { followMtu } from '../../agent/network/pod-mtu.ts';
+import { followMtu, type PodInterface } from '../../agent/network/pod-mtu.ts';
 import { listOwnNetwork, removeNetwork } from '../../agent/network/remove.ts';
 import { createLogger } from '../../agent/run/log.ts';
 import { type Netns, Testbed } from '../kit/netns.ts';
@@ -290,6 +290,28 @@ test('pods that are there follow the MTU of the uplink, unless they asked for le
     ['8950', '8950'],
   ]);
   assert.is(await follow(undefined, 9000), 0, 'what they were given is not known: larger is no harm');
+});
+
+test('a pod whose MTU cannot be set is told, and keeps no other from following', async () => {
+  const { lan } = state;
+  const [one] = lan.nodes as [TestNode];
+  const pods = [await lan.addPod(one, 9), await lan.addPod(one, 10)];
+  const [odd, fine] = pods.map(({ hostInterface, netns }) => ({
+    hostInterface,
+    interfaceName: 'eth0',
+    netns: netns.path,
+  })) as [PodInterface, PodInterface];
+  const notNetwork = { ...odd, netns: '/proc/self/ns/mnt' };
+  try {
+    await followMtu([notNetwork, fine], { from: 1500, to: 1450, netns: one.netns.path });
+    assert.unreachable();
+  } catch (error) {
+    assert.match((error as Error).message, new RegExp(`^MTU 1450 of the pod at ${odd.hostInterface}: `));
+  }
+  assert.match(await one.netns.ip(`link show ${odd.hostInterface}`), /mtu 1500/);
+  assert.match(await one.netns.ip(`link show ${fine.hostInterface}`), /mtu 1450/);
+  // The next round has only the one left.
+  assert.is(await followMtu([odd, fine], { from: 1500, to: 1450, netns: one.netns.path }), 1);
 });
 
 test('what other software does in the way of pods is found', async () => {

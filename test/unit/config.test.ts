@@ -1,4 +1,5 @@
 /** The agent's settings: where they come from, who wins, and every mistake at once. */
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import * as assert from 'uvu/assert';
@@ -6,6 +7,7 @@ import { type Config, readConfig } from '../../agent/config/config.ts';
 import { describeSettings, settingsReference } from '../../agent/config/reference.ts';
 import type { ConfigSources } from '../../agent/config/written.ts';
 import { WeirError } from '../../agent/errors.ts';
+import packageJson from '../../package.json' with { type: 'json' };
 import { suite } from '../kit/suite.ts';
 
 const test = suite('config');
@@ -255,6 +257,14 @@ test('--help has every setting with its sentence', () => {
 test('docs/reference/settings.md is what `node docs/generate.ts` writes', () => {
   const file = new URL('../../docs/reference/settings.md', import.meta.url);
   assert.is(readFileSync(file, 'utf8'), settingsReference());
+});
+
+test('the agent tells its version, without any setting', () => {
+  const agent = new URL('../../agent/main.ts', import.meta.url).pathname;
+  assert.is(
+    execFileSync(process.execPath, [agent, '--version'], { encoding: 'utf8' }),
+    `weir-agent ${packageJson.version}\n`,
+  );
 });
 
 test.run();

@@ -296,6 +296,34 @@ status:
   assert.equal(object.value.addresses, ['10.0.0.1', 'fd00::1', '198.51.100.1']);
 });
 
+const NODE_OF = (addresses: string) => `apiVersion: v1
+kind: Node
+metadata: {name: n1}
+status:
+  addresses: ${addresses}
+`;
+test('an ExternalIP that is none is told and left out, where an InternalIP is known', () => {
+  const { objects, problems } = read(
+    NODE_OF('[{type: ExternalIP, address: gateway.example}, {type: InternalIP, address: 10.0.0.1}]'),
+  );
+  const [object] = objects;
+  assert.ok(object?.kind === 'Node');
+  assert.equal(object.value.addresses, ['10.0.0.1']);
+  assert.equal(problems, [
+    'warning node-address f.yaml:5: status.addresses[0].address: expected an IP address, found "gateway.example"; this ExternalIP is left out',
+  ]);
+});
+test('an address of a node that is none is an error, where it is the only one or an InternalIP', () => {
+  for (const text of [
+    '[{type: ExternalIP, address: gateway.example}]',
+    '[{type: InternalIP, address: gateway.example}, {type: ExternalIP, address: 198.51.100.1}]',
+  ]) {
+    const { objects, problems } = read(NODE_OF(text));
+    assert.is(objects.length, 0, text);
+    assert.match(problems.join('\n'), /^error .*expected an IP address, found "gateway.example"$/);
+  }
+});
+
 test('what a pod leaves out has Kubernetes` defaults', () => {
   const [object] = read(pod('')).objects;
   assert.ok(object?.kind === 'Pod');

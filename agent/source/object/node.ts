@@ -1,7 +1,7 @@
 /** Node, core/v1: only what networking needs. */
-import { type Address, type Prefix, parsePrefix } from '../../model/address.ts';
+import { type Address, type Prefix, parseAddress, parsePrefix } from '../../model/address.ts';
 import type { Node, ObjectRef } from '../../model/object.ts';
-import type { Field } from './field.ts';
+import { describe, type Field } from './field.ts';
 import { readLabels } from './metadata.ts';
 import { readAddress } from './pod.ts';
 
@@ -16,12 +16,25 @@ export function readNode(object: Field, ref: ObjectRef): Node {
 
 /**
  * Those by which nodes reach each other first: clouds list them in any order. Host names and DNS names stand in the same list
- * and are no addresses.
+ * and are no addresses. A node that has an InternalIP is known by it whatever its cloud calls an ExternalIP.
  */
 function readNodeAddresses(field: Field): Address[] {
   const items = field.items().map((item) => ({ type: item.at('type').text(), address: item.at('address') }));
-  const wanted = ['InternalIP', 'ExternalIP'].flatMap((wantedType) => items.filter(({ type }) => type === wantedType));
-  return [...new Set(wanted.map(({ address }) => readAddress(address)))].filter((address) => address !== undefined);
+  const read = (wanted: string, one: (address: Field) => Address | undefined): Address[] =>
+    items.flatMap(({ type, address }) => (type === wanted ? (one(address) ?? []) : []));
+  const internal = read('InternalIP', readAddress);
+  const external = read('ExternalIP', internal.length > 0 ? readAddressOrWarn : readAddress);
+  return [...new Set([...internal, ...external])];
+}
+
+function readAddressOrWarn(field: Field): Address | undefined {
+  const text = field.text();
+  if (text === undefined || text === '') return undefined;
+  const address = parseAddress(text);
+  if (!address) {
+    field.warn('node-address', `expected an IP address, found ${describe(text)}; this ExternalIP is left out`);
+  }
+  return address;
 }
 
 function readPodCidrs(spec: Field): Prefix[] {
