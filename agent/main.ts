@@ -30,7 +30,7 @@ import { HubbleMetrics } from './flow/metrics/hubble-metrics.ts';
 import { readMetricSpecifications } from './flow/metrics/specification.ts';
 import { openRuleHits } from './flow/rule-hits-file.ts';
 import { labelFilter } from './identity/label-filter.ts';
-import { installCniPlugin, writeCniConfiguration } from './install/cni.ts';
+import { allowCniConfiguration, installCniPlugin, writeCniConfiguration } from './install/cni.ts';
 import { cniFilesOf } from './install/cni-files.ts';
 import { createPool } from './ipam/pool.ts';
 import { agentReport, announcedEndpoints, announcing } from './join/announce.ts';
@@ -251,7 +251,10 @@ async function run(config: Config, log: Logger): Promise<void> {
   ownProblems.push(...restored.problems);
   for (const record of restored.endpoints) void realizer.admit(record, undefined).catch(() => {}); // seen by turn()
   readiness.done('the endpoints of before the restart');
-  if (config.cniInstall) for (const change of await installCniPlugin(cniFilesOf(config))) log.info(change);
+  if (config.cniInstall) {
+    await allowCniConfiguration(cniFilesOf(config));
+    for (const change of await installCniPlugin(cniFilesOf(config))) log.info(change);
+  }
   const loop = (name: string, everyMs: number, work: () => Promise<unknown> | unknown) =>
     startLoop({
       name,

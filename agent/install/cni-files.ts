@@ -18,6 +18,8 @@ export interface CniFiles {
   readonly socket: string;
   /** Where the plugin keeps DELs while the agent is away. */
   readonly queueDirectory: string;
+  /** A file that says: the configuration was taken away on purpose. Heeded by the agent that runs, gone with the next one. */
+  readonly withdrawn: string;
 }
 
 /** Name of the plugin, in the configuration and as a file. */
@@ -37,6 +39,7 @@ export function cniFilesOf(config: Config): CniFiles {
     exclusive: config.cniExclusive,
     socket: config.cniSocket,
     queueDirectory: join(config.stateDirectory, 'cni-queue'),
+    withdrawn: join(config.runDirectory, 'cni-withdrawn'),
   };
 }
 

@@ -6,7 +6,8 @@
  * The configuration comes once the agent can serve, for with it the kubelet calls the node's network ready. It stays when
  * the agent ends: without it no pod could be deleted.
  */
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { WeirError } from '../errors.ts';
@@ -41,12 +42,13 @@ export function installCniPlugin(files: CniFiles, binary: string = PLUGIN_BINARY
 
 /**
  * Writes the configuration, once the agent can serve, and puts others aside. May be called again and again: what is as
- * it should be stays, what somebody removed or added is put right. Resolves with what was changed, a sentence each.
- * @throws WeirError INSTALL_FAILED
+ * it should be stays, what somebody removed or added is put right, but for what {@link removeCniConfiguration} did.
+ * Resolves with what was changed, a sentence each. @throws WeirError INSTALL_FAILED
  */
 export function writeCniConfiguration(files: CniFiles): Promise<string[]> {
   const { confDirectory, confName } = files;
   return failingAs(`write the CNI configuration in ${confDirectory}`, async () => {
+    if (existsSync(files.withdrawn)) return [];
     await mkdir(confDirectory, { recursive: true });
     const installed = await readdir(files.binDirectory);
     const changes: string[] = [];
@@ -58,20 +60,35 @@ export function writeCniConfiguration(files: CniFiles): Promise<string[]> {
     }
     // After ours: there is never a moment without any.
     const others = files.exclusive ? toPutAside(await readdir(confDirectory), confName) : [];
-    return [...changes, ...(await renameAll(confDirectory, others))];
+    changes.push(...(await renameAll(confDirectory, others)));
+    // Taken away while this was under way.
+    return existsSync(files.withdrawn) ? [...changes, ...(await takeAway(files))] : changes;
   });
 }
 
-/** Removes the configuration and puts back what was put aside. Resolves with what was changed. @throws WeirError INSTALL_FAILED */
+/**
+ * Removes the configuration and puts back what was put aside. An agent that still runs, and looks every now and then, does
+ * not write it again: only one that is started afterwards. Resolves with what was changed. @throws WeirError INSTALL_FAILED
+ */
 export function removeCniConfiguration(files: CniFiles): Promise<string[]> {
-  const { confDirectory, confName } = files;
-  return failingAs(`remove the CNI configuration from ${confDirectory}`, async () => {
-    const names = await namesIn(confDirectory);
-    const back = await renameAll(confDirectory, toPutBack(names));
-    if (!names.includes(confName)) return back;
-    await rm(join(confDirectory, confName), { force: true });
-    return [...back, `removed ${join(confDirectory, confName)}`];
+  return failingAs(`remove the CNI configuration from ${files.confDirectory}`, async () => {
+    await writeFile(files.withdrawn, '').catch(orAbsent); // Without the folder there is no agent either.
+    return takeAway(files);
   });
+}
+
+/** For an agent that starts: the configuration may be written, whatever was done to it before. @throws WeirError INSTALL_FAILED */
+export function allowCniConfiguration(files: CniFiles): Promise<void> {
+  return failingAs(`remove ${files.withdrawn}`, () => rm(files.withdrawn, { force: true }));
+}
+
+/** The agent and a removal may do this at once. */
+async function takeAway({ confDirectory, confName }: CniFiles): Promise<string[]> {
+  const names = await namesIn(confDirectory);
+  const back = await renameAll(confDirectory, toPutBack(names), orAbsent);
+  if (!names.includes(confName)) return back;
+  await rm(join(confDirectory, confName), { force: true });
+  return [...back, `removed ${join(confDirectory, confName)}`];
 }
 
 /** Removes the plugin and its file. Resolves with what was changed. @throws WeirError INSTALL_FAILED */
@@ -111,8 +128,8 @@ async function isAlready(path: string, content: Buffer, mode: number): Promise<b
   }
 }
 
-async function renameAll(folder: string, renames: readonly Rename[]): Promise<string[]> {
-  for (const { from, to } of renames) await rename(join(folder, from), join(folder, to));
+async function renameAll(folder: string, renames: readonly Rename[], failed = rethrow): Promise<string[]> {
+  for (const { from, to } of renames) await rename(join(folder, from), join(folder, to)).catch(failed);
   return renames.map(({ from, to }) => `renamed ${join(folder, from)} to ${to}`);
 }
 
@@ -120,9 +137,17 @@ async function namesIn(folder: string): Promise<string[]> {
   try {
     return await readdir(folder);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw error;
+    orAbsent(error);
+    return [];
   }
+}
+
+function rethrow(error: unknown): void {
+  throw error;
+}
+
+function orAbsent(error: unknown): void {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
 }
 
 async function withFile<T>(file: FileHandle, work: (file: FileHandle) => Promise<T>): Promise<T> {

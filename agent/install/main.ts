@@ -19,7 +19,8 @@ const USAGE = `Usage: weir-install VERB [flags]
   apply-crds       brings the cluster's CustomResourceDefinitions to this version; those of others are left alone:
                    [--kubeconfig FILE]
   remove           takes everything of Weir off this node; flags are those of weir-agent, e.g. --config FILE
-  remove-cni       only the CNI configuration: others that were put aside are in force again; flags as for remove
+  remove-cni       only the CNI configuration: others that were put aside are in force again, until an
+                   agent starts; flags as for remove
   finish-removal   waits for the DaemonSet of the cleanup, deletes what agents left in the API server, then that DaemonSet:
                    [--namespace kube-system] [--daemonset weir-cleanup] [--timeout SECONDS, else 240] [--kubeconfig FILE]
 `;

@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import {
+  allowCniConfiguration,
   installCniPlugin,
   removeCniConfiguration,
   removeCniPlugin,
@@ -77,7 +78,9 @@ disk.before.each(() => {
     exclusive: true,
     socket: '/run/weir/cni.sock',
     queueDirectory: '/var/lib/weir/cni-queue',
+    withdrawn: join(folder, 'run/weir/cni-withdrawn'),
   };
+  mkdirSync(join(folder, 'run/weir'), { recursive: true });
 });
 disk.after.each(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -122,6 +125,7 @@ disk('a configuration is there whole or not at all', async () => {
   for (let i = 0; i < 20; i++) {
     await writeCniConfiguration(files);
     await removeCniConfiguration(files);
+    await allowCniConfiguration(files);
   }
   await writeCniConfiguration(files);
   await new Promise((resolve) => setImmediate(resolve));
@@ -140,6 +144,36 @@ disk('others are put aside, and come back', async () => {
   assert.is((await removeCniConfiguration(files)).length, 2);
   assert.equal(inConf(), ['10-flannel.conflist', 'kubeconfig']);
   assert.is(readFileSync(join(files.confDirectory, '10-flannel.conflist'), 'utf8'), 'flannel');
+});
+
+disk('what was removed on purpose is not written again by the agent that runs, but by the next', async () => {
+  await installCniPlugin(files, binary);
+  mkdirSync(files.confDirectory, { recursive: true });
+  writeFileSync(join(files.confDirectory, '10-flannel.conflist'), 'flannel');
+  await writeCniConfiguration(files);
+  await removeCniConfiguration(files);
+  assert.equal(await writeCniConfiguration(files), []);
+  assert.equal(inConf(), ['10-flannel.conflist']);
+  await allowCniConfiguration(files);
+  await writeCniConfiguration(files);
+  assert.equal(inConf(), ['05-weir.conflist', '10-flannel.conflist.weir_bak']);
+});
+
+disk('removed while the agent writes: it stays removed, whoever is first', async () => {
+  await installCniPlugin(files, binary);
+  mkdirSync(files.confDirectory, { recursive: true });
+  writeFileSync(join(files.confDirectory, '10-flannel.conflist'), 'flannel');
+  for (let i = 0; i < 20; i++) {
+    await allowCniConfiguration(files);
+    await Promise.all([writeCniConfiguration(files), removeCniConfiguration(files)]);
+    assert.equal(inConf(), ['10-flannel.conflist']);
+  }
+});
+
+disk('removal where no agent ever ran', async () => {
+  rmSync(join(folder, 'run'), { recursive: true });
+  assert.equal(await removeCniConfiguration(files), []);
+  assert.equal(existsSync(join(folder, 'run')), false);
 });
 
 disk('others stay where they are if it need not be exclusive', async () => {
