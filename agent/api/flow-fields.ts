@@ -48,7 +48,8 @@ const enumerated = <T extends string>(
 // What a value must be, for answers about those that are not.
 const PROTOCOL = `${Object.keys(PROTOCOLS).join(', ')} or a number from 0 to 255`;
 const POD = '"namespace/prefix", "namespace/", "/prefix" or "prefix"';
-const LABEL = 'requirements such as "key", "!key", "key=value", "key!=value", "key in (a,b)", "key notin (a,b)"';
+const LABEL =
+  'requirements such as "key", "!key", "key=value", "key!=value", "key in (a,b)", "key notin (a,b)", "key>5", "key<5"';
 const RANGE = 'an IP address or a CIDR';
 const IDENTITY = `a number or one of ${Object.keys(RESERVED_IDENTITIES).join(', ')}`;
 const TCP_FLAGS = 'names of TCP flags such as "SYN,ACK"';
@@ -156,7 +157,7 @@ const SIDED_FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
       filter.byName(where, ({ workload }) => workload !== undefined && names.includes(workload.name)),
   }),
   label: field<string, LabelMatcher>({
-    schema: written(PATTERNS.label, LABEL),
+    schema: { ...written(PATTERNS.label, LABEL), minLength: 0 },
     description: 'Label selector: "app=a,tier in (b,c),!debug"; a key may name its source: "k8s:app"',
     parse: parseLabelSelector,
     expected: LABEL,

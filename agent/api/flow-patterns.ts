@@ -22,7 +22,13 @@ const IPV6 = `(?:${[
 ].join('|')})`;
 
 const KEY = '(?:[a-zA-Z0-9_.\\-]+:)?[a-zA-Z0-9](?:[a-zA-Z0-9_.\\/\\-]*[a-zA-Z0-9])?';
-const REQUIREMENT = `(?:!?\\s*${KEY}|${KEY}\\s*(?:==?|!=)\\s*[^\\s,()=!]*|${KEY}\\s+(?:in|notin)\\s*\\([^()]*\\))`;
+const VALUE = '[^\\s,()=!<>]*';
+const REQUIREMENT = `(?:${[
+  `!?\\s*${KEY}`,
+  `${KEY}\\s*(?:==?|!=)\\s*${VALUE}`,
+  `${KEY}\\s*[<>]\\s*[0-9]{1,18}`,
+  `${KEY}\\s+(?:in|notin)\\s*\\(\\s*${VALUE}\\s*(?:,\\s*${VALUE}\\s*)*\\)`,
+].join('|')})`;
 
 const TCP_FLAG = `(?:${TCP_FLAGS.map(anyCase).join('|')})`;
 
@@ -34,7 +40,7 @@ export const PATTERNS = {
   tcpFlags: `^${TCP_FLAG}(?:,${TCP_FLAG})*$`,
   uuid: '^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}$',
   pod: '^(?:[^\\/]+|[^\\/]*\\/[^\\/]*)$',
-  label: `^\\s*${REQUIREMENT}\\s*(?:,\\s*${REQUIREMENT}\\s*)*$`,
+  label: `^(?:\\s*${REQUIREMENT}\\s*(?:,\\s*${REQUIREMENT}\\s*)*)?$`,
   ip: whole(`${IPV4}(?:\\/(?:3[0-2]|[12]?[0-9]))?`, `${IPV6}(?:\\/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9]))?`),
   identity: whole(
     '[0-9]{1,9}',

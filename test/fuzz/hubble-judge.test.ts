@@ -118,7 +118,20 @@ const PLAIN: Filter = {
     'a/b/c',
     '',
   ],
-  node_labels: ['zone in (a,b),spot', '!zone', 'zone!=a', 'any:zone=a'],
+  node_labels: [
+    ...['zone in (a,b),spot', '!zone', 'zone!=a', 'any:zone=a', '', ' ', 'zone,', 'zone in (a b)', 'zone=a>b'],
+    ...[
+      'rank>6',
+      'rank > 7',
+      'k8s:rank<8,zone',
+      'rank<+9',
+      'rank>x',
+      'zone>1',
+      'nothing<1',
+      'rank<9223372036854775807',
+    ],
+    ...['rank<9223372036854775808', 'rank>', 'rank>>1', '!rank>1', 'rank<08'],
+  ],
   ip_version: ['IPv4', 'IPv6', 'IP_NOT_USED'],
   traffic_direction: ['INGRESS', 'EGRESS', 'TRAFFIC_DIRECTION_UNKNOWN'],
   drop_reason_desc: [
@@ -181,7 +194,12 @@ test.before(async () => {
   endpoints.set(FRONTEND.id, { ...podName('frontend-abc', FRONTEND), interface: 'weir1' });
   history.listener(batch(...FLOWS.map((spec) => event(spec))), FLOWS.length, 0);
   const socket = join(folder, 'hubble.sock');
-  server = await hubbleAlone({ flows: history, cluster: CLUSTER, socket, nodeLabels: () => ({ zone: 'a', spot: '' }) });
+  server = await hubbleAlone({
+    flows: history,
+    cluster: CLUSTER,
+    socket,
+    nodeLabels: () => ({ zone: 'a', spot: '', rank: '7' }),
+  });
   hubble = new StockHubble({ server: `unix://${socket}`, home: folder });
   file = join(folder, 'flows.json');
   await writeFile(file, await hubble.say('observe', ...ALL, '-o', 'jsonpb', '--field-mask', FIELDS_LOOKED_AT.join()));

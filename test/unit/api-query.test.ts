@@ -137,7 +137,16 @@ test('what the OpenAPI document describes is what is read', () => {
     tcpFlags: ['SYN', 'syn,Ack,CWR'],
     uuid: ['01234567-89ab-8cde-af01-000000000001'],
     pod: ['web', 'default/web-1', 'default/'],
-    label: ['app', '!debug', 'k8s:app=web', 'a==b, c != d', 'tier in (a, b),!x', 'app.kubernetes.io/name notin ()'],
+    label: [
+      'app',
+      '!debug',
+      'k8s:app=web',
+      'a==b, c != d',
+      'tier in (a, b),!x',
+      'app.kubernetes.io/name notin ()',
+      '',
+      'a>5,b < 07',
+    ],
     ip: [
       '10.0.0.1',
       '0.0.0.0/0',

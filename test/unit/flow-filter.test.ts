@@ -127,6 +127,33 @@ test('a flow by its uuid, its device, and the address its Service is seen at', a
   assert.equal(await found({ not: [`uuid=${first?.uuid}`] }), [second]);
 });
 
+const NUMBERED = new Map([
+  ['k8s:rank', '7'],
+  ['k8s:zone', 'a'],
+]);
+for (const [selector, isMatch] of [
+  ['', true],
+  ['rank>6', true],
+  ['rank > 7', false],
+  ['k8s:rank<8,zone', true],
+  ['rank<7', false],
+  ['rank<9223372036854775807', true],
+  ['zone>1', false],
+  ['nothing<1', false],
+  [' ', undefined],
+  ['rank>', undefined],
+  ['rank>x', undefined],
+  ['rank>-1', undefined],
+  ['!rank>1', undefined],
+  ['rank<9223372036854775808', undefined],
+  ['zone=a>b', undefined],
+  ['zone in (a b)', undefined],
+  ['zone,', undefined],
+] as const) {
+  test(`label selector ${JSON.stringify(selector)}`, () =>
+    assert.is(parseLabelSelector(selector)?.(NUMBERED), isMatch));
+}
+
 const REFUSED: readonly [CheckedFlowQuery, RegExp][] = [
   [{ ip: ['10.1.0.300'] }, /^ip: expected an IP address or a CIDR, got "10.1.0.300"$/],
   [{ from_pod: ['a/b/c'] }, /^from_pod: expected "namespace\/prefix"/],
@@ -233,7 +260,7 @@ const SELECTORS: readonly [string, boolean][] = [
 for (const [text, expected] of SELECTORS) {
   test(`selector ${text}`, () => assert.is(parseLabelSelector(text)?.(LABELS), expected));
 }
-for (const text of ['', ',', 'app=web,', '=x', 'app in x', 'app in (x', 'a b', 'app=(x)', '!app=web', 'app in ((x))']) {
+for (const text of [' ', ',', 'app=web,', '=x', 'app in x', 'app in (x', 'a b', 'app=(x)', '!app=web', 'app in ((x))']) {
   test(`no selector: "${text}"`, () => assert.is(parseLabelSelector(text), undefined));
 }
 test('a selector of any text is read or refused, quickly', () => {
