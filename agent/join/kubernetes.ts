@@ -3,12 +3,12 @@
  * each other goes through it (agent/cluster).
  */
 import { createClusterState } from '../cluster/state.ts';
-import { routerAddress } from '../ipam/router.ts';
 import { createAccess } from '../kubernetes/access.ts';
 import { createClient } from '../kubernetes/client.ts';
 import { connect } from '../kubernetes/connection.ts';
 import type { Labels } from '../model/labels.ts';
 import type { Problem } from '../model/object.ts';
+import { routerAddress } from '../model/router-address.ts';
 import { startDocumentStatus } from '../source/kubernetes/document-status.ts';
 import { DocumentTable } from '../source/kubernetes/document-table.ts';
 import { kubernetesSource } from '../source/kubernetes/source.ts';

@@ -4,7 +4,6 @@
  */
 import type { DatapathDelta, DatapathRows } from '../datapath/datapath.ts';
 import { asWeirError, type WeirError } from '../errors.ts';
-import { routerAddress } from '../ipam/router.ts';
 import {
   type Address,
   bitsOf,
@@ -18,6 +17,7 @@ import type { EndpointRecord } from '../model/endpoint.ts';
 import { RESERVED_IDENTITIES } from '../model/identity.ts';
 import type { Labels } from '../model/labels.ts';
 import type { Document, Namespace, Node, ObjectRef, Pod, SourceChange } from '../model/object.ts';
+import { nodeAddresses } from '../model/router-address.ts';
 import type { DocumentResult, Engine } from '../policy/engine.ts';
 import { createServiceTable, type ServiceTable } from '../service/table.ts';
 import { createDenyLists, type DenyLists } from './deny-list.ts';
@@ -126,12 +126,11 @@ export function createDesired(options: DesiredOptions): Desired {
   let localAddresses: readonly Address[] = [];
 
   /**
-   * Rules about nodes mean them by all their addresses: the router address of each pod CIDR too, with which a node's own
-   * processes speak to pods elsewhere, and of this node everything it answers to.
+   * Rules about nodes mean them by all their addresses, the routers' too, and this node by everything it answers to.
    */
   function withAllAddresses(node: Node): Node {
     const own = node.name === options.nodeName ? localAddresses : [];
-    return { ...node, addresses: [...new Set([...node.addresses, ...node.podCidrs.map(routerAddress), ...own])] };
+    return { ...node, addresses: [...new Set([...nodeAddresses(node), ...own])] };
   }
 
   function takeNode(name: string): void {

@@ -3,11 +3,11 @@
  * tunnel, and which of them runs an API server. This node's own addresses are claimed by desired.ts.
  */
 import type { NodeRow, PeerRow } from '../datapath/datapath.ts';
-import { routerAddress } from '../ipam/router.ts';
 import { type Address, type Family, familyOf, type Prefix, prefixContains } from '../model/address.ts';
 import { type IdentityNumber, OUTSIDE_API_SERVER, RESERVED_IDENTITIES, reservedLabels } from '../model/identity.ts';
 import type { Labels } from '../model/labels.ts';
 import type { Node, NodeRecord } from '../model/object.ts';
+import { routerAddress } from '../model/router-address.ts';
 import { createNumbers } from './node-numbers.ts';
 import { CLAIM_RANK, type PeerTable } from './peer-table.ts';
 import { RANGE_RANK, type RangeTable, unmanaged } from './range-table.ts';

@@ -1,9 +1,9 @@
 /** Keeps the node's own network as the cluster's nodes need it, and the programs on its own devices. Asked now and then. */
 import type { Config } from '../config/config.ts';
 import type { Datapath } from '../datapath/datapath.ts';
-import { routerAddress } from '../ipam/router.ts';
 import type { Address, Prefix } from '../model/address.ts';
 import type { NodeRecord, Problem } from '../model/object.ts';
+import { routerAddress } from '../model/router-address.ts';
 import type { Network } from '../network/network.ts';
 import { followMtu } from '../network/pod-mtu.ts';
 import type { Logger } from '../run/log.ts';

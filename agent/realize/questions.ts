@@ -7,6 +7,7 @@ import { WeirError } from '../errors.ts';
 import { RESERVED_IDENTITIES } from '../model/identity.ts';
 import { type Labels, labelsKey } from '../model/labels.ts';
 import type { Document, Pod } from '../model/object.ts';
+import { nodeAddresses } from '../model/router-address.ts';
 import { explain } from '../policy/explain/explain.ts';
 import { matrix, readMatrixQuestion } from '../policy/matrix.ts';
 import { byName, type Objects, podName } from '../policy/workbench/objects.ts';
@@ -72,7 +73,9 @@ function objectsNow(desired: Desired, nodeName: string): Objects {
   for (const { record, pod } of members.values()) {
     if (pod) pods.set(podName(pod), { ...pod, addresses: record.addresses, nodeName });
   }
-  const nodes = new Map(inventory.nodes);
+  const nodes = new Map(
+    [...inventory.nodes].map(([name, node]) => [name, { ...node, addresses: nodeAddresses(node) }]),
+  );
   const own = nodes.get(nodeName) ?? { name: nodeName, labels: {}, podCidrs: [], addresses: [] };
   const local = peers.rows().filter(({ identity }) => identity === RESERVED_IDENTITIES.host);
   const addresses = [...new Set([...own.addresses, ...local.map(({ address }) => address)])];

@@ -6,7 +6,7 @@ import { explain } from '../../agent/policy/explain/explain.ts';
 import { readPort } from '../../agent/policy/workbench/port.ts';
 import type { Workbench, WorkbenchOptions } from '../../agent/policy/workbench/workbench.ts';
 import { suite } from '../kit/suite.ts';
-import { BACKEND_POLICY, bench, CLUSTER, NOW } from './questions-cluster.ts';
+import { BACKEND_POLICY, bench, CLUSTER, NOW, pod } from './questions-cluster.ts';
 
 const test = suite('explain');
 
@@ -397,5 +397,38 @@ for (const [from, to, port, message, code = 'BAD_REQUEST'] of WRONG) {
     );
   });
 }
+
+test('the router address of a pod CIDR is its node: the own one host, another one remote-node', () => {
+  const node = (name: string, address: string, podCidrs: string) =>
+    `---\napiVersion: v1\nkind: Node\nmetadata: {name: ${name}}\nspec: {podCIDRs: [${podCidrs}]}\nstatus: {addresses: [{type: InternalIP, address: ${address}}]}\n`;
+  const on = bench(
+    [
+      node('one', '192.168.0.1', '10.1.1.0/24, "fd01::/64"'),
+      node('two', '192.168.0.2', '10.1.2.0/24, "fd02::/64"'),
+      pod('default', 'web', 'app: web', ['10.1.1.9', 'fd01::9']).replace('spec:', 'spec:\n  nodeName: one'),
+      `---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: p}
+spec:
+  endpointSelector: {matchLabels: {app: web}}
+  ingress:
+    - fromEntities: [host]
+      toPorts: [{ports: [{port: "1", protocol: TCP}]}]
+    - fromEntities: [remote-node]
+      toPorts: [{ports: [{port: "2", protocol: TCP}]}]
+    - fromNodes: [{}]
+      toPorts: [{ports: [{port: "3", protocol: TCP}]}]
+`,
+    ].join(''),
+    { allowLocalHost: false },
+  );
+  const open = (from: string) => ['1', '2', '3', '4'].filter((port) => ingress(on, from, 'default/web', port).rule);
+  assert.equal(open('ip:10.1.1.1'), ['1', '3'], 'its own node');
+  assert.equal(open('ip:fd01::1'), ['1', '3']);
+  assert.equal(open('ip:10.1.2.1'), ['2', '3'], 'another node');
+  assert.equal(open('ip:fd02::1'), ['2', '3']);
+  assert.equal(open('ip:10.1.2.7'), [], 'of no pod that is known');
+});
 
 test.run();

@@ -10,11 +10,13 @@ import {
   type Service,
   type SourceObject,
 } from '../../model/object.ts';
+import { nodeAddresses } from '../../model/router-address.ts';
 
 export interface Objects {
   readonly namespaces: ReadonlyMap<string, Namespace>;
   /** By namespace and name. */
   readonly pods: readonly Pod[];
+  /** With all their addresses (model/router-address.ts). */
   readonly nodes: ReadonlyMap<string, Node>;
   readonly services: readonly Service[];
   /** Where the Services lead, by "namespace/name": needed of those without a selector. */
@@ -40,7 +42,8 @@ export function objectsOf(list: readonly SourceObject[]): Objects {
   const documents = new Map<string, Document>();
   for (const object of list) {
     if (object.kind === 'Namespace') namespaces.set(object.value.name, object.value);
-    else if (object.kind === 'Node') nodes.set(object.value.name, object.value);
+    else if (object.kind === 'Node')
+      nodes.set(object.value.name, { ...object.value, addresses: nodeAddresses(object.value) });
     else if (object.kind === 'Pod') pods.set(podName(object.value), object.value);
     else if (object.kind === 'Service') services.set(refKey(object.ref), object.value);
     else if (object.kind === 'EndpointSlice') slices.set(refKey(object.ref), object.value);
