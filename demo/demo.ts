@@ -15,6 +15,8 @@ const SILENCE_MS = 400;
 const FAMILIES = ['IPv4', 'IPv6'] as const;
 type FamilyName = (typeof FAMILIES)[number];
 let failures = 0;
+/** A terminal that is closed ends it too; the test bed sees to Ctrl-C. Either way what was made goes. */
+process.on('SIGHUP', () => process.exit(129));
 
 const files = ['namespaces.yaml', 'pods.yaml', 'backend-policy.yaml'];
 const manifests = Object.fromEntries(
@@ -54,14 +56,17 @@ for (const args of [['status'], ['endpoint', 'list'], ['policy', 'list'], ['obse
 }
 
 if (keep) {
+  // Instead of the test bed's, which ends the process at once: its end is told, and the verdicts are what it exits with.
+  process.removeAllListeners('SIGINT');
+  const interrupted = new Promise((resolve) => process.on('SIGINT', resolve));
   line(`Everything keeps running until you press Ctrl-C. To try, in another shell:
 
   export WEIR_SERVER=unix://${node.apiSocket}
   npx weir status; npx weir endpoint list; npx weir observe -f
-  nsenter --net=${pods.get('default/frontend')?.netns.path} curl -m 2 http://${pods.get('default/backend')?.ipv4}:8081/
+  nsenter --net=${pods.get('default/frontend')?.netns.path} ping -c 1 -W 1 ${pods.get('default/backend')?.ipv4}   # denied: see observe
   $EDITOR ${node.manifests}/backend-policy.yaml     # in force the moment it is saved
   nsenter --net=${node.netns.path} ip route; ls ${node.pinFolder}`);
-  await new Promise((resolve) => process.once('SIGINT', resolve));
+  await interrupted;
 }
 await node.close();
 line('removed: agent, pods, namespaces, pins, files');

@@ -7,8 +7,11 @@
  *     const client = await node.addPod('default', 'client');
  *     await web.peer.serveTcp(80);
  *     assert.is(await client.peer.tcp({ address: web.ipv4, port: 80 }), 'ok');
+ *
+ * All of it is removed by close(), and also when the process ends before.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, readFile, rename, rm, unlink, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -61,6 +64,12 @@ export interface CniCall {
   readonly config?: Record<string, unknown>;
 }
 
+/** Not closed yet. Where the process ends before (a signal, an error nobody caught), its exit closes them. */
+const open = new Set<NodeUnderTest>();
+process.on('exit', () => {
+  for (const node of open) node.removeNow();
+});
+
 export class NodeUnderTest {
   readonly bed: Testbed;
   /** The node itself. */
@@ -84,6 +93,7 @@ export class NodeUnderTest {
     this.apiSocket = join(folder, 'run/api.sock');
     this.pinFolder = `/sys/fs/bpf/${netns.name}`;
     this.options = options;
+    open.add(this);
   }
 
   static async start(part: string, options: NodeOptions): Promise<NodeUnderTest> {
@@ -259,6 +269,19 @@ export class NodeUnderTest {
     if (this.options.place === undefined) await this.bed.close();
     await rm(this.pinFolder, { recursive: true, force: true });
     await rm(this.folder, { recursive: true, force: true });
+    open.delete(this);
+  }
+
+  /** The agent, its pins and its files, synchronously, for the process is ending; namespaces are the testbed's. */
+  removeNow(): void {
+    this.agent?.kill('SIGKILL');
+    for (const folder of [this.pinFolder, this.folder])
+      try {
+        // Again when something was written in between: the agent may still be in a call it made before.
+        rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+      } catch (error) {
+        console.error(`left behind: ${folder}: ${(error as Error).message}`);
+      }
   }
 
   [Symbol.asyncDispose](): Promise<void> {
