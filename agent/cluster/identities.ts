@@ -10,13 +10,13 @@ import { type NumberRange, POD_RANGE } from '../identity/allocate.ts';
 import type { KubernetesClient } from '../kubernetes/client.ts';
 import type { WatchChange } from '../kubernetes/watch.ts';
 import { type IdentityNumber, RESERVED_IDENTITIES } from '../model/identity.ts';
-import { formatLabels, type Labels } from '../model/labels.ts';
+import { formatLabels, type Labels, NAMESPACE_LABEL } from '../model/labels.ts';
 import type { Clock } from '../run/clock.ts';
 import type { Journal } from '../run/journal.ts';
 import type { Logger } from '../run/log.ts';
 import { createKnownIdentities, type KnownIdentities } from './known-identities.ts';
 import { createNumberLabels } from './number-labels.ts';
-import { type IdentityObject, identityName } from './objects.ts';
+import { type IdentityObject, identityName, MOST_IDENTITY_LABELS } from './objects.ts';
 import type { OwnRecord } from './own-record.ts';
 import { createTickets } from './tickets.ts';
 
@@ -49,7 +49,8 @@ export interface IdentitiesOptions {
 export interface Identities {
   /**
    * The number of the labels; one user more. `init` when all numbers are taken. Rejects with a retryable error when the
-   * set is not held here and the API server does not answer, and with STATE_NOT_DURABLE when the disk cannot be written.
+   * set is not held here and the API server does not answer, with API_REFUSED when there are more labels than the API
+   * server takes, and with STATE_NOT_DURABLE when the disk cannot be written.
    */
   acquire(labels: Labels): Promise<IdentityNumber>;
   /** One user fewer. */
@@ -191,6 +192,7 @@ export function createIdentities(options: IdentitiesOptions): Identities {
         before.users++;
         return before.number;
       }
+      if (labels.size > MOST_IDENTITY_LABELS) throw tooMany(labels);
       const job = work(labels, () => numbering.obtain(labels, known.get(identityName(labels))));
       const number = await within(job, clock, options.waitMs);
       const entry = held.get(key);
@@ -249,6 +251,14 @@ export function createIdentities(options: IdentitiesOptions): Identities {
       return exhausted;
     },
   };
+}
+
+/** Told before a number is taken for what the API server would refuse. */
+function tooMany(labels: Labels): WeirError {
+  const namespace = labels.get(NAMESPACE_LABEL) ?? '';
+  const own = formatLabels(labels).slice(0, 3).join(', ');
+  const message = `a pod of namespace "${namespace}" has ${labels.size} labels that make its identity, with those of its namespace (${own}, ...); expected at most ${MOST_IDENTITY_LABELS}: remove some, or leave out by --identity-labels what no policy asks for`;
+  return new WeirError('API_REFUSED', 'number a label set', message);
 }
 
 /** The result of the work if it comes in time; a retryable error otherwise. */

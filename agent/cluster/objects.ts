@@ -105,6 +105,9 @@ export interface Condition {
   readonly reason?: string;
 }
 
+/** As many labels a WeirIdentity takes (crds/weir/identity.ts). */
+export const MOST_IDENTITY_LABELS = 256;
+
 /** Name of the identity of a label set: one name, so one object, for each. 40 hex digits of SHA-256 over labelsKey(). */
 export function identityName(labels: Labels): string {
   return createHash('sha256').update(labelsKey(labels)).digest('hex').slice(0, 40);

@@ -6,6 +6,8 @@ import { integer, map, object, rules } from '../schema.ts';
 export const FIRST_IDENTITY = 256;
 /** As many bits as travel with a packet, with room for the cluster's number above. */
 export const LAST_IDENTITY = 65535;
+/** Of one pod, with those of its namespace. Agents know it too (agent/cluster/objects.ts). */
+export const MOST_IDENTITY_LABELS = 256;
 
 export const WEIR = {
   group: 'weir.dev',
@@ -32,7 +34,7 @@ export const WEIR_IDENTITY: Definition = {
           labels: map(
             'The labels, with their source: "k8s:app".',
             { maxLength: 253 },
-            { minProperties: 1, maxProperties: 256 },
+            { minProperties: 1, maxProperties: MOST_IDENTITY_LABELS },
           ),
         },
         {

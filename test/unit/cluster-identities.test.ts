@@ -7,6 +7,7 @@ import {
   IDENTITIES,
   type IdentityObject,
   identityName,
+  MOST_IDENTITY_LABELS,
   RECORDS,
   type RecordObject,
 } from '../../agent/cluster/objects.ts';
@@ -16,6 +17,8 @@ import { POD_RANGE } from '../../agent/identity/allocate.ts';
 import { ApiError } from '../../agent/kubernetes/api-error.ts';
 import { collectionPath, objectPath } from '../../agent/kubernetes/path.ts';
 import type { IdentityNumber } from '../../agent/model/identity.ts';
+import type { Labels } from '../../agent/model/labels.ts';
+import { MOST_IDENTITY_LABELS as DEFINED } from '../../crds/weir/identity.ts';
 import { fakeClock } from '../kit/clock.ts';
 import { suite } from '../kit/suite.ts';
 import { FakeApi } from './cluster-api.ts';
@@ -110,6 +113,33 @@ one('the object names the labels, and the record the number', async () => {
   assert.is(record?.metadata.ownerReferences?.[0]?.name, 'node-1');
   agent.end();
 });
+
+one('more labels than an identity takes: told at once, and neither a number nor a call is spent on it', async () => {
+  const api = new FakeApi();
+  const agent = new Agent(api, 'node-1', POD_RANGE);
+  agent.acquire(1);
+  await api.settleAll();
+  api.counts.clear();
+  const many = (count: number): Labels =>
+    new Map([
+      ['k8s:io.kubernetes.pod.namespace', 'shop'],
+      ...Array.from({ length: count - 1 }, (_, i) => [`k8s:label-${1000 + i}`, ''] as const),
+    ]);
+  const error = await agent.identities.acquire(many(257)).catch((cause: unknown) => cause as WeirError);
+  assert.ok(typeof error === 'object' && error.code === 'API_REFUSED');
+  assert.is(
+    error.message,
+    'a pod of namespace "shop" has 257 labels that make its identity, with those of its namespace (k8s:io.kubernetes.pod.namespace=shop, k8s:label-1000=, k8s:label-1001=, ...); expected at most 256: remove some, or leave out by --identity-labels what no policy asks for',
+  );
+  assert.is(api.calls.length, 0);
+  const most = agent.identities.acquire(many(256));
+  await api.settleAll();
+  assert.is(await most, 257);
+  assert.is(await agent.identities.acquire(labelsOf(1)), 256);
+  agent.end();
+});
+
+one('as many labels as the definition takes', () => assert.is(MOST_IDENTITY_LABELS, DEFINED));
 
 one('without an API server: held sets go on, new ones fail and can be retried', async () => {
   const api = new FakeApi();
