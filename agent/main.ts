@@ -21,6 +21,7 @@ import { localPrefixes } from './datapath/wiring/node.ts';
 import { createEndpoints } from './endpoint/lifecycle.ts';
 import { netnsExists } from './endpoint/netns.ts';
 import { openRecordStore } from './endpoint/record-store.ts';
+import { openRestingAddresses } from './endpoint/resting-addresses.ts';
 import { asWeirError, ERRORS, WeirError } from './errors.ts';
 import type { Exporter } from './export/export.ts';
 import { exportProblems } from './export/problems.ts';
@@ -169,12 +170,15 @@ async function run(config: Config, log: Logger): Promise<void> {
   const ruleHits = await openRuleHits(config.stateDirectory, flows.rules);
   datapath.onEvents(flows.listener);
   const records = await openRecordStore(join(config.stateDirectory, 'endpoints'));
+  const pool = createPool(podCidrs, {
+    restMs: joined.podsArePublished ? config.addressRestSeconds * 1000 : 0,
+    now: () => performance.now(),
+  });
+  const resting = await openRestingAddresses(config.stateDirectory);
+  pool.rest(resting.addresses);
   const endpoints = createEndpoints({
     datapath,
-    pool: createPool(podCidrs, {
-      restMs: joined.podsArePublished ? config.addressRestSeconds * 1000 : 0,
-      now: () => performance.now(),
-    }),
+    pool,
     store: records,
     realize: announcing(realizer, joined),
     podMtu: () => upkeep?.podMtu() ?? config.mtuBytes,
@@ -186,7 +190,7 @@ async function run(config: Config, log: Logger): Promise<void> {
     onAdded: (seconds, outcome) => metrics.cniRequest('ADD', outcome === 'ok' ? 0 : ERRORS[outcome].cni, seconds),
   });
   // ---- the way up: what people and programs may ask, also while the agent starts
-  const ownProblems: Problem[] = [...lastValid.problems, ...ruleHits.problems];
+  const ownProblems: Problem[] = [...lastValid.problems, ...ruleHits.problems, ...resting.problems];
   const view = createView({
     version: packageJson.version,
     nodeName: config.nodeName,
@@ -337,6 +341,9 @@ async function run(config: Config, log: Logger): Promise<void> {
   await Promise.all([apis, hubble, ...exports, cni].map((server) => server?.close()));
   await Promise.all([sourceEnded, ...chores]);
   await keepRuleHits();
+  await resting.keep(pool.resting()).catch((cause: unknown) => {
+    log.warn('which addresses rest cannot be written down: the next run may give them at once', { cause });
+  });
   realizer.stop();
   await datapath.close();
   await archive?.close();

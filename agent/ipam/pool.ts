@@ -5,7 +5,7 @@
  * Addresses go round: the next one given is the lowest free one after the last given, so that a freed address rests for
  * as long as the prefix allows. A late DELETE or a client's cache then meets no new owner (faults.md 21). However small the
  * prefix, it rests for `restMs`: other nodes hear a moment after the API server that its old owner is gone, and until then
- * would take the new one for it.
+ * would take the new one for it. Over a restart too, when the agent ended in order (endpoint/resting-addresses.ts).
  */
 import { WeirError } from '../errors.ts';
 import { type Address, type Family, familyOf, type Prefix } from '../model/address.ts';
@@ -34,6 +34,10 @@ export interface Pool {
    * begins when `told` resolves: other nodes can know then that they are nobody's. Absent: none ever knew of them.
    */
   release(addresses: readonly Address[], owner: string, told?: Promise<void>): number;
+  /** Addresses that rest now: the next run of the agent is to {@link rest} them. */
+  resting(): Address[];
+  /** Addresses that an earlier run let rest, before any is allocated: they rest from now on. Those not of the pod CIDRs are left alone. */
+  rest(addresses: readonly Address[]): void;
   ownerOf(address: Address): string | undefined;
   use(): PoolUse[];
 }
@@ -92,8 +96,12 @@ export function createPool(podCidrs: readonly Prefix[], { restMs, now }: Rest = 
     return [...resting.keys()].filter((address) => familyOf(address) === family).length;
   }
 
-  function freeOf(pool: FamilyPool): bigint {
+  function forgetRested(): void {
     for (const [address, { until }] of resting) if (until !== undefined && until <= now()) resting.delete(address);
+  }
+
+  function freeOf(pool: FamilyPool): bigint {
+    forgetRested();
     return pool.capacity - BigInt(pool.used + restingOf(pool));
   }
 
@@ -140,6 +148,17 @@ export function createPool(podCidrs: readonly Prefix[], { restMs, now }: Rest = 
         freed += 1;
       }
       return freed;
+    },
+    resting() {
+      forgetRested();
+      return [...resting.keys()];
+    },
+    rest(addresses) {
+      for (const address of addresses) {
+        const pool = familyPool(address);
+        const isOurs = pool !== undefined && positionOf(pool.blocks, address) !== undefined;
+        if (restMs > 0 && isOurs && !owners.has(address)) resting.set(address, { until: now() + restMs });
+      }
     },
     ownerOf: (address) => owners.get(address),
     use: () =>

@@ -1,6 +1,10 @@
 /** The address pool: tables for its edges, and random histories against the simplest possible model. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import * as assert from 'uvu/assert';
+import { openRestingAddresses } from '../../agent/endpoint/resting-addresses.ts';
 import type { WeirError } from '../../agent/errors.ts';
 import { createPool, type Pool } from '../../agent/ipam/pool.ts';
 import { type Address, type Prefix, parsePrefix, prefixContains } from '../../agent/model/address.ts';
@@ -87,6 +91,57 @@ edges('a freed address rests, from when others were told that its pod is gone', 
   assert.is(small.restore(held[1]?.[0] as Address, 'b'), 'taken');
   small.release(held[2] as Address[], 'c');
   assert.equal(small.allocate('h')[0], held[2]?.[0], 'of c nobody had heard');
+});
+edges('what rested before a restart rests after it, from then on', async () => {
+  let now = 0;
+  const prefixes = ['10.0.0.0/29', 'fd00::/64'].map((text) => parsePrefix(text) as Prefix);
+  const before = createPool(prefixes, { restMs: 5000, now: () => now });
+  const kept = before.allocate('a');
+  const gone = before.allocate('b');
+  const untold = before.allocate('c');
+  before.release(gone, 'b', Promise.resolve());
+  before.release(untold, 'c', new Promise(() => {}));
+  await Promise.resolve();
+  assert.equal(before.resting(), [...gone, ...untold]);
+
+  const after = createPool(prefixes, { restMs: 5000, now: () => now });
+  after.rest([...before.resting(), '10.9.9.9' as Address]);
+  assert.equal(after.resting(), [...gone, ...untold], 'the pod CIDR of then is of no concern');
+  assert.is(after.restore(kept[0] as Address, 'a'), 'restored');
+  assert.is(after.restore(gone[0] as Address, 'b'), 'restored', 'a record counts for more');
+  assert.equal(after.resting(), [gone[1], ...untold]);
+  assert.is(after.use()[0]?.free, 2n);
+  assert.equal(
+    ['d', 'e'].map((owner) => after.allocate(owner)[0]),
+    ['10.0.0.5', '10.0.0.6'] as Address[],
+  );
+  assert.match(
+    code(() => after.allocate('f')),
+    /IPAM_EXHAUSTED/,
+  );
+  now = 5000;
+  assert.equal(after.resting(), []);
+  assert.is(after.allocate('f')[0], untold[0]);
+});
+edges('which addresses rested is on disk over a restart', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'wt-resting-'));
+  try {
+    const first = await openRestingAddresses(folder);
+    assert.equal([first.addresses, first.problems], [[], []]);
+    await first.keep(['10.0.0.3', 'fd00::3'] as Address[]);
+    const second = await openRestingAddresses(folder);
+    assert.equal([second.addresses, second.problems], [['10.0.0.3', 'fd00::3'], []]);
+    await second.keep([]);
+    assert.equal((await openRestingAddresses(folder)).addresses, []);
+    for (const text of ['', '{}', '["10.0.0"]', '[1]']) {
+      writeFileSync(join(folder, 'resting-addresses.json'), text);
+      const { addresses, problems } = await openRestingAddresses(folder);
+      assert.equal(addresses, []);
+      assert.match(problems[0]?.message ?? '', /resting-addresses\.json cannot be read/, text);
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 edges('several prefixes of a family are one pool', () => {
   const two = pool('10.0.0.0/30', '10.9.0.0/30');
