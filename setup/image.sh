@@ -8,6 +8,11 @@
 # images are kept outside the checkout, by contents. So a change of the agent costs the bundle and one layer.
 set -eu
 cd "$(dirname "$0")/.."
+# Asked here too, for the first thing below that needs it would say less.
+[ "$(id -u)" = 0 ] || {
+	echo "image: root is needed (to mount, and to make a root file system): try sudo" >&2
+	exit 1
+}
 # Mounts of its own, which end with it: also when a build fails.
 [ -n "${WEIR_IMAGE_MOUNTS:-}" ] || WEIR_IMAGE_MOUNTS=own exec unshare --mount --propagation private sh setup/image.sh
 [ -n "${WEIR_SETUP_DONE:-}" ] || sh setup/setup.sh run

@@ -13,6 +13,9 @@ mkdir -p "$state"
 # root, before anything asks for it in a less clear way.
 [ "$(id -u)" = 0 ] || stop "root is needed (to load eBPF programs, make network namespaces and install packages): try sudo"
 
+# make, which node-gyp works with, takes such a path for several.
+case $PWD in *[[:space:]]*) stop "the path of this checkout must have no space in it, and it is \"$PWD\": move it" ;; esac
+
 # One setup at a time in one checkout; the lock goes with this process.
 exec 9> "$state/lock"
 if ! flock -n 9; then
