@@ -3,14 +3,16 @@ import { DROP_REASONS } from '../flow/drop-reason.ts';
 import * as filter from '../flow/filter.ts';
 import { FLOW_EVENTS, type FlowEventName, VERDICTS, type Verdict } from '../flow/flow.ts';
 import { type LabelMatcher, parseLabelSelector } from '../flow/label-selector.ts';
-import { deviceOf, flowUuid } from '../flow/present.ts';
+import { deviceOf, flowUuid, messageType } from '../flow/present.ts';
 import { didYouMean } from '../model/did-you-mean.ts';
 import { RESERVED_IDENTITIES } from '../model/identity.ts';
 import { PATTERNS } from './flow-patterns.ts';
 import {
+  type EventType,
   type PodPrefix,
   PROTOCOLS,
   parseDropReason,
+  parseEventType,
   parseIdentity,
   parsePod,
   parseProtocol,
@@ -53,6 +55,8 @@ const LABEL =
 const RANGE = 'an IP address or a CIDR';
 const IDENTITY = `a number or one of ${Object.keys(RESERVED_IDENTITIES).join(', ')}`;
 const TCP_FLAGS = 'names of TCP flags such as "SYN,ACK"';
+const EVENT_TYPE =
+  '"drop", "trace" or "policy-verdict", and a sub-type behind a colon such as "trace:to-stack" or "drop:133"';
 const UUID = 'the uuid of a flow';
 export const NOT = 'a field that filters and its value, such as "verdict=DROPPED"';
 
@@ -60,6 +64,18 @@ export const NOT = 'a field that filters and its value, such as "verdict=DROPPED
 const FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
   verdict: enumerated<Verdict>(VERDICTS, 'Verdict', filter.byVerdict),
   type: enumerated<FlowEventName>(FLOW_EVENTS, 'Event: weir.event', filter.byEvent),
+  event_type: field({
+    schema: written(PATTERNS.eventType, EVENT_TYPE),
+    description: "Hubble's type of event, and which of it: trace:to-endpoint, trace:to-stack, drop:NUMBER",
+    parse: parseEventType,
+    expected: EVENT_TYPE,
+    clause: (wanted: EventType[]) => (flow) => {
+      const event = messageType(flow);
+      return wanted.some(
+        ({ type, subType }) => type === event.type && (subType === undefined || subType === event.sub_type),
+      );
+    },
+  }),
   direction: enumerated(['ingress', 'egress'], "Where it was decided, from the pod's view", (names) =>
     filter.byDirection(names.map((name) => (name === 'ingress' ? 0 : 1))),
   ),

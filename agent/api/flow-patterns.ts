@@ -3,7 +3,7 @@
  * that make requests from it. The readers are flow-values.ts and flow/label-selector.ts; a test holds the two together.
  */
 import { RESERVED_IDENTITIES } from '../model/identity.ts';
-import { PROTOCOLS, TCP_FLAGS } from './flow-values.ts';
+import { PROTOCOLS, TCP_FLAGS, TRACE_POINTS, TYPE_NUMBERS } from './flow-values.ts';
 
 const anyCase = (word: string): string =>
   word.replace(/[a-z]/gi, (letter) => `[${letter.toLowerCase()}${letter.toUpperCase()}]`);
@@ -37,6 +37,7 @@ const DATE = '[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])';
 
 export const PATTERNS = {
   protocol: whole(...Object.keys(PROTOCOLS).map(anyCase), '[01]?[0-9]{1,2}', '2[0-4][0-9]', '25[0-5]'),
+  eventType: whole(`(?:${Object.keys(TYPE_NUMBERS).join('|')})(?::[0-9]{1,5})?`, `trace:(?:${TRACE_POINTS.join('|')})`),
   tcpFlags: `^${TCP_FLAG}(?:,${TCP_FLAG})*$`,
   uuid: '^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}$',
   pod: '^(?:[^\\/]+|[^\\/]*\\/[^\\/]*)$',

@@ -2,6 +2,7 @@
 import { dropReasonNumbers } from '../flow/drop-reason.ts';
 import { type AddressRange, IPPROTO } from '../flow/filter.ts';
 import { TCP_FLAG_NAMES } from '../flow/flow.ts';
+import { MESSAGE } from '../flow/present.ts';
 import { addressBytes, familyOf, parsePrefix, prefixAddress, prefixLength } from '../model/address.ts';
 import { RESERVED_IDENTITIES, type ReservedName } from '../model/identity.ts';
 
@@ -28,6 +29,36 @@ export const TCP_FLAGS = TCP_FLAG_NAMES;
 export function parseTcpFlags(text: string): number | undefined {
   const bits = text.split(',').map((name) => (TCP_FLAGS as readonly string[]).indexOf(name.toUpperCase()));
   return bits.includes(-1) ? undefined : bits.reduce((mask, bit) => mask | (1 << bit), 0);
+}
+
+/** Types of messages as Hubble names them, of those that an agent here tells of. */
+export const TYPE_NUMBERS: Readonly<Record<string, number>> = {
+  drop: MESSAGE.drop,
+  trace: MESSAGE.trace,
+  'policy-verdict': MESSAGE.policyVerdict,
+};
+
+/** Where a trace is made, by their numbers in Cilium's monitor (pkg/monitor/api). Here: 0 and 3. */
+export const TRACE_POINTS: readonly string[] = [
+  ...['to-endpoint', 'to-proxy', 'to-host', 'to-stack', 'to-overlay', 'from-endpoint', 'from-proxy', 'from-host'],
+  ...['from-stack', 'from-overlay', 'from-network', 'to-network', 'from-crypto', 'to-crypto'],
+];
+
+export interface EventType {
+  readonly type: number;
+  /** Undefined: any. */
+  readonly subType: number | undefined;
+}
+
+/** "drop", "trace:to-stack", "drop:133", as `hubble observe --type` reads them. */
+export function parseEventType(text: string): EventType | undefined {
+  const [, name = '', written] = /^([a-z-]+)(?::(.+))?$/.exec(text) ?? [];
+  if (!Object.hasOwn(TYPE_NUMBERS, name)) return undefined;
+  const type = TYPE_NUMBERS[name] as number;
+  if (written === undefined) return { type, subType: undefined };
+  if (/^[0-9]{1,5}$/.test(written)) return { type, subType: Number(written) };
+  const point = name === 'trace' ? TRACE_POINTS.indexOf(written) : -1;
+  return point < 0 ? undefined : { type, subType: point };
 }
 
 /** Weir's reason numbers. */

@@ -281,6 +281,10 @@ const FLAGS: readonly string[] = [
   '--workload frontend-abc --port 40000 --protocol tcp',
   '--service default/web --port 8080',
   '--to-port 443 --identity world-ipv4',
+  '-t trace:to-stack -t drop:133',
+  '--type trace:to-endpoint --type policy-verdict',
+  '--not --type trace:from-endpoint',
+  '--not --type trace:0',
 ];
 
 test('the same flags of `weir observe` find the same', async () => {

@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { PATTERNS } from '../../agent/api/flow-patterns.ts';
 import { FLOW_QUERY_SCHEMA } from '../../agent/api/flow-query.ts';
 import {
+  parseEventType,
   parseIdentity,
   parsePod,
   parseProtocol,
@@ -123,6 +124,7 @@ test('anything but reading is refused', async () => {
 test('what the OpenAPI document describes is what is read', () => {
   const readers: Record<keyof typeof PATTERNS, (text: string) => unknown> = {
     protocol: parseProtocol,
+    eventType: parseEventType,
     tcpFlags: parseTcpFlags,
     uuid: (text) => text,
     pod: parsePod,
@@ -134,6 +136,7 @@ test('what the OpenAPI document describes is what is read', () => {
   };
   const examples: Record<keyof typeof PATTERNS, readonly string[]> = {
     protocol: ['TCP', 'sctp', 'ICMPv6', '0', '132', '255'],
+    eventType: ['drop', 'trace:to-stack', 'drop:133', 'policy-verdict:0'],
     tcpFlags: ['SYN', 'syn,Ack,CWR'],
     uuid: ['01234567-89ab-8cde-af01-000000000001'],
     pod: ['web', 'default/web-1', 'default/'],

@@ -442,10 +442,27 @@ test('observe: flows of all nodes by their time; the last of all', async ({ fake
   assert.equal(flowsOf((await fake.weir(COMMANDS, 'observe -A --last 2 -o jsonpb')).out), ['node1-4', 'node1-5']);
   assert.equal(flowsOf((await fake.weir(COMMANDS, 'observe -A --first 2 -o jsonpb')).out), ['node1-1', 'node2-2']);
   fake.refusedPods.set('weir-node1', 403);
+  // who was not asked for need not answer
+  const some = await fake.weir(COMMANDS, 'observe -A --node-name *2 --node-name node3 -o jsonpb');
+  assert.equal([some.code, some.err, flowsOf(some.out)], [0, '', ['node2-2', 'node2-3']]);
   const partly = await fake.weir(COMMANDS, 'observe -A -o jsonpb');
   assert.is(partly.code, 1);
   assert.equal(flowsOf(partly.out), ['node2-2', 'node2-3']);
   assert.match(partly.err, /1 of 3 nodes did not answer:\n {2}node1: /);
+});
+
+test('observe: Ctrl-C while nodes are asked is no failure of theirs', async ({ fake }) => {
+  const stop = new AbortController();
+  const asked = new Set<string>();
+  for (const [node, answers] of Object.entries(fake.agents)) {
+    answers['/v1/flows'] = () => {
+      asked.add(node);
+      if (asked.size === Object.keys(fake.agents).length) stop.abort();
+      return undefined;
+    };
+  }
+  const { code, out, err } = await fake.weir(COMMANDS, 'observe -A', { signal: stop.signal });
+  assert.equal([code, out, err], [0, '', '']);
 });
 
 test('observe --follow: all nodes; a stream that breaks is taken up where it was', async ({ fake }) => {

@@ -17,7 +17,7 @@ import { OBSERVE } from '../../agent/cli/verbs/observe.ts';
 import { POLICY_GET, POLICY_LIST } from '../../agent/cli/verbs/policy.ts';
 import { STATUS } from '../../agent/cli/verbs/status.ts';
 import { VERSION } from '../../agent/cli/verbs/version.ts';
-import type { Flow, FlowLine } from '../../agent/flow/flow.ts';
+import type { Flow, FlowLine, FlowPolicy } from '../../agent/flow/flow.ts';
 import packageJson from '../../package.json' with { type: 'json' };
 import { suite } from '../kit/suite.ts';
 import { until } from '../kit/until.ts';
@@ -484,6 +484,58 @@ DESTINATION: default/backend:5353
   assert.match(colored.out, '\u001b[31mDROPPED\u001b[0m');
 });
 
+for (const [format, time] of [
+  ['StampMilli', 'Sep  2 04:55:01.123'],
+  ['YearMonthDay', '2022-09-02'],
+  ['YearMonthDayHour', '2022-09-02T04Z'],
+  ['YearMonthDayHourMinute', '2022-09-02T04:55Z'],
+  ['RFC3339', '2022-09-02T04:55:01Z'],
+  ['RFC3339Milli', '2022-09-02T04:55:01.123Z'],
+  ['RFC3339Micro', '2022-09-02T04:55:01.12345Z'],
+  ['RFC3339Nano', '2022-09-02T04:55:01.12345Z'],
+  ['RFC1123Z', 'Fri, 02 Sep 2022 04:55:01 +0000'],
+] as const) {
+  test(`observe --time-format ${format}`, async (context) => {
+    context.answers['/v1/flows'] = () => page([{ ...flow, time: '2022-09-02T04:55:01.123450Z' }]);
+    const { out } = await weir(context, `observe --time-format ${format}`);
+    assert.ok(out.startsWith(`${time}: default/frontend`), out);
+  });
+}
+
+test('observe --color: as asked for, whoever looks', async (context) => {
+  context.answers['/v1/flows'] = () => page([drop]);
+  assert.match((await weir(context, 'observe --color always')).out, '\u001b[31mDROPPED\u001b[0m');
+  assert.not.match((await weir(context, 'observe --color never', { colors: true })).out, '\u001b');
+  assert.match((await weir(context, 'observe --color auto', { colors: true })).out, '\u001b');
+});
+
+test('observe --print-policy-names: behind the verdict, of the side that judged', async (context) => {
+  const kind = 'CiliumNetworkPolicy';
+  const policy = (name: string, of = kind): FlowPolicy => ({ name, namespace: 'default', kind: of, revision: '1' });
+  const allowed = {
+    ...flow,
+    ingress_allowed_by: [policy('a'), policy('b', 'NetworkPolicy')],
+    egress_allowed_by: [policy('c')],
+  };
+  const denied = { ...drop, traffic_direction: 'EGRESS', egress_denied_by: [policy('d')] } as const;
+  context.answers['/v1/flows'] = () => page([allowed, denied, drop]);
+  const { out } = await weir(context, 'observe --print-policy-names');
+  const [first, second, third] = out.split('\n');
+  assert.match(first ?? '', ` FORWARDED BY a (${kind}), b (NetworkPolicy) (TCP`);
+  assert.match(second ?? '', ` DROPPED BY d (${kind}) (UDP`);
+  assert.match(third ?? '', ' DROPPED (UDP');
+  assert.not.match((await weir(context, 'observe')).out, ' BY ');
+});
+
+test('observe --node-name: flows of nodes that fit a pattern', async (context) => {
+  context.answers['/v1/flows'] = () => page([flow]);
+  assert.is((await weir(context, 'observe --node-name other --node-name NODE-*')).out.split('\n').length, 2);
+  assert.is((await weir(context, 'observe --node-name node')).out, '');
+  const { code, err } = await weir(context, 'observe --node-name a/b');
+  assert.is(code, 2);
+  assert.match(err, 'weir: --node-name: expected the name of a node, "*" for any letters, got "a/b"\n');
+});
+
 test('observe: names from outside cannot steer the terminal', async (context) => {
   const evil = { ...flow, source: { ...flow.source, pod_name: 'a\u001b[2Jb\n' } };
   context.answers['/v1/flows'] = () => page([evil]);
@@ -515,6 +567,11 @@ const queries: readonly [string, string][] = [
   ['--verdict dropped --protocol tcp', '?verdict=DROPPED&protocol=tcp&last=20'],
   ['--drop-reason-desc POLICY_DENIED', '?drop_reason=POLICY_DENIED&last=20'],
   ['-t drop -t policy-verdict', '?type=drop&type=audit&last=20'],
+  [
+    '-t trace:to-stack -t drop:133 -t policy-verdict',
+    '?event_type=trace:to-stack&event_type=drop:133&event_type=policy-verdict&last=20',
+  ],
+  ['--not -t trace:to-endpoint', '?not=event_type=trace:to-endpoint&last=20'],
   ['--type trace', '?type=new&type=reply&type=update&type=end&last=20'],
   ['--traffic-direction INGRESS -6', '?direction=ingress&ip_version=6&last=20'],
   ['--ip-version v4 --reply=false', '?ip_version=4&reply=false&last=20'],
@@ -604,6 +661,17 @@ test('observe -f prints lines as they come and ends quietly on Ctrl-C', async (c
   assert.equal(context.asked, ['/v1/flows?verdict=DROPPED&follow=true&last=1']);
 });
 
+test('observe of what is there ends quietly on Ctrl-C, too', async (context) => {
+  const interrupt = new AbortController();
+  context.answers['/v1/flows'] = () => {
+    setImmediate(() => interrupt.abort());
+    return undefined;
+  };
+  const { run, done } = start(context, 'observe --all', { signal: interrupt.signal });
+  assert.is((await done).code, 0);
+  assert.equal([run.out, run.err], ['', '']);
+});
+
 test('observe -f says so when the agent goes away', async (context) => {
   context.answers['/v1/flows'] = (_, response) => {
     response.flushHeaders();
@@ -652,9 +720,9 @@ const faults: readonly [string, number, string][] = [
     'weir: --type: expected one of drop, trace, policy-verdict, new, reply, update, end, audit, got "drp"; did you mean drop?\nSee: weir observe --help\n',
   ],
   [
-    'observe -t trace:to-endpoint',
+    'observe -t trace:to-endpoint -t end',
     2,
-    'weir: --type: sub-types are not known here: trace instead of trace:to-endpoint\nSee: weir observe --help\n',
+    'weir: --type: expected drop, trace or policy-verdict beside types with a sub-type, got "end"\nSee: weir observe --help\n',
   ],
   ['observe -4 -6', 2, 'weir: only one of --ip-version, -4 and -6 can be used\nSee: weir observe --help\n'],
   [

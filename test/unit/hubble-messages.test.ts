@@ -12,7 +12,7 @@ import {
   timestamp,
   timestampMs,
 } from '../../agent/api/hubble/messages.ts';
-import { nodePatternMatches } from '../../agent/api/hubble/node-pattern.ts';
+import { nodePatternMatches } from '../../agent/model/node-pattern.ts';
 import { suite } from '../kit/suite.ts';
 
 const messages = suite('hubble: messages');

@@ -8,10 +8,10 @@ import * as filter from '../../flow/filter.ts';
 import { type LabelMatcher, parseLabelSelector } from '../../flow/label-selector.ts';
 import type { PartyName } from '../../flow/names.ts';
 import { deviceOf, flowUuid, messageType } from '../../flow/present.ts';
+import { nodePatternMatches } from '../../model/node-pattern.ts';
 import { parseRange } from '../flow-values.ts';
 import { DIRECTION, type HubbleTeller, VERDICT } from './flow-message.ts';
 import type { FlowFilter } from './messages.ts';
-import { nodePatternMatches } from './node-pattern.ts';
 import { Refusal } from './refusal.ts';
 
 type Clause = filter.Clause;

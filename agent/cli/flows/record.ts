@@ -7,7 +7,7 @@ import { type Agents, type Silence, withAgents } from '../agents.ts';
 import { CliError, type Command, EXIT } from '../command.ts';
 import { FILTER_FLAGS, filterQuery } from '../observe/filters.ts';
 import { followAll } from '../observe/follow.ts';
-import { createPrinter, FLOW_OUTPUTS, PRINTER_FLAGS } from '../observe/printer.ts';
+import { createPrinter, PRINTER_FLAGS, printerOptions } from '../observe/printer.ts';
 import { readFlows } from '../policy/record.ts';
 import { tellSilent } from '../silence.ts';
 import { plural } from '../table.ts';
@@ -47,12 +47,7 @@ export const FLOWS_REPLAY: Command = {
   flags: PRINTER_FLAGS,
   examples: ['weir flows replay flows.jsonl'],
   async run({ flags, io, operands }) {
-    const printer = createPrinter({
-      output: flags.choice('output', FLOW_OUTPUTS),
-      numeric: flags.on('numeric'),
-      nodeName: flags.on('print-node-name'),
-      colors: io.colors,
-    });
+    const printer = createPrinter(printerOptions(flags, io));
     for (const flow of readFlows(operands[0] as string)) {
       await io.out(printer.print({ flow, node_name: flow.node_name, time: flow.time }).out);
     }

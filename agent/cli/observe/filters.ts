@@ -74,6 +74,9 @@ const TYPES: Readonly<Record<string, readonly string[]>> = {
   audit: ['audit'],
 };
 
+/** Those of them that have sub-types, as the API's event_type knows them. */
+const HUBBLE_TYPES: readonly string[] = ['drop', 'trace', 'policy-verdict'];
+
 /** What may stand behind --not. */
 const TURNABLE: readonly Flag[] = [
   ...SIDED.flatMap(({ name, short, value, sentence }) =>
@@ -94,9 +97,9 @@ const TURNABLE: readonly Flag[] = [
   {
     name: 'type',
     short: 't',
-    value: 'TYPE',
+    value: 'TYPE[:SUB]',
     repeat: true,
-    sentence: `Kind of event: ${Object.keys(TYPES).join(', ')}`,
+    sentence: `Kind of event: ${Object.keys(TYPES).join(', ')}; also trace:to-endpoint, trace:to-stack, drop:NUMBER`,
   },
   { name: 'traffic-direction', value: 'ingress|egress', sentence: "Where it was decided, from the pod's view" },
   { name: 'ip-version', value: '4|6', sentence: 'IP version; also -4 and -6' },
@@ -140,8 +143,9 @@ function fieldsOf(flags: FlagValues, keptBy: (name: string) => string): Query {
     const values = flags.all(keptBy(name)).map((value) => (upper ? value.toUpperCase() : value));
     if (values.length > 0) query[field] = values;
   }
-  const types = flags.all(keptBy('type')).flatMap(eventsOfType);
-  if (types.length > 0) query.type = types;
+  const types = flags.all(keptBy('type')).map((type) => type.toLowerCase());
+  if (types.some((type) => type.includes(':'))) query.event_type = types.map(hubbleType);
+  else if (types.length > 0) query.type = types.flatMap(eventsOfType);
   const direction = flags.one(keptBy('traffic-direction'));
   if (direction !== undefined) query.direction = direction.toLowerCase();
   const version = ipVersion(flags, keptBy);
@@ -184,12 +188,19 @@ function refuseUnqualified(query: Record<string, string | readonly string[]>, fl
 }
 
 function eventsOfType(type: string): readonly string[] {
-  const known = TYPES[type.toLowerCase()];
+  const known = TYPES[type];
   if (known) return known;
-  if (type.includes(':'))
-    throw new UsageError(`--type: sub-types are not known here: ${type.split(':')[0]} instead of ${type}`);
   const names = Object.keys(TYPES);
   throw new UsageError(`--type: expected one of ${names.join(', ')}, got "${type}"${didYouMean(type, names)}`);
+}
+
+/** A type of Hubble's, which may have a sub-type; our own names of events are none. */
+function hubbleType(type: string): string {
+  const [name = ''] = type.split(':');
+  if (HUBBLE_TYPES.includes(name)) return type;
+  const last = HUBBLE_TYPES.at(-1);
+  const expected = `${HUBBLE_TYPES.slice(0, -1).join(', ')} or ${last} beside types with a sub-type`;
+  throw new UsageError(`--type: expected ${expected}, got "${type}"`);
 }
 
 function ipVersion(flags: FlagValues, keptBy: (name: string) => string): string | undefined {

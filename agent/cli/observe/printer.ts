@@ -1,12 +1,16 @@
 /** Flows as lines, in the forms Hubble knows. */
 import type { Flow, FlowLine, LostEvents } from '../../flow/flow.ts';
 import type { Flag } from '../../run/flags.ts';
+import type { FlagValues, Io } from '../command.ts';
 import { type Color, paint, printable } from '../table.ts';
 import {
   decisionWord,
+  policiesWord,
   type Side,
   sides,
   summaryWord,
+  TIME_FORMATS,
+  type TimeFormat,
   timeWord,
   typeWord,
   verdictWord,
@@ -16,6 +20,8 @@ import {
 /** The first is the default. "json" is another name of "jsonpb", as in Hubble. */
 export const FLOW_OUTPUTS = ['compact', 'dict', 'json', 'jsonpb', 'table'] as const;
 export type FlowOutput = (typeof FLOW_OUTPUTS)[number];
+
+const COLORS = ['auto', 'always', 'never'] as const;
 
 /** Of every command that prints flows. */
 export const PRINTER_FLAGS: readonly Flag[] = [
@@ -28,12 +34,40 @@ export const PRINTER_FLAGS: readonly Flag[] = [
   },
   { name: 'numeric', sentence: 'Addresses and numbers instead of names' },
   { name: 'print-node-name', sentence: 'Show the node in each line' },
+  { name: 'print-policy-names', sentence: 'Show behind the verdict which policies decided' },
+  {
+    name: 'time-format',
+    value: 'FORMAT',
+    choices: TIME_FORMATS,
+    sentence: `Form of times: ${TIME_FORMATS.join(', ')} [${TIME_FORMATS[0]}]`,
+  },
+  {
+    name: 'color',
+    value: COLORS.join('|'),
+    choices: COLORS,
+    sentence: `Colors; auto: on a terminal, unless $NO_COLOR [${COLORS[0]}]`,
+  },
 ];
 
 export interface PrinterOptions extends WordOptions {
   readonly output: FlowOutput;
   readonly nodeName: boolean;
+  readonly policyNames: boolean;
+  readonly timeFormat: TimeFormat;
   readonly colors: boolean;
+}
+
+/** What {@link PRINTER_FLAGS} were set to. */
+export function printerOptions(flags: FlagValues, io: Io): PrinterOptions {
+  const color = flags.choice('color', COLORS);
+  return {
+    output: flags.choice('output', FLOW_OUTPUTS),
+    numeric: flags.on('numeric'),
+    nodeName: flags.on('print-node-name'),
+    policyNames: flags.on('print-policy-names'),
+    timeFormat: flags.choice('time-format', TIME_FORMATS),
+    colors: color === 'auto' ? io.colors : color === 'always',
+  };
 }
 
 export interface Printer {
@@ -66,20 +100,20 @@ function compact(flow: Flow, options: PrinterOptions): string {
   // A reply is shown as the connection it belongs to: the initiator stays on the left.
   const ends = flow.is_reply ? [side(destination), '<-', side(source)] : [side(source), '->', side(destination)];
   const node = options.nodeName ? ` [${flow.node_name}]` : '';
-  const head = printable(`${timeWord(flow.time)}${node}: ${ends.join(' ')} ${typeWord(flow)}`);
+  const head = printable(`${timeWord(flow.time, options.timeFormat)}${node}: ${ends.join(' ')} ${typeWord(flow)}`);
   const tail = printable(`(${summaryWord(flow)}) [${decisionWord(flow)}]`);
-  return `${head} ${verdict(flow, options)} ${tail}\n`;
+  return `${head} ${verdict(flow, options)}${policies(flow, options)} ${tail}\n`;
 }
 
 function dict(flow: Flow, options: PrinterOptions): string {
   const { source, destination } = sides(flow, options);
   const fields: [string, string][] = [
-    ['TIMESTAMP', timeWord(flow.time)],
+    ['TIMESTAMP', timeWord(flow.time, options.timeFormat)],
     ...(options.nodeName ? ([['NODE', flow.node_name]] as [string, string][]) : []),
     ['SOURCE', source.host],
     ['DESTINATION', destination.host],
     ['TYPE', typeWord(flow)],
-    ['VERDICT', verdictWord(flow)],
+    ['VERDICT', verdictWord(flow) + policies(flow, options)],
     ['SUMMARY', summaryWord(flow)],
     ['DECISION', decisionWord(flow)],
   ];
@@ -88,17 +122,27 @@ function dict(flow: Flow, options: PrinterOptions): string {
 
 /** Widths that most rows keep to: a stream cannot know its longest. */
 const WIDTHS = { time: 19, node: 15, host: 32, type: 16, verdict: 9 } as const;
+/** Of microseconds, none of which is left out. */
+const LONG_TIME = '2000-01-01T00:00:00.111111Z';
 const TABLE_HEADER = (options: PrinterOptions): string =>
   tableLine(['TIMESTAMP', 'NODE', 'SOURCE', 'DESTINATION', 'TYPE', 'VERDICT', 'SUMMARY'], options);
 
 function tableRow(flow: Flow, options: PrinterOptions): string {
   const { source, destination } = sides(flow, options);
-  const cells = [timeWord(flow.time), flow.node_name, source.host, destination.host, typeWord(flow), verdictWord(flow)];
-  return tableLine([...cells, summaryWord(flow)], options);
+  const cells = [
+    timeWord(flow.time, options.timeFormat),
+    flow.node_name,
+    source.host,
+    destination.host,
+    typeWord(flow),
+  ];
+  const judged = verdictWord(flow) + policies(flow, options);
+  return tableLine([...cells, judged, summaryWord(flow)], options);
 }
 
 function tableLine(cells: readonly string[], options: PrinterOptions): string {
-  const widths = [WIDTHS.time, WIDTHS.node, WIDTHS.host, WIDTHS.host, WIDTHS.type, WIDTHS.verdict, 0];
+  const time = Math.max(WIDTHS.time, timeWord(LONG_TIME, options.timeFormat).length);
+  const widths = [time, WIDTHS.node, WIDTHS.host, WIDTHS.host, WIDTHS.type, WIDTHS.verdict, 0];
   const padded = cells.map((cell, i) => printable(cell).padEnd(widths[i] ?? 0));
   return `${padded
     .filter((_, i) => i !== 1 || options.nodeName)
@@ -114,6 +158,10 @@ const VERDICT_COLORS: Readonly<Record<Flow['verdict'], Color>> = {
 
 function verdict(flow: Flow, options: PrinterOptions): string {
   return paint(VERDICT_COLORS[flow.verdict], verdictWord(flow), options.colors);
+}
+
+function policies(flow: Flow, options: PrinterOptions): string {
+  return options.policyNames ? printable(policiesWord(flow)) : '';
 }
 
 function lost(events: LostEvents): string {

@@ -12,12 +12,47 @@ export interface WordOptions {
   readonly numeric: boolean;
 }
 
-/** "Sep 22 04:55:01.123", in UTC: Go's time.StampMilli. */
-export function timeWord(time: string): string {
+/** Forms of a time, the usual one first; names and forms are Hubble's (cilium/hubble pkg/time). Always in UTC. */
+export const TIME_FORMATS = [
+  'StampMilli',
+  'YearMonthDay',
+  'YearMonthDayHour',
+  'YearMonthDayHourMinute',
+  'RFC3339',
+  'RFC3339Milli',
+  'RFC3339Micro',
+  'RFC3339Nano',
+  'RFC1123Z',
+] as const;
+export type TimeFormat = (typeof TIME_FORMATS)[number];
+
+const TIME_WORDS: Readonly<Record<TimeFormat, (date: Date, fraction: string) => string>> = {
+  // "Sep 22 04:55:01.123": Go's time.StampMilli
+  StampMilli(date) {
+    const month = date.toLocaleString('en-US', { month: 'short', timeZone: 'UTC' });
+    return `${month} ${String(date.getUTCDate()).padStart(2)} ${date.toISOString().slice(11, 23)}`;
+  },
+  YearMonthDay: (date) => date.toISOString().slice(0, 'YYYY-MM-DD'.length),
+  YearMonthDayHour: (date) => `${date.toISOString().slice(0, 'YYYY-MM-DDThh'.length)}Z`,
+  YearMonthDayHourMinute: (date) => `${date.toISOString().slice(0, 'YYYY-MM-DDThh:mm'.length)}Z`,
+  RFC3339: (date) => rfc3339(date, ''),
+  RFC3339Milli: (date, fraction) => rfc3339(date, fraction.slice(0, 3)),
+  RFC3339Micro: (date, fraction) => rfc3339(date, fraction.slice(0, 6)),
+  RFC3339Nano: (date, fraction) => rfc3339(date, fraction.slice(0, 9)),
+  RFC1123Z: (date) => date.toUTCString().replace('GMT', '+0000'),
+};
+
+/** As Go writes it: no zeros at the fraction's end. */
+function rfc3339(date: Date, fraction: string): string {
+  const digits = fraction.replace(/0+$/, '');
+  return `${date.toISOString().slice(0, 'YYYY-MM-DDThh:mm:ss'.length)}${digits === '' ? '' : `.${digits}`}Z`;
+}
+
+/** An RFC 3339 time in another form. */
+export function timeWord(time: string, format: TimeFormat): string {
   const date = new Date(time);
   if (Number.isNaN(date.getTime())) return 'N/A';
-  const month = date.toLocaleString('en-US', { month: 'short', timeZone: 'UTC' });
-  return `${month} ${String(date.getUTCDate()).padStart(2)} ${date.toISOString().slice(11, 23)}`;
+  return TIME_WORDS[format](date, /\.([0-9]+)/.exec(time)?.[1] ?? '');
 }
 
 export interface Side {
@@ -88,6 +123,15 @@ function sentenceCase(name: string): string {
 
 export function verdictWord(flow: Flow): string {
   return flow.event_type.type === 5 && flow.verdict === 'AUDIT' ? 'AUDITED' : flow.verdict;
+}
+
+/** " BY web (CiliumNetworkPolicy), ..." of the policies that decided on the side that judged; '' where none did. */
+export function policiesWord(flow: Flow): string {
+  const isEgress = flow.traffic_direction === 'EGRESS';
+  const denied = isEgress ? flow.egress_denied_by : flow.ingress_denied_by;
+  const allowed = isEgress ? flow.egress_allowed_by : flow.ingress_allowed_by;
+  const names = ((flow.verdict === 'DROPPED' ? denied : allowed) ?? []).map(({ name, kind }) => `${name} (${kind})`);
+  return names.length === 0 ? '' : ` BY ${names.join(', ')}`;
 }
 
 /** Summary, and what a connection amounted to where the event tells it. */

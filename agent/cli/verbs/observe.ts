@@ -2,12 +2,13 @@
 import type { FlowsAnswer } from '../../api/flows.ts';
 import type { FlowLine } from '../../flow/flow.ts';
 import { mergeOrdered } from '../../flow/merge.ts';
-import { type Agents, type Silence, withAgents } from '../agents.ts';
+import { nodePatternMatches } from '../../model/node-pattern.ts';
+import { type AgentOfNode, type Agents, type Silence, withAgents } from '../agents.ts';
 import type { Client, Query } from '../client.ts';
 import { type Call, CliError, type Command, EXIT, type ExitCode, type FlagValues, UsageError } from '../command.ts';
 import { FILTER_FLAGS, filterQuery } from '../observe/filters.ts';
 import { followAll } from '../observe/follow.ts';
-import { createPrinter, FLOW_OUTPUTS, PRINTER_FLAGS } from '../observe/printer.ts';
+import { createPrinter, PRINTER_FLAGS, printerOptions } from '../observe/printer.ts';
 import { tellSilent } from '../silence.ts';
 
 /** Flows shown when nothing says how many, as in Hubble. */
@@ -27,6 +28,12 @@ export const OBSERVE: Command = {
     { name: 'all', sentence: 'All flows that are kept' },
     { name: 'since', value: 'TIME', sentence: 'From then on: "2024-05-01T12:00:00Z", or how long ago: "90s", "1h30m"' },
     { name: 'until', value: 'TIME', sentence: 'Before then, written likewise' },
+    {
+      name: 'node-name',
+      value: 'PATTERN',
+      repeat: true,
+      sentence: 'Flows of nodes whose name fits: "*" for any letters',
+    },
     ...PRINTER_FLAGS,
     ...FILTER_FLAGS,
   ],
@@ -38,17 +45,51 @@ export const OBSERVE: Command = {
   async run(call) {
     const range = readRange(call.flags);
     const query = { ...filterQuery(call.flags), ...range.query };
-    return withAgents(call, async (agents) => {
-      if (agents.areMany) return observeMany(call, agents, range, query);
-      const [only] = agents.all;
-      if (!only?.client) throw new CliError(`${only?.node}: ${only?.why}`);
-      const { client } = only;
-      if (range.follow) await print(call, client.follow<FlowLine>('/v1/flows', query));
-      else await print(call, chosen(pages(client, query, range), range));
-      return EXIT.ok;
-    });
+    const isWanted = readNodePatterns(call.flags.all('node-name'));
+    try {
+      return await withAgents(call, (agents) => observe(call, ofNodes(agents, isWanted), range, query, isWanted));
+    } catch (error) {
+      if (call.io.signal.aborted) return EXIT.ok; // Ctrl-C is no failure, as in Hubble
+      throw error;
+    }
   },
 };
+
+async function observe(
+  call: Call,
+  agents: Agents,
+  range: Range,
+  query: Query,
+  isWanted: (node: string) => boolean,
+): Promise<ExitCode> {
+  if (agents.areMany) return observeMany(call, agents, range, query);
+  const [only] = agents.all;
+  if (!only) return EXIT.ok;
+  if (!only.client) throw new CliError(`${only.node}: ${only.why}`);
+  const { client } = only;
+  const lines = range.follow ? client.follow<FlowLine>('/v1/flows', query) : chosen(pages(client, query, range), range);
+  await print(call, linesOf(lines, isWanted));
+  return EXIT.ok;
+}
+
+/** Whether the name of a node fits one of the patterns, or there are none. */
+function readNodePatterns(patterns: readonly string[]): (node: string) => boolean {
+  for (const pattern of patterns) {
+    if (pattern.includes('/') || nodePatternMatches(pattern, '', '') === undefined)
+      throw new UsageError(`--node-name: expected the name of a node, "*" for any letters, got "${pattern}"`);
+  }
+  return (node) => patterns.length === 0 || patterns.some((pattern) => nodePatternMatches(pattern, '', node));
+}
+
+/** Only those are asked; of an agent whose node is not known yet, its flows will say. */
+function ofNodes(agents: Agents, isWanted: (node: string) => boolean): Agents {
+  const of = (all: readonly AgentOfNode[]) => all.filter(({ node }) => node === '' || isWanted(node));
+  return { ...agents, all: of(agents.all), again: async () => of(await agents.again()) };
+}
+
+async function* linesOf(lines: AsyncIterable<FlowLine>, isWanted: (node: string) => boolean) {
+  for await (const line of lines) if (line.node_name === '' || isWanted(line.node_name)) yield line;
+}
 
 async function observeMany(call: Call, agents: Agents, range: Range, query: Query): Promise<ExitCode> {
   if (range.follow) {
@@ -63,6 +104,7 @@ async function observeMany(call: Call, agents: Agents, range: Range, query: Quer
   });
   const merged = mergeOrdered(streams);
   await print(call, chosen(merged, range));
+  if (call.io.signal.aborted) return EXIT.ok;
   const answered = agents.all.filter(({ node }) => !silent.some((one) => one.node === node));
   return tellSilent({ answers: answered.map(({ node }) => ({ node, value: undefined })), silent }, call.io);
 }
@@ -155,12 +197,7 @@ async function* pages(client: Client, query: Query, range: Range): AsyncGenerato
 
 async function print(call: Call, lines: AsyncIterable<FlowLine>): Promise<void> {
   const { flags, io } = call;
-  const printer = createPrinter({
-    output: flags.choice('output', FLOW_OUTPUTS),
-    numeric: flags.on('numeric'),
-    nodeName: flags.on('print-node-name'),
-    colors: io.colors,
-  });
+  const printer = createPrinter(printerOptions(flags, io));
   for await (const line of lines) {
     const { out, err } = printer.print(line);
     if (err !== '') io.err(err);
