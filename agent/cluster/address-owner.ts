@@ -18,13 +18,11 @@ import {
   prefixContains,
   prefixLength,
 } from '../model/address.ts';
+import { isYounger, type RecordAge } from '../model/record-age.ts';
 
 /** What is needed of a WeirNode. */
-export interface NodeClaim {
+export interface NodeClaim extends RecordAge {
   readonly podCidrs: readonly Prefix[];
-  /** metadata.creationTimestamp and uid: which record is younger. */
-  readonly created: string;
-  readonly uid: string;
 }
 
 export interface EntryClaim {
@@ -75,16 +73,10 @@ export function createAddressOwners<E extends EntryClaim>(): AddressOwners<E> {
       const [family, length] = key.split('/').map(Number);
       if (family !== familyOf(address)) continue;
       for (const name of byPrefix.get(formatPrefix(bytes, length as number)) ?? []) {
-        if (winner === undefined || isYounger(name, winner)) winner = name;
+        if (winner === undefined || isYounger(nodes.get(name), nodes.get(winner))) winner = name;
       }
     }
     return winner;
-  }
-
-  function isYounger(a: string, b: string): boolean {
-    const [one, other] = [nodes.get(a), nodes.get(b)];
-    if (one?.created !== other?.created) return Date.parse(one?.created ?? '') > Date.parse(other?.created ?? '');
-    return (one?.uid ?? '') > (other?.uid ?? '');
   }
 
   function touch(addresses: readonly Address[]): void {

@@ -109,6 +109,7 @@ export function readRecord({ metadata, spec }: RecordObject): {
       addresses: addresses(spec.addresses),
       podCidrs,
       routerAddresses: addresses(spec.routerAddresses),
+      age: { created, uid },
     },
     claim: { podCidrs, created, uid },
   };

@@ -2,6 +2,7 @@
 import type { Address, Prefix } from './address.ts';
 import type { IdentityNumber } from './identity.ts';
 import type { Labels } from './labels.ts';
+import type { RecordAge } from './record-age.ts';
 
 /** Names one object. `namespace` is '' for cluster-wide kinds; `uid` is '' where the source has none. */
 export interface ObjectRef {
@@ -158,6 +159,8 @@ export interface NodeRecord {
   readonly podCidrs: readonly Prefix[];
   /** The address of each pod CIDR with which the node itself speaks to pods elsewhere. */
   readonly routerAddresses: readonly Address[];
+  /** Of the object; undefined where no agent wrote one. */
+  readonly age?: RecordAge | undefined;
 }
 
 /** Sources that nodes drop where they arrive: weir.dev WeirDenyList. */

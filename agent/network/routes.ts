@@ -1,6 +1,7 @@
 /** Which routes lead to the pods of other nodes, and what keeps the node's own from looping. Pure. */
 import { type Address, familyOf, type Prefix, prefixContains } from '../model/address.ts';
 import type { NodeRecord, Problem } from '../model/object.ts';
+import { isYounger } from '../model/record-age.ts';
 import { destinationOf, type Found, isOurs, routeLookup } from './found.ts';
 import { TUNNEL_DEVICE } from './names.ts';
 import type { Nodes } from './network.ts';
@@ -50,13 +51,16 @@ export function byAddress(found: Found): Way {
   };
 }
 
-/** One route for each pod CIDR of other nodes, those of the first node by name where two claim the same. */
+/**
+ * One route for each pod CIDR of other nodes. Where two claim the same it is the younger one's, as its addresses are
+ * (cluster/address-owner.ts): the pod CIDR of a node that was removed is given to the next one while the old record lingers.
+ */
 export function routesToNodes({ self, others = [] }: Nodes, way: Way): DesiredRoutes {
   const problems: Problem[] = [];
   const routes = new Map<Prefix, DesiredRoute>();
   const source = { 4: routerOf(self, 4), 6: routerOf(self, 6) };
-  const names = [...others].filter(({ name }) => name !== self.name).sort((a, b) => (a.name < b.name ? -1 : 1));
-  for (const node of names) {
+  const youngestFirst = others.filter(({ name }) => name !== self.name).sort(byAge);
+  for (const node of youngestFirst) {
     for (const dst of node.podCidrs) {
       const refused = routes.has(dst)
         ? error('pod-cidr-taken', `node ${node.name} claims ${dst}, which another node has: its pods cannot be reached`)
@@ -70,6 +74,12 @@ export function routesToNodes({ self, others = [] }: Nodes, way: Way): DesiredRo
     }
   }
   return { routes: [...routes.values()], problems };
+}
+
+function byAge(a: NodeRecord, b: NodeRecord): number {
+  if (isYounger(a.age, b.age)) return -1;
+  if (isYounger(b.age, a.age)) return 1;
+  return a.name < b.name ? -1 : 1;
 }
 
 /** A record somebody got wrong must not take the node off its network, nor its pods away. */

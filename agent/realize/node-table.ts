@@ -79,6 +79,7 @@ export function createNodeTable(options: NodeTableOptions): NodeTable {
       addresses: node.addresses.length > 0 ? node.addresses : (record?.addresses ?? []),
       podCidrs,
       routerAddresses: record?.routerAddresses ?? podCidrs.map(routerAddress),
+      ...(record?.age && { age: record.age }),
     };
   }
 

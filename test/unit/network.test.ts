@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import { type Address, familyOf, type Prefix, parsePrefix } from '../../agent/model/address.ts';
 import type { NodeRecord } from '../../agent/model/object.ts';
+import type { RecordAge } from '../../agent/model/record-age.ts';
 import { type Desired, decide, tunnelMac } from '../../agent/network/desired.ts';
 import { destinationOf, type Found } from '../../agent/network/found.ts';
 import { ROUTE_PROTOCOL } from '../../agent/network/names.ts';
@@ -395,6 +396,26 @@ for (const [what, expected, others] of [
 ] as const) {
   decisions(`problems of ${what}`, () => assert.equal(codes({}, { self: node(1), others }), [...expected]));
 }
+
+decisions('of two nodes with one pod CIDR the younger has it, whatever their names', () => {
+  const podCidrs = ['10.244.2.0/24'] as Prefix[];
+  const [early, late] = ['2026-06-01T12:00:00Z', '2026-06-01T12:00:01Z'];
+  const gatewayOf = (...others: NodeRecord[]) =>
+    decide(SETTINGS, { self: node(1), others }, fresh(1)).desired.routes.find(({ dst }) => dst === '10.244.2.0/24')
+      ?.gateway;
+  const two = (age?: RecordAge) => node(2, { podCidrs, age });
+  const three = (age?: RecordAge) => node(3, { podCidrs, age });
+  for (const [second, third, gateway] of [
+    [{ created: early, uid: 'b' }, { created: late, uid: 'a' }, '192.0.2.3'],
+    [{ created: late, uid: 'a' }, { created: early, uid: 'b' }, '192.0.2.2'],
+    [{ created: late, uid: 'a' }, { created: late, uid: 'b' }, '192.0.2.3'],
+    [undefined, { created: early, uid: 'a' }, '192.0.2.3'],
+    [undefined, undefined, '192.0.2.2'],
+  ] as const) {
+    assert.is(gatewayOf(two(second), three(third)), gateway);
+    assert.is(gatewayOf(three(third), two(second)), gateway);
+  }
+});
 
 decisions('a node is reached by that of its addresses which is on a network of this node', () => {
   const two = node(2, { addresses: ['203.0.113.2', '192.0.2.2', '2001:db8::2'] as Address[] });
