@@ -109,7 +109,8 @@ export const byUntil =
     flow.timeMs < ms;
 
 export const IPPROTO = { ICMP: 1, IGMP: 2, TCP: 6, UDP: 17, ICMPV6: 58, VRRP: 112, SCTP: 132 } as const;
-const WITH_PORTS: readonly number[] = [IPPROTO.TCP, IPPROTO.UDP, IPPROTO.SCTP];
+/** Protocols with ports. */
+export const WITH_PORTS: readonly number[] = [IPPROTO.TCP, IPPROTO.UDP, IPPROTO.SCTP];
 
 export function byPort(where: Where, ports: readonly number[]): Clause {
   const onSide = atSide(where, (flow, side) => ports.includes(flow.port(side)));

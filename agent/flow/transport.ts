@@ -70,11 +70,14 @@ export function protocolName(protocol: number): string {
   return PROTOCOL_NAMES[protocol] ?? 'other';
 }
 
+/** What Hubble has no field for in a flow's `l4`. */
+export const UNKNOWN_LAYER_4 = 'Unknown L4';
+
 /** The label `protocol` of Hubble's metrics: FlowProtocol in pkg/hubble/api/v1 of Cilium 1.19. 0: not IP. */
 export function hubbleProtocolName(protocol: number): string {
   if (protocol === IPPROTO.VRRP) return 'VRRP';
   if (protocol === IPPROTO.IGMP) return 'IGMP';
-  return PROTOCOL_NAMES[protocol] ?? 'Unknown L4';
+  return PROTOCOL_NAMES[protocol] ?? UNKNOWN_LAYER_4;
 }
 
 function ports(flow: StoredFlow): Ports {

@@ -90,7 +90,7 @@ test('each metric counts its own', () => {
     'hubble_policy_verdicts_total{direction=ingress,match=l3-only,action=forwarded}': 1,
     'hubble_policy_verdicts_total{direction=ingress,match=none,action=dropped}': 1,
     'hubble_policy_verdicts_total{direction=egress,match=none,action=dropped}': 1,
-    'hubble_flows_to_world_total{protocol=ICMPv4,verdict=FORWARDED,port=0}': 1,
+    'hubble_flows_to_world_total{protocol=ICMPv4,verdict=FORWARDED,port=}': 1,
     'hubble_flows_to_world_total{protocol=TCP,verdict=DROPPED,port=443}': 1,
   });
 });
@@ -113,6 +113,23 @@ test("protocols by Hubble's names", () => {
     [`hubble_flows_processed_total{protocol=Unknown L4,${trace}}`]: 1,
     'hubble_flows_processed_total{protocol=Unknown L4,type=Drop,subtype=,verdict=DROPPED}': 1,
   });
+});
+
+test("flows-to-world and port-distribution: of protocols that Hubble's flows have; syn-only: SYNs", () => {
+  const without = { sourcePort: 0, destinationPort: 0, tcpFlags: 0, to: r.WORLD };
+  const { see, seen } = counting('flows-to-world port-distribution');
+  see(r.event({ protocol: 47, ...without }), r.event({ protocol: IPPROTO.ICMP, icmpType: 8, ...without }));
+  assert.equal(seen(), {
+    'hubble_flows_to_world_total{protocol=ICMPv4,verdict=FORWARDED}': 1,
+    'hubble_port_distribution_total{protocol=ICMPv4,port=0}': 1,
+  });
+  const syns = counting('flows-to-world:syn-only');
+  syns.see(
+    r.event({ to: r.WORLD, tcpFlags: 2 }),
+    r.event({ to: r.WORLD, tcpFlags: 16 }),
+    r.event({ to: r.WORLD, protocol: IPPROTO.UDP, tcpFlags: 0 }),
+  );
+  assert.equal(syns.seen(), { 'hubble_flows_to_world_total{protocol=TCP,verdict=FORWARDED}': 1 });
 });
 
 test('contexts: the first that has a value, by direction, and labels', () => {

@@ -4,9 +4,9 @@ import { RESERVED_IDENTITIES } from '../../model/identity.ts';
 import { MATCH_NAMES } from '../../model/match-type.ts';
 import { DESTINATION, type StoredFlow } from '../decode.ts';
 import { dropReason } from '../drop-reason.ts';
-import { IPPROTO, verdictOf } from '../filter.ts';
+import { IPPROTO, verdictOf, WITH_PORTS } from '../filter.ts';
 import { matchType } from '../match-type.ts';
-import { hubbleProtocolName, icmpName } from '../transport.ts';
+import { hubbleProtocolName, icmpName, UNKNOWN_LAYER_4 } from '../transport.ts';
 import type { MetricName, MetricSpecification } from './specification.ts';
 
 export interface Counted {
@@ -51,12 +51,13 @@ export const COUNTED: Record<MetricName, Counted> = {
     help: 'Flows to outside the cluster, replies left out',
     labels: ({ switches }) => ['protocol', 'verdict', ...(switches.has('port') ? ['port'] : [])],
     values(flow, { switches }) {
-      if (flow.isReply || !WORLD.includes(flow.identity(DESTINATION))) return NONE;
+      if (flow.isReply || !hasLayer4(flow) || !WORLD.includes(flow.identity(DESTINATION))) return NONE;
       const byPolicy = dropReason(flow.reason).name.startsWith('policy_');
       if (flow.isDrop && !byPolicy && !switches.has('any-drop')) return NONE;
-      const isTcp = flow.protocol === IPPROTO.TCP;
-      if (switches.has('syn-only') && isTcp && (flow.tcpFlags & (TCP.SYN | TCP.ACK)) !== TCP.SYN) return NONE;
-      const port = switches.has('port') ? [String(flow.port(DESTINATION))] : [];
+      const isSyn = flow.protocol === IPPROTO.TCP && (flow.tcpFlags & (TCP.SYN | TCP.ACK)) === TCP.SYN;
+      if (switches.has('syn-only') && !isSyn) return NONE;
+      const hasPorts = WITH_PORTS.includes(flow.protocol);
+      const port = switches.has('port') ? [hasPorts ? String(flow.port(DESTINATION)) : ''] : [];
       return [[protocolOf(flow), verdictOf(flow.type), ...port]];
     },
   },
@@ -79,7 +80,10 @@ export const COUNTED: Record<MetricName, Counted> = {
     series: 'hubble_port_distribution_total',
     help: 'Connections allowed, by protocol and destination port',
     labels: () => ['protocol', 'port'],
-    values: (flow) => (flow.type === EventType.EVENT_NEW ? [[protocolOf(flow), String(flow.port(DESTINATION))]] : NONE),
+    values: (flow) =>
+      flow.type === EventType.EVENT_NEW && hasLayer4(flow)
+        ? [[protocolOf(flow), String(flow.port(DESTINATION))]]
+        : NONE,
   },
   tcp: {
     series: 'hubble_tcp_flags_total',
@@ -112,6 +116,11 @@ function policyVerdicts(flow: StoredFlow): readonly (readonly string[])[] {
   }
   if (type !== EventType.EVENT_NEW) return NONE;
   return ([0, 1] as const).filter((of) => flow.policyId(of) !== 0).map((of) => verdict(of, 'forwarded'));
+}
+
+/** Whether Hubble's flows have an `l4` for it. */
+function hasLayer4(flow: StoredFlow): boolean {
+  return protocolOf(flow) !== UNKNOWN_LAYER_4;
 }
 
 function protocolOf(flow: StoredFlow): string {
