@@ -3,13 +3,15 @@
  * CNI binary, the guide's policy, real traffic in both families, and what the agent says of every attempt. Exits 0 only
  * if every verdict was right. `--keep` leaves it running and says what to try.
  */
+
+import { parseArgs } from 'node:util';
 import { NodeUnderTest, type PodUnderTest, repositoryFile, WORLD } from '../test/kit/node.ts';
 import type { Peer } from '../test/kit/traffic.ts';
 import { until } from '../test/kit/until.ts';
 import { bold, heading, line, mark, ok, verdictWord, wrong } from './print.ts';
 import { type Attempt, type Party, PODS, SERVED_PORTS, TRUTH_TABLE } from './truth-table.ts';
 
-const keep = process.argv.includes('--keep');
+const keep = keepWanted();
 /** How long a denied packet's silence is listened to. */
 const SILENCE_MS = 400;
 const FAMILIES = ['IPv4', 'IPv6'] as const;
@@ -76,6 +78,16 @@ if (failures > 0) {
 }
 ok(`all ${2 * TRUTH_TABLE.length} verdicts were right, and each flow names its rule`);
 process.exit(0);
+
+/** The command line; ends the process with 2 when there is anything else in it. */
+function keepWanted(): boolean {
+  try {
+    return parseArgs({ options: { keep: { type: 'boolean', default: false } } }).values.keep;
+  } catch (error) {
+    console.error(`demo: ${(error as Error).message}\nusage: npm run demo [-- --keep]`);
+    process.exit(2);
+  }
+}
 
 async function show(attempt: Attempt, family: FamilyName): Promise<void> {
   const to = addressOf(attempt.to, family);

@@ -66,6 +66,11 @@ wanted_bench="
 	tcpdump:tcpdump
 	containernetworking-plugins:/usr/lib/cni/ptp"
 
+# Of these packages only the programs are wanted; Debian has them serve a TCP port, now and from every boot on. package:service
+services="
+	etcd-server:etcd
+	prometheus:prometheus"
+
 install_packages() {
 	case $purpose in
 	run) wanted=$wanted_run ;;
@@ -92,6 +97,15 @@ install_packages() {
 	left=$(missing_packages)
 	[ -z "$left" ] || stop "apt-get reported success, yet these are still missing: $left"
 	verdict="installed $missing"
+	for pair in $services; do
+		case " $missing " in *" ${pair%%:*} "*) silence "${pair#*:}" ;; esac
+	done
+}
+
+# silence SERVICE: ends the service of a package that was installed just now, and keeps it from starting at the next boot.
+silence() {
+	{ update-rc.d "$1" disable && invoke-rc.d "$1" stop; } >> "$log" 2>&1 9>&- ||
+		verdict="$verdict; its service $1 could not be disabled (see $log)"
 }
 
 missing_packages() {
