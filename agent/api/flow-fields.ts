@@ -18,6 +18,8 @@ import {
   parseProtocol,
   parseRange,
   parseTcpFlags,
+  parseWorkload,
+  type WantedWorkload,
 } from './flow-values.ts';
 import type { Schema } from './schema.ts';
 
@@ -164,13 +166,18 @@ const SIDED_FIELDS: Readonly<Record<string, FilterField<unknown, unknown>>> = {
     expected: '',
     clause: (namespaces, where) => filter.byName(where, (name) => namespaces.includes(name.namespace)),
   }),
-  workload: field<string, string>({
+  workload: field<string, WantedWorkload>({
     schema: WORD,
-    description: "Name of the pod's workload, e.g. its Deployment",
-    parse: asIs,
+    description: 'Workload of the pod, e.g. its Deployment: "name", "Kind/name", or "Kind/" for all of a kind',
+    parse: parseWorkload,
     expected: '',
-    clause: (names, where) =>
-      filter.byName(where, ({ workload }) => workload !== undefined && names.includes(workload.name)),
+    clause: (wanted, where) =>
+      filter.byName(where, ({ workload }) => {
+        if (workload === undefined) return false;
+        return wanted.some(
+          ({ kind, name }) => ['', workload.kind].includes(kind) && ['', workload.name].includes(name),
+        );
+      }),
   }),
   label: field<string, LabelMatcher>({
     schema: { ...written(PATTERNS.label, LABEL), minLength: 0 },

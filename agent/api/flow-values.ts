@@ -81,6 +81,18 @@ export function parsePod(text: string): PodPrefix | undefined {
   return { namespace: namespace as string, prefix: prefix as string };
 }
 
+/** '': any. */
+export interface WantedWorkload {
+  readonly kind: string;
+  readonly name: string;
+}
+
+/** As `hubble observe` reads it: "name", "Kind/name", "Kind/". */
+export function parseWorkload(text: string): WantedWorkload {
+  const slash = text.indexOf('/');
+  return { kind: text.slice(0, Math.max(0, slash)), name: text.slice(slash + 1) };
+}
+
 /** A number, or a reserved identity's name with or without "reserved:". */
 export function parseIdentity(text: string): number | undefined {
   if (/^[0-9]{1,10}$/.test(text) && Number(text) <= 0xffffffff) return Number(text);

@@ -26,7 +26,7 @@ const SIDED: readonly (Flag & { readonly field: string })[] = [
     field: 'service',
     sentence: 'Services that connections go through, by the start of their names; "ns/" for all of a namespace',
   },
-  { name: 'workload', value: 'NAME', field: 'workload', sentence: 'Pods of a Deployment or the like' },
+  { name: 'workload', value: '[KIND/]NAME', field: 'workload', sentence: 'Pods of a Deployment or the like' },
   { name: 'ip', value: 'ADDRESS|CIDR', field: 'ip', sentence: 'Addresses' },
   { name: 'port', value: 'PORT', field: 'port', sentence: 'TCP, UDP or SCTP ports' },
   {
