@@ -5,8 +5,19 @@ current=start
 verdict=
 started=0
 running=
-# The shell starts background commands with SIGINT ignored: what is under way must be told to end.
-trap '[ -z "$running" ] || kill "$running"; exit 130' INT TERM
+end_with=TERM
+# interrupted: ends what is under way, which the shell started with SIGINT ignored, and waits for it, so that the next setup does
+# not meet it. A second signal ends the shell at once.
+interrupted() {
+	trap - INT TERM HUP
+	if [ -n "$running" ]; then
+		printf 'setup: %-13s interrupted, waiting for it to end\n' "$current"
+		kill -s "$end_with" "$running" 2> /dev/null || true # Gone already: some take SIGINT all the same.
+		wait "$running" || true
+	fi
+	exit 130
+}
+trap interrupted INT TERM HUP
 
 # step NAME FUNCTION...
 step() {
