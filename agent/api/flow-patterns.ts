@@ -22,12 +22,14 @@ const IPV6 = `(?:${[
 ].join('|')})`;
 
 const KEY = '(?:[a-zA-Z0-9_.\\-]+:)?[a-zA-Z0-9](?:[a-zA-Z0-9_.\\/\\-]*[a-zA-Z0-9])?';
-const VALUE = '[^\\s,()=!<>]*';
+/** Never empty: blanks must belong to one place only, or a text that does not fit is tried in exponentially many ways. */
+const VALUE = '[^\\s,()=!<>]+';
+const IN_LIST = `(?:${VALUE}\\s*)?`;
 const REQUIREMENT = `(?:${[
   `!?\\s*${KEY}`,
-  `${KEY}\\s*(?:==?|!=)\\s*${VALUE}`,
+  `${KEY}\\s*(?:==?|!=)(?:\\s*${VALUE})?`,
   `${KEY}\\s*[<>]\\s*[0-9]{1,18}`,
-  `${KEY}\\s+(?:in|notin)\\s*\\(\\s*${VALUE}\\s*(?:,\\s*${VALUE}\\s*)*\\)`,
+  `${KEY}\\s+(?:in|notin)\\s*\\(\\s*${IN_LIST}(?:,\\s*${IN_LIST})*\\)`,
 ].join('|')})`;
 
 const TCP_FLAG = `(?:${TCP_FLAGS.map(anyCase).join('|')})`;

@@ -177,6 +177,12 @@ test('what the OpenAPI document describes is what is read', () => {
   }
 });
 
+test('a label selector that does not fit is seen to be none at once, however it is written', () => {
+  const matches = new RegExp(PATTERNS.label, 'u');
+  for (const text of ['a= ,', 'a = b ,', 'a in (b ) ,']) assert.not.ok(matches.test(`${text.repeat(80)}!`), text);
+  assert.not.ok(matches.test(`a in (${' ,'.repeat(500)}!`));
+});
+
 test('a method nobody knows is refused as such', async () => {
   const { statusCode, headers } = await app.inject({ method: 'QUERY' as 'GET', url: '/v1/flows' });
   assert.equal([statusCode, headers.allow], [405, 'GET, HEAD']);
