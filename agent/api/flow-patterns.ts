@@ -2,8 +2,9 @@
  * How the values of /v1/flows's fields are written, as patterns for those who read the OpenAPI document: clients, and tools
  * that make requests from it. The readers are flow-values.ts and flow/label-selector.ts; a test holds the two together.
  */
+import { TCP_FLAG_NAMES } from '../flow/flow.ts';
 import { RESERVED_IDENTITIES } from '../model/identity.ts';
-import { PROTOCOLS, TCP_FLAGS, TRACE_POINTS, TYPE_NUMBERS } from './flow-values.ts';
+import { PROTOCOLS, TRACE_POINTS, TYPE_NUMBERS } from './flow-values.ts';
 
 const anyCase = (word: string): string =>
   word.replace(/[a-z]/gi, (letter) => `[${letter.toLowerCase()}${letter.toUpperCase()}]`);
@@ -32,7 +33,7 @@ const REQUIREMENT = `(?:${[
   `${KEY}\\s+(?:in|notin)\\s*\\(\\s*${IN_LIST}(?:,\\s*${IN_LIST})*\\)`,
 ].join('|')})`;
 
-const TCP_FLAG = `(?:${TCP_FLAGS.map(anyCase).join('|')})`;
+const TCP_FLAG = `(?:${TCP_FLAG_NAMES.map(anyCase).join('|')})`;
 
 const CLOCK = '(?:[01][0-9]|2[0-3]):[0-5][0-9]';
 const DATE = '[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])';

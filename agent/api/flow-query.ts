@@ -96,18 +96,19 @@ export function readFlowQuery(query: CheckedFlowQuery, nowMs: number): FlowQuery
     return text === undefined ? undefined : read(name, text, (value) => parseTime(value, nowMs), TIME);
   };
 
-  const given = [...FILTERS].flatMap(([name, entry]): Given[] => {
-    const values = query[name] as unknown[] | undefined;
-    if (values === undefined) return [];
+  const readFilter = (name: string, entry: FilterEntry, values: readonly unknown[]): Given => {
     const { parse, expected } = entry.field;
-    return [{ entry, values: values.map((value) => read(name, value, parse, expected)) }];
+    return { entry, values: values.map((value) => read(name, value, parse, expected)) };
+  };
+
+  const given = [...FILTERS].flatMap(([name, entry]) => {
+    const values = query[name] as unknown[] | undefined;
+    return values === undefined ? [] : [readFilter(name, entry, values)];
   });
   const clauses = clausesOf(given);
-  const unwanted = [...notByField(query.not ?? [], faults)].map(([name, texts]): Given => {
-    const entry = FILTERS.get(name) as FilterEntry;
-    const { parse, expected } = entry.field;
-    return { entry, values: texts.map((text) => read(`not: ${name}`, text, (value) => parse(value), expected)) };
-  });
+  const unwanted = [...notByField(query.not ?? [], faults)].map(([name, values]) =>
+    readFilter(`not: ${name}`, FILTERS.get(name) as FilterEntry, values),
+  );
   if (unwanted.length > 0) clauses.push(filter.notAllOf(clausesOf(unwanted)));
   if (query.reply !== undefined) clauses.push(filter.byReply(query.reply));
   const since = time('since');

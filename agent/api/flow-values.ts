@@ -22,12 +22,9 @@ export function parseProtocol(text: string): readonly number[] | undefined {
   return /^[0-9]{1,3}$/.test(text) && Number(text) <= 255 ? [Number(text)] : undefined;
 }
 
-/** By their bits in the TCP header, the lowest first. */
-export const TCP_FLAGS = TCP_FLAG_NAMES;
-
 /** "SYN,ACK" in any case: the bits of all of them. */
 export function parseTcpFlags(text: string): number | undefined {
-  const bits = text.split(',').map((name) => (TCP_FLAGS as readonly string[]).indexOf(name.toUpperCase()));
+  const bits = text.split(',').map((name) => (TCP_FLAG_NAMES as readonly string[]).indexOf(name.toUpperCase()));
   return bits.includes(-1) ? undefined : bits.reduce((mask, bit) => mask | (1 << bit), 0);
 }
 

@@ -124,6 +124,9 @@ function dict(flow: Flow, options: PrinterOptions): string {
 const WIDTHS = { time: 19, node: 15, host: 32, type: 16, verdict: 9 } as const;
 /** Of microseconds, none of which is left out. */
 const LONG_TIME = '2000-01-01T00:00:00.111111Z';
+const TIME_WIDTHS = new Map(
+  TIME_FORMATS.map((format) => [format, Math.max(WIDTHS.time, timeWord(LONG_TIME, format).length)]),
+);
 const TABLE_HEADER = (options: PrinterOptions): string =>
   tableLine(['TIMESTAMP', 'NODE', 'SOURCE', 'DESTINATION', 'TYPE', 'VERDICT', 'SUMMARY'], options);
 
@@ -141,7 +144,7 @@ function tableRow(flow: Flow, options: PrinterOptions): string {
 }
 
 function tableLine(cells: readonly string[], options: PrinterOptions): string {
-  const time = Math.max(WIDTHS.time, timeWord(LONG_TIME, options.timeFormat).length);
+  const time = TIME_WIDTHS.get(options.timeFormat) ?? WIDTHS.time;
   const widths = [time, WIDTHS.node, WIDTHS.host, WIDTHS.host, WIDTHS.type, WIDTHS.verdict, 0];
   const padded = cells.map((cell, i) => printable(cell).padEnd(widths[i] ?? 0));
   return `${padded
